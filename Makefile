@@ -1,0 +1,26 @@
+# make train: train on the embedded digits.  make test: run every test.  Both set up .venv first.
+PYTHON ?= python3
+.DEFAULT_GOAL := train
+
+.PHONY: train test clean
+
+train: .venv/run.stamp
+	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
+
+test: .venv/dev.stamp
+	.venv/bin/ruff check .
+	.venv/bin/pytest
+
+# A stamp is newer than the requirements that were installed: a second call does no set-up again.
+.venv/run.stamp: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv

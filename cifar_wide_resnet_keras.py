@@ -1,0 +1,52 @@
+"""Train a 3D Wide ResNet with Keras, ten iterations or as many as you like.
+
+As a command:
+
+    python cifar_wide_resnet_keras.py                  # CIFAR-10, downloaded when it is not there
+    python cifar_wide_resnet_keras.py --dataset digits # real digits, embedded: no download
+
+From a program of yours, which decides what the next iteration does:
+
+    from cifar_wide_resnet_keras import CNNEnv
+
+    env = CNNEnv(dataset="digits")
+    for _ in range(10):
+        result = env.step(learning_rate=0.02)          # ONE iteration
+        print(result.loss, result.accuracy)
+
+The network is the one of `cifar_wide_resnet_tl.py`; this script trains it as Keras is used, with
+`compile` and `train_on_batch` (`env.model.fit` works as well). With the same seed both give the
+same weights, to the last bit.
+"""
+import sys
+
+from wrn3d.environment import TrainingEnvironment
+
+
+class CNNEnv(TrainingEnvironment):
+    """The training loop as an environment; what it offers is described in its base class."""
+
+    front_end = "Keras"
+
+    def build(self):
+        import wrn3d  # here, so that --help and importing this file are instant
+        from wrn3d.losses import BatchLoss, CrossEntropy
+
+        self.model = wrn3d.keras_model(self.spec, seed=self.config.seed)
+        self.optimizer = wrn3d.SGD(self.config.learning_rate, self.config.momentum,
+                                   self.config.nesterov, self.config.weight_decay)
+        self.model.compile(self.optimizer, loss=CrossEntropy(), metrics=[BatchLoss(), "accuracy"])
+
+    def train_batch(self, volumes, labels, learning_rate):
+        self.optimizer.learning_rate = learning_rate
+        logs = self.model.train_on_batch(volumes, labels, return_dict=True)
+        return logs["batch_loss"], logs["accuracy"]
+
+    def logits(self, volumes):
+        return self.model.predict_on_batch(volumes)
+
+
+if __name__ == "__main__":
+    from wrn3d.command import main
+
+    sys.exit(main(CNNEnv, __doc__))

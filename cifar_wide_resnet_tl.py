@@ -1,0 +1,67 @@
+"""Train a 3D Wide ResNet with TensorLayer, ten iterations or as many as you like.
+
+As a command:
+
+    python cifar_wide_resnet_tl.py                     # CIFAR-10, downloaded when it is not there
+    python cifar_wide_resnet_tl.py --dataset digits    # real digits, embedded: no download
+
+From a program of yours, which decides what the next iteration does:
+
+    from cifar_wide_resnet_tl import CNNEnv
+
+    env = CNNEnv(dataset="digits")
+    for _ in range(10):
+        result = env.step(learning_rate=0.02)          # ONE iteration
+        print(result.loss, result.accuracy)
+
+The network is the one of `cifar_wide_resnet_keras.py`; this script trains it as TensorLayer is
+used, with a gradient tape. With the same seed both give the same weights, to the last bit.
+"""
+import sys
+
+from wrn3d.environment import TrainingEnvironment
+
+
+class CNNEnv(TrainingEnvironment):
+    """The training loop as an environment; what it offers is described in its base class."""
+
+    front_end = "TensorLayer"
+
+    def build(self):
+        import tensorflow as tf  # here, so that --help and importing this file are instant
+
+        import wrn3d
+        from wrn3d.ops import accuracy, cross_entropy
+
+        self.model = wrn3d.tensorlayer_model(self.spec, seed=self.config.seed)
+        self.optimizer = wrn3d.SGD(self.config.learning_rate, self.config.momentum,
+                                   self.config.nesterov, self.config.weight_decay)
+        weights = self.model.trainable_weights
+
+        @tf.function(reduce_retracing=True)
+        def train(volumes, labels):
+            with tf.GradientTape() as tape:
+                logits = self.model(volumes, is_train=True)
+                loss = cross_entropy(labels, logits)
+            gradients = tape.gradient(loss, weights)
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            return loss, accuracy(labels, logits)
+
+        @tf.function(reduce_retracing=True)
+        def evaluate(volumes):
+            return self.model(volumes, is_train=False)
+
+        self._train, self._evaluate = train, evaluate
+
+    def train_batch(self, volumes, labels, learning_rate):
+        self.optimizer.learning_rate = learning_rate
+        return self._train(volumes, labels)
+
+    def logits(self, volumes):
+        return self._evaluate(volumes).numpy()
+
+
+if __name__ == "__main__":
+    from wrn3d.command import main
+
+    sys.exit(main(CNNEnv, __doc__))

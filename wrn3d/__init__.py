@@ -1,0 +1,43 @@
+"""One 3D Wide ResNet for two front ends, TensorLayer and Keras, that agree to the last bit.
+
+    spec = wrn3d.WideResNetSpec(depth=28, widen_factor=4)
+    model = wrn3d.tensorlayer_model(spec, seed=0)      # a tl.models.Model, volumes -> logits
+    model = wrn3d.keras_model(spec, seed=0)            # a keras.Model,     volumes -> logits
+
+Volumes are (N, D, H, W, C); an image is a volume of depth 1.
+"""
+import importlib
+import os
+
+# TensorFlow reads these once, when it is imported, and nothing here imports it before it is needed.
+# oneDNN is left off by TensorFlow on some CPUs, where it is worth 3x; what the user set stays.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+_HOMES = {
+    "WideResNetSpec": "spec",
+    "TrainingConfig": "config",
+    "Dataset": "data",
+    "load_dataset": "data",
+    "TrainingEnvironment": "environment",
+    "StepResult": "environment",
+    "EvalResult": "environment",
+    "Checkpoint": "checkpoint",
+    "initial_weights": "parameters",
+    "keras_model": "models",
+    "tensorlayer_model": "models",
+    "SGD": "optimizer",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    """Import a public name's module when the name is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wrn3d' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"wrn3d.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return __all__

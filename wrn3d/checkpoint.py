@@ -1,0 +1,67 @@
+"""A run's whole state at one moment, in memory and as one safetensors file."""
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from wrn3d.errors import DataError, MissingDataError
+
+FORMAT = "wrn3d checkpoint 1"
+MOMENTUM_PREFIX = "momentum/"
+COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and momentum by canonical name, and the position of the next batch.
+
+    Nothing else has to be kept: order, crops, flips and dropout follow from seed and position.
+    `config` describes the run that wrote it, for people.
+    """
+
+    weights: dict[str, np.ndarray]
+    momentum: dict[str, np.ndarray] = field(default_factory=dict)
+    iteration: int = 0
+    epochs_completed: int = 0
+    index_in_epoch: int = 0
+    config: dict = field(default_factory=dict)
+
+    def save(self, path) -> None:
+        """Write the file beside `path`, then put it in its place; raises OSError."""
+        path = Path(path)
+        arrays = self.weights | {MOMENTUM_PREFIX + name: array
+                                 for name, array in self.momentum.items()}
+        metadata = {"format": FORMAT, "config": json.dumps(self.config, default=str),
+                    **{name: str(getattr(self, name)) for name in COUNTERS}}
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+            unfinished = Path(folder) / path.name
+            unfinished.write_bytes(save(arrays, metadata))
+            os.replace(unfinished, path)
+
+    @classmethod
+    def load(cls, path) -> "Checkpoint":
+        """Read a file that `save` wrote.
+
+        Raises MissingDataError where there is none and DataError for another kind of file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingDataError(f"{path} is not there, or no file: name a saved checkpoint")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+            counters = {name: int(metadata[name]) for name in COUNTERS}
+            config = json.loads(metadata["config"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is no checkpoint that can be read ({error})") from error
+        momentum = {name.removeprefix(MOMENTUM_PREFIX): arrays.pop(name)
+                    for name in list(arrays) if name.startswith(MOMENTUM_PREFIX)}
+        return cls(weights=arrays, momentum=momentum, config=config, **counters)

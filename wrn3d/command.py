@@ -1,0 +1,94 @@
+"""The scripts from the shell: flags, what is printed, and how a run ends."""
+import signal
+import sys
+import time
+from statistics import median
+
+import tyro
+
+from wrn3d import runtime
+from wrn3d.config import TrainingConfig
+from wrn3d.errors import UserError
+from wrn3d.parameters import parameter_count
+from wrn3d.progress import Progress
+
+LINES = 100  # a longer run prints a line for several iterations together
+
+
+def main(environment_class, description, arguments=None) -> int:
+    """Run a script's command line; returns its exit status.
+
+    0: done. 1: data that cannot be used or had. 2: settings that cannot be. 130: Ctrl-C.
+    """
+    try:
+        summary = description.split("\n", 1)[0]
+        config = tyro.cli(TrainingConfig, description=summary, args=arguments)
+        train(environment_class(**vars(config)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def train(environment):
+    """Train as the environment's configuration says, and print how it goes."""
+    total = environment.config.total_iterations(environment.num_examples)
+    print("\n".join(describe(environment, total)), flush=True)
+
+    start, results = time.perf_counter(), []
+    every = max(1, total // LINES)
+    with Progress(total, "training") as progress:
+        for _ in range(total):
+            results.append(environment.step())
+            progress.advance(f"loss {results[-1].loss:.4f}")
+            if results[-1].iteration % every == 0 or results[-1].iteration == total:
+                progress.print(iteration_line(results[-every:], total))
+    print(closing_line(results, time.perf_counter() - start))
+
+    if environment.config.evaluate:
+        with Progress(len(environment.y_test), "evaluating") as progress:
+            result = environment.evaluate(track=progress.track)
+        print(f"test  loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
+              f"({len(environment.y_test):,} images)")
+
+
+def describe(environment, total):
+    """What is about to be trained, in lines."""
+    config, spec, dataset = environment.config, environment.spec, environment.dataset
+    versions = ", ".join(f"{name} {number}" for name, number in runtime.versions().items())
+    sides = "x".join(map(str, spec.input_shape))
+    epochs = total * config.batch_size / environment.num_examples
+    options = [f"learning rate {config.learning_rate:g}", f"batch {config.batch_size}"]
+    options += [f"{name.replace('_', ' ')} {value:g}" for name in ("momentum", "weight_decay")
+                if (value := getattr(config, name))]
+    options += [name for name in ("nesterov", "augment") if getattr(config, name)]
+    return [
+        f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}: "
+        f"{parameter_count(spec):,} parameters",
+        f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training "
+        f"and {len(dataset.test_labels):,} test volumes of {sides}, {spec.num_classes} classes",
+        f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
+        f"{', '.join(options)}, seed {config.seed}",
+        f"versions  {versions}",
+        f"device    {runtime.device()}",
+    ]
+
+
+def iteration_line(results, total):
+    """A line for one iteration, or the means over several."""
+    loss, accuracy, seconds = (sum(getattr(result, name) for result in results) / len(results)
+                               for name in ("loss", "accuracy", "seconds"))
+    return (f"iteration {results[-1].iteration:{len(str(total))}}/{total}  loss {loss:.6f}  "
+            f"accuracy {accuracy:.4f}  {results[-1].batch_size / seconds:.1f} images/s")
+
+
+def closing_line(results, seconds):
+    """What the whole run came to."""
+    rate = median(result.images_per_second for result in results)
+    memory = runtime.peak_memory()
+    used = f", at most {memory / 2**30:.2f} GiB of memory" if memory else ""
+    return (f"done      {len(results):,} iterations in {seconds:.1f} s, "
+            f"median {rate:.1f} images/s{used}")

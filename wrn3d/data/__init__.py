@@ -1,0 +1,31 @@
+"""The data sets by name."""
+from pathlib import Path
+
+from wrn3d.data import cifar, digits
+from wrn3d.data.dataset import Dataset
+from wrn3d.errors import UsageError
+
+__all__ = ["NAMES", "Dataset", "check_name", "load_dataset"]
+
+_LOADERS = {
+    "cifar10": lambda data_dir: cifar.load(cifar.CIFAR10, data_dir),
+    "cifar100": lambda data_dir: cifar.load(cifar.CIFAR100, data_dir),
+    "digits": lambda data_dir: digits.load(),
+}
+NAMES = tuple(_LOADERS)
+
+
+def load_dataset(name: str, data_dir="data") -> Dataset:
+    """The data set called `name`, one of NAMES, from `data_dir` or the network.
+
+    Raises UsageError for another name, MissingDataError where it can't be had, DataError where
+    its files are not what they should be.
+    """
+    check_name(name)
+    return _LOADERS[name](Path(data_dir))
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError unless `name` is a data set's."""
+    if name not in _LOADERS:
+        raise UsageError(f"dataset is {name!r}, but must be {', '.join(NAMES[:-1])} or {NAMES[-1]}")

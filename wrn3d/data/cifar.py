@@ -1,0 +1,152 @@
+"""CIFAR-10 and CIFAR-100 in their official layouts (cs.toronto.edu/~kriz/cifar.html)."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.download import Archive, find_or_fetch
+from wrn3d.data.unpickle import PickledArray, unpickle
+from wrn3d.errors import DataError
+
+SIDE, CHANNELS = 32, 3
+PIXELS = SIDE * SIDE * CHANNELS
+TRAIN_TO_TEST = 5  # both data sets have five training images to one test image
+LARGEST_FILE = 50_000 * (PIXELS + 100)  # bytes; CIFAR-100's training split is the largest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One of a data set's two official layouts: where it comes from and what its files are."""
+
+    archive: Archive
+    train_files: tuple[str, ...]
+    test_file: str
+    names_file: str
+    binary: bool
+
+
+@dataclass(frozen=True)
+class Cifar:
+    """What distinguishes CIFAR-10 and CIFAR-100.
+
+    In the binary layout `label_bytes` precede an image, of which the last is the label; the keys
+    are those of the pickled dictionaries.
+    """
+
+    title: str
+    num_classes: int
+    label_bytes: int
+    label_key: bytes
+    names_key: bytes
+    layouts: tuple[Layout, ...]
+
+
+_SITE = "https://www.cs.toronto.edu/~kriz/"
+_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+
+CIFAR10 = Cifar("CIFAR-10", 10, 1, b"labels", b"label_names", (
+    Layout(Archive(f"{_SITE}cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
+                   "cifar-10-batches-py"),
+           _BATCHES, "test_batch", "batches.meta", binary=False),
+    Layout(Archive(f"{_SITE}cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530",
+                   "cifar-10-batches-bin"),
+           tuple(f"{name}.bin" for name in _BATCHES), "test_batch.bin", "batches.meta.txt",
+           binary=True),
+))
+CIFAR100 = Cifar("CIFAR-100", 100, 2, b"fine_labels", b"fine_label_names", (
+    Layout(Archive(f"{_SITE}cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
+                   "cifar-100-python"),
+           ("train",), "test", "meta", binary=False),
+    Layout(Archive(f"{_SITE}cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8",
+                   "cifar-100-binary"),
+           ("train.bin",), "test.bin", "fine_label_names.txt", binary=True),
+))
+
+
+def load(cifar: Cifar, data_dir: Path) -> Dataset:
+    """The data set in either layout, found in `data_dir`, unpacked from an archive there, or
+    downloaded to it.
+
+    Raises MissingDataError or DataError, naming the file and what to do.
+    """
+    by_archive = {layout.archive: layout for layout in cifar.layouts}
+    layout = by_archive[find_or_fetch(cifar.title, tuple(by_archive), data_dir)]
+    folder = data_dir / layout.archive.folder
+
+    train = [_read_batch(cifar, layout, folder / name) for name in layout.train_files]
+    test_pixels, test_labels = _read_batch(cifar, layout, folder / layout.test_file)
+    expected = len(test_labels) * TRAIN_TO_TEST // len(layout.train_files)
+    for name, (_, labels) in zip(layout.train_files, train, strict=True):
+        if len(labels) != expected:
+            raise _unfit(folder / name, f"it holds {len(labels):,} images, where {expected:,} "
+                                        f"go with the {len(test_labels):,} of {layout.test_file}")
+    return Dataset(cifar.title, str(folder), _class_names(cifar, layout, folder),
+                   _volumes(np.concatenate([pixels for pixels, _ in train])),
+                   np.concatenate([labels for _, labels in train]),
+                   _volumes(test_pixels), test_labels)
+
+
+def _volumes(pixels):
+    """(N, 3072) planar RGB -> (N, 1, 32, 32, 3)."""
+    return as_volumes(pixels.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1))
+
+
+def _read_batch(cifar, layout, path):
+    """(pixels (N, 3072) uint8, labels (N,) int64) of one file."""
+    read = _read_binary if layout.binary else _read_python
+    try:
+        pixels, labels = read(cifar, _content(path))
+        if not 0 <= labels.min() <= labels.max() < cifar.num_classes:
+            raise ValueError(f"its labels run from {labels.min()} to {labels.max()} instead of "
+                             f"from 0 to {cifar.num_classes - 1}")
+    except ValueError as error:
+        raise _unfit(path, error) from error
+    return pixels, labels
+
+
+def _read_binary(cifar, content):
+    record = cifar.label_bytes + PIXELS
+    if not content or len(content) % record:
+        raise ValueError(f"its {len(content):,} bytes are not whole records of {record:,}")
+    records = np.frombuffer(content, np.uint8).reshape(-1, record)
+    return records[:, cifar.label_bytes:], records[:, cifar.label_bytes - 1].astype(np.int64)
+
+
+def _read_python(cifar, content):
+    batch = unpickle(content)
+    pixels, labels = batch.get(b"data"), batch.get(cifar.label_key)
+    if not isinstance(pixels, PickledArray) or not isinstance(labels, list):
+        raise ValueError(f"it lacks an array 'data' or a list '{cifar.label_key.decode()}'")
+    pixels = pixels.as_bytes()
+    if not len(pixels) or pixels.shape[1] != PIXELS:
+        raise ValueError(f"its 'data' has the shape {pixels.shape}, not (N, {PIXELS})")
+    if len(labels) != len(pixels) or not all(type(label) is int for label in labels):
+        raise ValueError(f"its labels are not {len(pixels):,} whole numbers")
+    return pixels, np.array(labels, np.int64)
+
+
+def _class_names(cifar, layout, folder):
+    path = folder / layout.names_file
+    try:
+        content = _content(path)
+        names = content.split() if layout.binary else unpickle(content).get(cifar.names_key)
+        if not isinstance(names, list) or len(names) != cifar.num_classes:
+            raise ValueError(f"it does not name {cifar.num_classes} classes")
+        return tuple(bytes(name).decode() for name in names)
+    except (TypeError, ValueError) as error:
+        raise _unfit(path, error) from error
+
+
+def _content(path):
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"its {path.stat().st_size:,} bytes are more than any official file's")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror.lower()) from error
+
+
+def _unfit(path, reason):
+    return DataError(f"{path} cannot be used ({reason}): delete {path.parent} and run again to "
+                     "fetch it anew")

@@ -1,0 +1,124 @@
+"""How an archive gets to a data directory: found, unpacked or downloaded, never half."""
+import hashlib
+import shutil
+import socket
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from wrn3d.errors import DataError, MissingDataError
+from wrn3d.runtime import import_tensorflow
+
+TIMEOUT = 30  # seconds without an answer before a download is given up
+LARGEST_CONTENT = 1 << 30  # bytes; the official archives hold under 200 MB
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar file on the network, its official MD5 and the one folder that it holds."""
+
+    url: str
+    md5: str
+    folder: str
+
+    @property
+    def file_name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archive:
+    """The first of a data set's archives whose folder lies in `data_dir`; if none does, one
+    whose tar file does, unpacked; if none does, the first one, downloaded and unpacked.
+
+    Raises MissingDataError where it cannot be downloaded, DataError for an archive that is not
+    the official one or does not unpack.
+    """
+    if data_dir.exists() and not data_dir.is_dir():
+        raise DataError(f"{data_dir} is a file, but should be the folder for data sets: "
+                        "name another with --data-dir")
+    for archive in archives:
+        if (data_dir / archive.folder).exists():
+            return archive
+    for archive in archives:
+        if (data_dir / archive.file_name).exists():
+            _unpack(archive, data_dir / archive.file_name, data_dir)
+            return archive
+    _download(title, archives[0], data_dir)
+    return archives[0]
+
+
+def _download(title, archive, data_dir):
+    import_tensorflow()  # which Keras would bring, noisily
+    import keras
+
+    with _working_folder(data_dir) as folder:
+        try:
+            with _socket_timeout(TIMEOUT):
+                path = keras.utils.get_file(archive.file_name, archive.url, file_hash=archive.md5,
+                                            hash_algorithm="md5", cache_dir=folder, cache_subdir="")
+        except Exception as error:  # get_file raises bare Exceptions
+            reason = str(error).strip().rstrip(".").splitlines()[0]
+            raise MissingDataError(
+                f"{title} is not in {data_dir} and could not be downloaded ({reason}): put "
+                f"{archive.file_name} from {archive.url} there, or use --dataset digits, which "
+                "needs no download") from error
+        _unpack(archive, Path(path), data_dir)
+
+
+def _unpack(archive, path, data_dir):
+    """Check and unpack a tar file; its folder appears in `data_dir` whole or not at all."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != archive.md5:
+        raise DataError(f"{path} is not the official archive (its MD5 is {found}, not "
+                        f"{archive.md5}): delete it and run again to fetch it anew")
+    with _working_folder(data_dir) as folder:
+        try:
+            with tarfile.open(path) as tar:
+                tar.extractall(folder, filter=_bounded_data_filter())
+            shutil.move(folder / archive.folder, data_dir)
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+            raise DataError(f"{path} does not unpack to {archive.folder} ({error}): delete it and "
+                            "run again to fetch it anew") from error
+
+
+def _bounded_data_filter():
+    """tarfile's filter for untrusted data, which also refuses an archive that grows too large."""
+    total = 0
+
+    def admit(member, destination):
+        nonlocal total
+        total += member.size
+        if total > LARGEST_CONTENT:
+            raise ValueError(f"it holds more than {LARGEST_CONTENT:,} bytes")
+        return tarfile.data_filter(member, destination)
+
+    return admit
+
+
+@contextmanager
+def _working_folder(data_dir):
+    """A folder in `data_dir` that is gone afterwards, and so is `data_dir` if it stays empty."""
+    created = not data_dir.exists()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=data_dir) as folder:
+            yield Path(folder)
+    except PermissionError as error:
+        raise DataError(f"{data_dir} cannot be written to ({error.strerror.lower()}): name another "
+                        "folder with --data-dir") from error
+    finally:
+        if created and data_dir.exists() and not any(data_dir.iterdir()):
+            data_dir.rmdir()
+
+
+@contextmanager
+def _socket_timeout(seconds):
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,239 @@
+"""The part of CNNEnv that both scripts share: data, positions, evaluation, state, files."""
+import time
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from wrn3d.checkpoint import Checkpoint
+from wrn3d.config import TrainingConfig, check_not_negative
+from wrn3d.data import load_dataset
+from wrn3d.data.batches import batch_at
+from wrn3d.errors import DataError, UsageError
+from wrn3d.parameters import initial_weights
+from wrn3d.runtime import import_tensorflow
+
+EVALUATION_BATCH = 200
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One iteration: its number from 1 up, its batch's own loss and accuracy before the update,
+    the learning rate that was used, the batch's size and the seconds that it took."""
+
+    iteration: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    batch_size: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        return self.batch_size / self.seconds
+
+
+class EvalResult(NamedTuple):
+    """Mean loss and accuracy over the test split."""
+
+    loss: float
+    accuracy: float
+
+
+class TrainingEnvironment:
+    """A training run of which each iteration is a call; a subclass adds the framework.
+
+    The keywords are TrainingConfig's fields, of which `iterations`, `epochs` and `evaluate`
+    concern the scripts alone. `spec`, if given, is the network instead of the one that depth,
+    widen_factor, dropout and shortcut describe. Raises UsageError (a ValueError) for settings
+    that cannot be, and what `load_dataset` raises.
+
+    A subclass has `build`, `train_batch` and `logits`. After `build` there are `model`, a model
+    of its framework, and `optimizer`, a `wrn3d.SGD`.
+    """
+
+    def __init__(self, spec=None, **settings):
+        self.config = TrainingConfig(**settings)
+        self.dataset = load_dataset(self.config.dataset, self.config.data_dir)
+        self.spec = spec or self.config.network_spec(self.dataset)
+        self._check_fit()
+
+        self.num_examples = len(self.dataset.train_labels)
+        self.batch_num = self.config.batch_size
+        self.learning_rate = self.config.learning_rate
+        self.blocks_per_group = self.spec.blocks_per_group
+        self.widening_factor = self.spec.widen_factor
+        self.img_row, self.img_col, self.img_channels = self.dataset.volume_shape[1:]
+        self.nb_classes = self.spec.num_classes
+        self.y_train, self.y_test = self.dataset.train_labels, self.dataset.test_labels
+        self.mean, self.std = self.dataset.mean, self.dataset.std
+
+        import_tensorflow()
+        self.build()
+        self.optimizer.build(self.model.trainable_weights)
+        self.reset()
+
+    def build(self):
+        """Make `model` and `optimizer`, and what trains and evaluates them."""
+        raise NotImplementedError
+
+    def train_batch(self, volumes, labels, learning_rate):
+        """One update from volumes (N, D, H, W, C) and labels (N,): (loss, accuracy) before it."""
+        raise NotImplementedError
+
+    def logits(self, volumes):
+        """Evaluation mode: volumes (N, D, H, W, C) -> array (N, num_classes)."""
+        raise NotImplementedError
+
+    def reset(self, first=False):
+        """Fresh weights, no momentum, iteration 0 and the first batch, as after construction.
+
+        `first` is the original's, which had a session to close; it changes nothing here.
+        """
+        self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
+
+    def step(self, learning_rate=None) -> StepResult:
+        """Train ONE iteration on the next batch, with `learning_rate` or else the run's own.
+
+        Raises UsageError for a learning rate that is no number from 0 up.
+        """
+        learning_rate = self.learning_rate if learning_rate is None else learning_rate
+        check_not_negative("learning_rate", learning_rate)
+        start = time.perf_counter()
+        volumes, labels = self.next_batch(self.batch_num)
+        loss, accuracy = self.train_batch(volumes, labels, float(learning_rate))
+        self.iteration += 1
+        return StepResult(self.iteration, float(loss), float(accuracy), float(learning_rate),
+                          len(labels), time.perf_counter() - start)
+
+    def next_batch(self, batch_size):
+        """The next samples: (volumes (N, D, H, W, C) float32, labels (N,) int64), as `step` takes
+        them. An epoch's incomplete last batch is dropped.
+
+        Raises UsageError for a batch larger than the data set.
+        """
+        if not 1 <= batch_size <= self.num_examples:
+            raise UsageError(f"batch_size is {batch_size}, but must be from 1 to the "
+                             f"{self.num_examples:,} training images of {self.dataset.title}")
+        start = self.index_in_epoch
+        if start + batch_size > self.num_examples:
+            self.epochs_completed += 1
+            start = 0
+        self.index_in_epoch = start + batch_size
+        return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
+                        self.config.augment)
+
+    def evaluate(self, track=iter) -> EvalResult:
+        """Loss and accuracy on the test split; `track` may wrap the list of batches, as a
+        progress bar does."""
+        losses, correct = [], 0
+        for start in track(range(0, len(self.y_test), EVALUATION_BATCH)):
+            rows = slice(start, start + EVALUATION_BATCH)
+            labels = self.y_test[rows]
+            logits = self.predict(self.dataset.normalise(self.dataset.test_volumes[rows]))
+            losses.append(_cross_entropies(logits, labels))
+            correct += np.count_nonzero(logits.argmax(axis=1) == labels)
+        return EvalResult(float(np.concatenate(losses).mean()), correct / len(self.y_test))
+
+    def predict(self, volumes) -> np.ndarray:
+        """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
+        volumes = np.asarray(volumes, np.float32)
+        if volumes.shape[1:] != self.spec.input_shape:
+            raise UsageError(f"volumes have the shape {volumes.shape}, but must be (N, "
+                             f"{', '.join(map(str, self.spec.input_shape))})")
+        return self.logits(volumes)
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """{canonical name: float32 array}, the running averages included."""
+        return {name: np.array(variable) for name, variable in self._variables().items()}
+
+    def set_weights(self, weights):
+        """Assign what `get_weights` returned; raises DataError (a ValueError) if names or shapes
+        are not this network's, before anything is changed."""
+        self._assign(self._variables(), weights, "weights")
+
+    def snapshot(self) -> Checkpoint:
+        """The run's whole state, in memory; `restore` goes back to it, any number of times."""
+        momentum = {name: np.array(variable) for name, variable in self._momentum().items()}
+        return Checkpoint(self.get_weights(), momentum, self.iteration, self.epochs_completed,
+                          self.index_in_epoch, asdict(self.config))
+
+    def restore(self, checkpoint: Checkpoint):
+        """Continue where `checkpoint` was taken, by either front end; raises DataError (a
+        ValueError) if it is of another network, before anything is changed.
+
+        Without momentum in it (weights alone, a run without momentum) it starts at zero.
+        """
+        from wrn3d.models import set_iteration
+
+        momentum = self._momentum()
+        rest = {name: np.zeros(variable.shape, np.float32) for name, variable in momentum.items()}
+        self.set_weights(checkpoint.weights)
+        self._assign(momentum, (checkpoint.momentum or rest) if momentum else {}, "momentum")
+        self.iteration = checkpoint.iteration
+        self.epochs_completed = checkpoint.epochs_completed
+        self.index_in_epoch = checkpoint.index_in_epoch
+        set_iteration(self.model, self.iteration)
+
+    def save(self, path):
+        """Write the run's state as one safetensors file, which either front end loads."""
+        self.snapshot().save(path)
+
+    def load(self, path):
+        """Continue from a file that `save` wrote; raises MissingDataError or DataError."""
+        self.restore(Checkpoint.load(path))
+
+    @property
+    def x_train(self) -> np.ndarray:
+        """The training split as the network sees it, (N, D, H, W, C) float32; made at each call,
+        since only the bytes are kept."""
+        return self.dataset.normalise(self.dataset.train_volumes)
+
+    @property
+    def x_test(self) -> np.ndarray:
+        """The test split as the network sees it, (N, D, H, W, C) float32; made at each call."""
+        return self.dataset.normalise(self.dataset.test_volumes)
+
+    def _variables(self):
+        from wrn3d.models import named_variables
+
+        return named_variables(self.model)
+
+    def _momentum(self):
+        """{canonical name: variable} of the trained parameters; empty without momentum."""
+        if not self.config.momentum:
+            return {}
+        names = {id(variable): name for name, variable in self._variables().items()}
+        return {names[id(weight)]: variable for weight, variable
+                in zip(self.model.trainable_weights, self.optimizer.momentums, strict=True)}
+
+    def _assign(self, variables, arrays, what):
+        from wrn3d.models import assign
+
+        for name in variables.keys() | arrays.keys():
+            if name not in arrays:
+                raise DataError(f"{what} of another network: {name} is missing")
+            if name not in variables:
+                raise DataError(f"{what} of another network: {name} is not in {self.spec.name}")
+            shapes = np.shape(arrays[name]), tuple(variables[name].shape)
+            if shapes[0] != shapes[1]:
+                raise DataError(f"{what} of another network: {name} is {shapes[0]}, but "
+                                f"{shapes[1]} in {self.spec.name}")
+        assign(variables, arrays)
+
+    def _check_fit(self):
+        expected = (*self.dataset.volume_shape, len(self.dataset.class_names))
+        if (*self.spec.input_shape, self.spec.num_classes) != expected:
+            raise UsageError(
+                f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
+                f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
+        if self.config.batch_size > len(self.dataset.train_labels):
+            raise UsageError(f"batch_size is {self.config.batch_size}, but {self.dataset.title} "
+                             f"has only {len(self.dataset.train_labels):,} training images")
+
+
+def _cross_entropies(logits, labels):
+    """Each sample's loss in float64, (N,)."""
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]

@@ -1,0 +1,21 @@
+"""What a user can get wrong: exceptions whose message is the one sentence that is shown."""
+
+
+class UserError(Exception):
+    """Shown without a traceback by the scripts, which then end with `exit_status`."""
+
+    exit_status = 1
+
+
+class UsageError(UserError, ValueError):
+    """A setting that cannot be: the command line, a specification, an argument."""
+
+    exit_status = 2
+
+
+class DataError(UserError, ValueError):
+    """A data set or a checkpoint that is there, but is not what it should be."""
+
+
+class MissingDataError(UserError, FileNotFoundError):
+    """A data set or a checkpoint that is not there and cannot be fetched."""

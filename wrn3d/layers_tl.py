@@ -1,0 +1,151 @@
+"""The network's layers for TensorLayer: weights and names here, numerics in `ops`.
+
+Each layer's `parameters` maps the end of a canonical name ("" where the layer's name is all of
+it) to the variable.
+"""
+import tensorflow as tf
+import tensorlayer as tl
+
+from wrn3d import ops
+from wrn3d.randomness import stream_key
+
+ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
+
+
+class Conv3d(tl.layers.Layer):
+    """Convolution without bias, padded symmetrically."""
+
+    def __init__(self, filters, kernel_size, stride, name=None):
+        super().__init__(name)
+        self.filters, self.kernel_size, self.stride = filters, kernel_size, stride
+
+    def __repr__(self):
+        return (f"Conv3d(filters={self.filters}, kernel_size={self.kernel_size}, "
+                f"stride={self.stride}, name='{self.name}')")
+
+    def build(self, inputs_shape):
+        shape = (self.kernel_size,) * 3 + (inputs_shape[-1], self.filters)
+        self.kernel = self._get_weights("kernel", shape=shape, init=ZEROS)
+
+    def forward(self, inputs):
+        return ops.conv3d(inputs, self.kernel, self.stride)
+
+    @property
+    def parameters(self):
+        return {"": self.kernel}
+
+
+class BatchNormRelu(tl.layers.Layer):
+    """Batch norm over (N, D, H, W), then ReLU."""
+
+    def __init__(self, name=None):
+        super().__init__(name)
+
+    def __repr__(self):
+        return f"BatchNormRelu(name='{self.name}')"
+
+    def build(self, inputs_shape):
+        shape = (inputs_shape[-1],)
+        self.weight = self._get_weights("weight", shape=shape, init=ONES)
+        self.bias = self._get_weights("bias", shape=shape, init=ZEROS)
+        self.running_mean = self._get_weights("running_mean", shape=shape, init=ZEROS,
+                                              trainable=False)
+        self.running_var = self._get_weights("running_var", shape=shape, init=ONES,
+                                             trainable=False)
+
+    def forward(self, inputs):
+        y, mean, var = ops.batch_norm_relu(inputs, self.weight, self.bias, self.running_mean,
+                                           self.running_var, self.is_train)
+        if self.is_train:
+            self.running_mean.assign(mean)
+            self.running_var.assign(var)
+        return y
+
+    @property
+    def parameters(self):
+        return {".weight": self.weight, ".bias": self.bias,
+                ".running_mean": self.running_mean, ".running_var": self.running_var}
+
+
+class Dropout(tl.layers.Layer):
+    """Dropout whose mask is a function of (seed, the layer's name, iteration)."""
+
+    def __init__(self, rate, seed, name=None):
+        super().__init__(name)
+        self.rate, self.seed = rate, seed
+
+    def __repr__(self):
+        return f"Dropout(rate={self.rate}, name='{self.name}')"
+
+    def build(self, inputs_shape):
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
+        self._nontrainable_weights.append(self.iteration)
+
+    def forward(self, inputs):
+        if not self.is_train:
+            return inputs
+        y = ops.dropout(inputs, self.rate, stream_key(self.seed, self.name), self.iteration)
+        self.iteration.assign_add(1)
+        return y
+
+
+class PadShortcut(tl.layers.Layer):
+    """Average pooling by the stride, then zero channels."""
+
+    def __init__(self, filters, stride, name=None):
+        super().__init__(name)
+        self.filters, self.stride = filters, stride
+
+    def __repr__(self):
+        return f"PadShortcut(filters={self.filters}, stride={self.stride}, name='{self.name}')"
+
+    def build(self, inputs_shape):
+        pass
+
+    def forward(self, inputs):
+        return ops.pad_shortcut(inputs, self.filters, self.stride)
+
+
+class Add(tl.layers.Elementwise):
+    """The sum of the block and its shortcut."""
+
+    def __init__(self, name=None):
+        super().__init__(combine_fn=tf.add, name=name)
+
+
+class GlobalAveragePool(tl.layers.Layer):
+    """(N, D, H, W, C) -> (N, C)."""
+
+    def __init__(self, name=None):
+        super().__init__(name)
+
+    def __repr__(self):
+        return f"GlobalAveragePool(name='{self.name}')"
+
+    def build(self, inputs_shape):
+        pass
+
+    def forward(self, inputs):
+        return ops.global_average_pool(inputs)
+
+
+class Dense(tl.layers.Layer):
+    """Logits: (N, C) -> (N, units)."""
+
+    def __init__(self, units, name=None):
+        super().__init__(name)
+        self.units = units
+
+    def __repr__(self):
+        return f"Dense(units={self.units}, name='{self.name}')"
+
+    def build(self, inputs_shape):
+        self.weight = self._get_weights("weight", shape=(inputs_shape[-1], self.units), init=ZEROS)
+        self.bias = self._get_weights("bias", shape=(self.units,), init=ZEROS)
+
+    def forward(self, inputs):
+        return ops.dense(inputs, self.weight, self.bias)
+
+    @property
+    def parameters(self):
+        return {".weight": self.weight, ".bias": self.bias}

@@ -1,0 +1,68 @@
+"""A network as a model of either framework, and its variables under the canonical names."""
+import tensorflow as tf
+
+from wrn3d.network import wide_resnet
+from wrn3d.parameters import initial_weights
+
+
+def keras_model(spec, seed=0):
+    """A keras.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
+
+    The same (spec, seed) gives the same weights as `tensorlayer_model`.
+    """
+    import keras
+
+    from wrn3d import layers_keras
+
+    tf.config.experimental.enable_op_determinism()
+    volumes = keras.Input(spec.input_shape, name="volumes")
+    model = keras.Model(volumes, wide_resnet(layers_keras, volumes, spec, seed), name=spec.name)
+    initialize(model, spec, seed)
+    return model
+
+
+def tensorlayer_model(spec, seed=0):
+    """A static tl.models.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
+
+    The same (spec, seed) gives the same weights as `keras_model`.
+    """
+    import tensorlayer as tl
+
+    from wrn3d import layers_tl
+
+    tf.config.experimental.enable_op_determinism()
+    volumes = tl.layers.Input([None, *spec.input_shape], name="volumes")
+    model = tl.models.Model(volumes, wide_resnet(layers_tl, volumes, spec, seed))
+    # TensorLayer has just run the layers on a placeholder in training mode, which moved batch
+    # norm's averages and the dropout layers' counters: this sets them back, too.
+    initialize(model, spec, seed)
+    return model
+
+
+def initialize(model, spec, seed):
+    """Set a model of either framework to its initial weights and to iteration 0."""
+    assign(named_variables(model), initial_weights(spec, seed))
+    set_iteration(model, 0)
+
+
+def named_variables(model):
+    """{canonical name: variable}, in the network's order; a variable has `assign`, `numpy`."""
+    return {f"{layer.name}{end}": variable for layer in _layers(model)
+            for end, variable in getattr(layer, "parameters", {}).items()}
+
+
+def set_iteration(model, iteration):
+    """Tell the dropout layers, whose masks depend on it, which iteration comes next."""
+    for layer in _layers(model):
+        if hasattr(layer, "iteration"):
+            layer.iteration.assign(iteration)
+
+
+def assign(variables, arrays):
+    """Assign arrays to variables by name; the names are the same."""
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def _layers(model):
+    return getattr(model, "all_layers", None) or model.layers

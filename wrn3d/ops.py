@@ -1,0 +1,103 @@
+"""The shared numerics: what a layer computes, in TensorFlow ops, for both front ends.
+
+That both front ends run these same ops on the same shapes is why their results are the same to
+the last bit. Volumes are (N, D, H, W, C) with static D, H, W, C.
+"""
+import tensorflow as tf
+
+BATCH_NORM_EPSILON = 1e-5  # PyTorch's, and so the authors'
+BATCH_NORM_MOMENTUM = 0.1  # of the newest batch in the running averages
+
+
+def conv3d(x, kernel, stride=1):
+    """Convolution with symmetric zero padding, (N, D, H, W, C) -> (N, ceil(D / stride), ..., F).
+
+    `kernel` is (k, k, k, C, F) with an odd k, padded by k // 2 on both sides as PyTorch does
+    (TensorFlow's 'SAME' pads one side alone where the stride is 2). A volume of depth 1 meets
+    nothing but the kernel's centre slice: there the 2D convolution with it is exact.
+    """
+    if x.shape[1] == 1:
+        return tf.expand_dims(_convolve(tf.squeeze(x, 1), kernel[kernel.shape[0] // 2], stride), 1)
+    return _convolve(x, kernel, stride)
+
+
+def _convolve(x, kernel, stride):
+    """The same over any number of dimensions, by the cheapest padding that is exact."""
+    sides, windows = x.shape[1:-1], kernel.shape[:-2]
+    strides = [stride] * len(sides)
+    if stride == 1:
+        return tf.nn.convolution(x, kernel, strides, "SAME")
+    paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
+    if any(map(any, paddings)):
+        x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
+    return tf.nn.convolution(x, kernel, strides, "VALID")
+
+
+def _strided_padding(side, window, stride):
+    """(near, far) zeros: of the symmetric padding, only what a window reads."""
+    near = window // 2
+    last_window_start = (side + 2 * near - window) // stride * stride
+    return near, max(0, last_window_start + window - near - side)
+
+
+def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
+    """(y like x, the new running mean (C,), the new running variance (C,)).
+
+    In training the batch's statistics normalise and move the averages by BATCH_NORM_MOMENTUM,
+    the variance's towards its unbiased estimate; in evaluation the averages normalise and stay.
+    """
+    depth, height, width, channels = x.shape[1:]
+    flat = tf.reshape(x, [-1, depth * height, width, channels])  # the op is for images
+    y, new_mean, new_var, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=flat, scale=weight, offset=bias, mean=running_mean, variance=running_var,
+        epsilon=BATCH_NORM_EPSILON, exponential_avg_factor=BATCH_NORM_MOMENTUM,
+        is_training=training)
+    y = tf.nn.relu(tf.reshape(y, [-1, depth, height, width, channels]))
+    return y, new_mean, new_var
+
+
+def dropout(x, rate, seed, iteration):
+    """x with each element zeroed with probability `rate`, the others divided by 1 - rate.
+
+    The mask is a pure function of (seed, iteration), both int64 scalars.
+    """
+    uniform = tf.random.stateless_uniform(tf.shape(x), tf.stack([seed, iteration]), alg="philox")
+    return x * (tf.cast(uniform >= rate, x.dtype) / (1 - rate))
+
+
+def pad_shortcut(x, filters, stride):
+    """The original script's shortcut: average pooling, then zero channels on both ends.
+
+    A window that crosses the far border averages what lies inside, and a side of length 1 stays.
+    """
+    if stride > 1:
+        windows = [min(side, stride) for side in x.shape[1:-1]]
+        if windows[0] == 1:
+            pooled = tf.nn.avg_pool2d(tf.squeeze(x, 1), windows[1:], windows[1:], "SAME")
+            x = tf.expand_dims(pooled, 1)
+        else:
+            x = tf.nn.avg_pool3d(x, windows, windows, "SAME")
+    pad = filters - x.shape[-1]
+    return tf.pad(x, [(0, 0)] * 4 + [(pad - pad // 2, pad // 2)])
+
+
+def global_average_pool(x):
+    """(N, D, H, W, C) -> (N, C)."""
+    return tf.reduce_mean(x, axis=[1, 2, 3])
+
+
+def dense(x, weight, bias):
+    """(N, C) -> (N, units); TensorLayer's and Keras's own add the bias with different ops."""
+    return tf.nn.bias_add(tf.matmul(x, weight), bias)
+
+
+def cross_entropy(labels, logits):
+    """The batch's mean loss, a scalar; labels (N,) of any number type, logits (N, classes)."""
+    labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+def accuracy(labels, logits):
+    """The share of the batch whose largest logit is the label's, a scalar."""
+    labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
+    return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))

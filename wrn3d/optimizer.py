@@ -1,0 +1,38 @@
+"""Stochastic gradient descent as the paper's authors use it, for both front ends."""
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="wrn3d")
+class SGD(keras.optimizers.SGD):
+    """SGD with PyTorch's momentum and weight decay (the authors' pytorch/main.py).
+
+        gradient = gradient + weight_decay * weight       on every trained parameter
+        velocity = momentum * velocity + gradient
+        weight   = weight - learning_rate * (gradient + momentum * velocity   if nesterov
+                                             velocity                         otherwise)
+
+    Keras's own SGD scales what enters the velocity by the learning rate of that moment, and its
+    weight decay bypasses the gradient. Here a learning rate acts on the iteration that it is
+    given for, and zero moves nothing.
+    """
+
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0,
+                 name="SGD", **kwargs):
+        super().__init__(learning_rate, momentum, nesterov, name=name, **kwargs)
+        self.coupled_weight_decay = weight_decay  # Keras would apply its `weight_decay` decoupled
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.coupled_weight_decay:
+            gradient = gradient + self.coupled_weight_decay * variable
+        if not self.momentum:
+            variable.assign_sub(learning_rate * gradient)
+            return
+        velocity = self.momentums[self._get_variable_index(variable)]
+        # One fused op, whose formula is the one above.
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle, accum=velocity.value.handle, lr=learning_rate, grad=gradient,
+            momentum=self.momentum, use_nesterov=self.nesterov)
+
+    def get_config(self):
+        return super().get_config() | {"weight_decay": self.coupled_weight_decay}

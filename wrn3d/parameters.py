@@ -1,0 +1,136 @@
+"""What a network holds, known without a framework: names, shapes, initial values, counts.
+
+The classes below are the layers of `network` reduced to their shapes. Walking the network with
+them lists its parameters under the canonical names, those of the paper's authors.
+"""
+import sys
+from dataclasses import dataclass
+from math import ceil, prod, sqrt
+
+import numpy as np
+
+from wrn3d.network import wide_resnet
+from wrn3d.randomness import generator
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array of the network: its shape, and how it starts (He et al. 2015, equation 10).
+
+    `fan_in` counts the inputs that reach one output: zero for what starts at `start`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool = True
+    fan_in: int = 0
+    start: float = 0.0
+
+    def initial_value(self, seed: int) -> np.ndarray:
+        """float32 array; it depends on (seed, name, shape, fan_in) alone."""
+        if not self.fan_in:
+            return np.full(self.shape, self.start, np.float32)
+        normal = generator(seed, self.name).standard_normal(self.shape, np.float32)
+        return normal * np.float32(sqrt(2 / self.fan_in))
+
+
+def network_parameters(spec) -> tuple[Parameter, ...]:
+    """Every parameter of `spec`'s network, in the order in which a volume meets them."""
+    found = []
+    wide_resnet(sys.modules[__name__], _Shape(spec.input_shape, found), spec, seed=0)
+    return tuple(found)
+
+
+def initial_weights(spec, seed: int) -> dict[str, np.ndarray]:
+    """{canonical name: float32 array}: He-normal kernels, batch norm at identity, zero biases."""
+    return {parameter.name: parameter.initial_value(seed) for parameter in network_parameters(spec)}
+
+
+def parameter_count(spec) -> int:
+    """How many numbers training changes (the running averages are not among them)."""
+    return sum(prod(p.shape) for p in network_parameters(spec) if p.trainable)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A tensor's (D, H, W, C), and the list in which the layers note their parameters."""
+
+    shape: tuple[int, ...]
+    found: list[Parameter]
+
+    def of(self, *shape):
+        return _Shape(shape, self.found)
+
+
+class Conv3d:
+    def __init__(self, filters, kernel_size, stride, name):
+        self.filters, self.kernel_size, self.stride, self.name = filters, kernel_size, stride, name
+
+    def __call__(self, x):
+        *sides, channels = x.shape
+        # On a side of length 1 only the kernel's centre meets the input, so that a single-depth
+        # network starts as the 2D network does.
+        fan_in = channels * prod(1 if side == 1 else self.kernel_size for side in sides)
+        shape = (self.kernel_size,) * 3 + (channels, self.filters)
+        x.found.append(Parameter(self.name, shape, fan_in=fan_in))
+        return x.of(*_strided(sides, self.stride), self.filters)
+
+
+class BatchNormRelu:
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, x):
+        shape = x.shape[-1:]
+        x.found.extend([Parameter(f"{self.name}.weight", shape, start=1.0),
+                    Parameter(f"{self.name}.bias", shape),
+                    Parameter(f"{self.name}.running_mean", shape, trainable=False),
+                    Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0)])
+        return x
+
+
+class PadShortcut:
+    def __init__(self, filters, stride, name):
+        self.filters, self.stride = filters, stride
+
+    def __call__(self, x):
+        return x.of(*_strided(x.shape[:-1], self.stride), self.filters)
+
+
+class Dropout:
+    def __init__(self, rate, seed, name):
+        pass
+
+    def __call__(self, x):
+        return x
+
+
+class Add:
+    def __init__(self, name):
+        pass
+
+    def __call__(self, inputs):
+        return inputs[0]
+
+
+class GlobalAveragePool:
+    def __init__(self, name):
+        pass
+
+    def __call__(self, x):
+        return x.of(x.shape[-1])
+
+
+class Dense:
+    def __init__(self, units, name):
+        self.units, self.name = units, name
+
+    def __call__(self, x):
+        features, = x.shape
+        x.found.extend([Parameter(f"{self.name}.weight", (features, self.units), fan_in=features),
+                    Parameter(f"{self.name}.bias", (self.units,))])
+        return x.of(self.units)
+
+
+def _strided(sides, stride):
+    return [ceil(side / stride) for side in sides]

@@ -1,0 +1,43 @@
+"""How far long work has come: a live bar on a terminal, plain lines elsewhere."""
+import sys
+
+
+class Progress:
+    """A context in which `total` units of work are done; the bar shows only on a terminal."""
+
+    def __init__(self, total, title):
+        self.total, self.title, self.bar = total, title, None
+
+    def __enter__(self):
+        if sys.stdout.isatty():
+            from rich import progress  # only where it shows
+
+            self.bar = progress.Progress(
+                progress.TextColumn("{task.description}"), progress.BarColumn(),
+                progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[note]}"), transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=self.total, note="")
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, note="", amount=1):
+        """Report `amount` more units as done."""
+        if self.bar:
+            self.bar.update(self.task, advance=amount, note=note)
+
+    def print(self, line):
+        """Print a line that stays, above the bar if there is one."""
+        if self.bar:
+            self.bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, flush=True)
+
+    def track(self, batches):
+        """Iterate over `batches`, a range with a step, and report each when its work is done."""
+        for start in batches:
+            yield start
+            self.advance(amount=min(batches.step, self.total - start))

@@ -1,0 +1,68 @@
+"""How TensorFlow is started: quietly, and what it runs on."""
+import os
+import platform
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+
+def import_tensorflow():
+    """Import TensorFlow without its start-up notices, which none of its settings turns off.
+
+    They go past Python straight to file descriptor 2. What an import that fails has written is
+    shown.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    with tempfile.TemporaryFile() as notices:
+        stderr = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def versions() -> dict[str, str]:
+    """{distribution: version} of what computes; the TensorFlow wheel's name differs by platform."""
+    import tensorflow as tf
+
+    names = ("tensorlayer", "keras", "numpy")
+    return {"tensorflow": tf.__version__, **{name: version(name) for name in names},
+            "python": platform.python_version()}
+
+
+def device() -> str:
+    """The GPUs that TensorFlow sees, or else the CPU."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+                 for gpu in gpus]
+        return f"{len(gpus)} GPU ({', '.join(names)})"
+    return f"CPU ({_cpu_name()}, {os.cpu_count()} cores)"
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process has held so far in bytes, or None where it is not told."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _cpu_name():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -145,7 +145,7 @@ class TrainingEnvironment:
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """{canonical name: float32 array}, the running averages included."""
-        return {name: np.array(variable) for name, variable in self._variables().items()}
+        return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def set_weights(self, weights):
         """Assign what `get_weights` returned; raises DataError (a ValueError) if names or shapes
@@ -154,7 +154,7 @@ class TrainingEnvironment:
 
     def snapshot(self) -> Checkpoint:
         """The run's whole state, in memory; `restore` goes back to it, any number of times."""
-        momentum = {name: np.array(variable) for name, variable in self._momentum().items()}
+        momentum = {name: variable.numpy() for name, variable in self._momentum().items()}
         return Checkpoint(self.get_weights(), momentum, self.iteration, self.epochs_completed,
                           self.index_in_epoch, asdict(self.config))
 

@@ -1,8 +1,7 @@
 """A network as a model of either framework, and its variables under the canonical names."""
-import tensorflow as tf
-
 from wrn3d.network import wide_resnet
 from wrn3d.parameters import initial_weights
+from wrn3d.runtime import be_deterministic
 
 
 def keras_model(spec, seed=0):
@@ -14,7 +13,7 @@ def keras_model(spec, seed=0):
 
     from wrn3d import layers_keras
 
-    tf.config.experimental.enable_op_determinism()
+    be_deterministic(seed)
     volumes = keras.Input(spec.input_shape, name="volumes")
     model = keras.Model(volumes, wide_resnet(layers_keras, volumes, spec, seed), name=spec.name)
     initialize(model, spec, seed)
@@ -30,7 +29,7 @@ def tensorlayer_model(spec, seed=0):
 
     from wrn3d import layers_tl
 
-    tf.config.experimental.enable_op_determinism()
+    be_deterministic(seed)
     volumes = tl.layers.Input([None, *spec.input_shape], name="volumes")
     model = tl.models.Model(volumes, wide_resnet(layers_tl, volumes, spec, seed))
     # TensorLayer has just run the layers on a placeholder in training mode, which moved batch

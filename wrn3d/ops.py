@@ -24,13 +24,14 @@ def conv3d(x, kernel, stride=1):
 def _convolve(x, kernel, stride):
     """The same over any number of dimensions, by the cheapest padding that is exact."""
     sides, windows = x.shape[1:-1], kernel.shape[:-2]
-    strides = [stride] * len(sides)
+    # Named, since the eager gradient of a 3D convolution fails on the default (TensorFlow 2.21).
+    data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
     if stride == 1:
-        return tf.nn.convolution(x, kernel, strides, "SAME")
+        return tf.nn.convolution(x, kernel, 1, "SAME", data_format)
     paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
     if any(map(any, paddings)):
         x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
-    return tf.nn.convolution(x, kernel, strides, "VALID")
+    return tf.nn.convolution(x, kernel, stride, "VALID", data_format)
 
 
 def _strided_padding(side, window, stride):
@@ -59,9 +60,10 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
 def dropout(x, rate, seed, iteration):
     """x with each element zeroed with probability `rate`, the others divided by 1 - rate.
 
-    The mask is a pure function of (seed, iteration), both int64 scalars.
+    The mask is a pure function of (seed, iteration), an int of 63 bits and an int64 variable.
     """
-    uniform = tf.random.stateless_uniform(tf.shape(x), tf.stack([seed, iteration]), alg="philox")
+    key = tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(iteration)])
+    uniform = tf.random.stateless_uniform(tf.shape(x), key, alg="philox")
     return x * (tf.cast(uniform >= rate, x.dtype) / (1 - rate))
 
 

@@ -29,6 +29,20 @@ def import_tensorflow():
             os.close(stderr)
 
 
+def be_deterministic(seed):
+    """Let no op of this process depend on thread timing.
+
+    TensorFlow then wants a global seed before it draws anything, as `fit` does to shuffle; one
+    that the caller has set stays.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    unset_global_seed = 87654321  # TensorFlow's stand-in where no global seed is set
+    if tf.compat.v1.get_seed(0)[0] == unset_global_seed:
+        tf.random.set_seed(seed)
+
+
 def versions() -> dict[str, str]:
     """{distribution: version} of what computes; the TensorFlow wheel's name differs by platform."""
     import tensorflow as tf

@@ -113,8 +113,9 @@ class Reference:
             gradient = gradient * (y > 0)
             into_weight = (gradient * normal).sum(axis=(0, 1, 2, 3))
             into_bias = gradient.sum(axis=(0, 1, 2, 3))
-            self.gradients[f"{name}.weight"], self.gradients[f"{name}.bias"] = into_weight, into_bias
-            return weight / deviation * (gradient - into_bias / count - normal * into_weight / count)
+            self.gradients |= {f"{name}.weight": into_weight, f"{name}.bias": into_bias}
+            into_normal = gradient - into_bias / count - normal * into_weight / count
+            return weight / deviation * into_normal
 
         return np.maximum(y, 0), backward
 

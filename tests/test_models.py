@@ -75,7 +75,7 @@ def test_training_step_agrees_with_the_reference(front_end, spec):
 
 
 def test_outer_slices_of_a_depth_1_network_get_no_gradient(front_end):
-    weights, volumes, labels = sample(SPECS[0])
+    _, volumes, labels = sample(SPECS[0])
     model = BUILDERS[front_end](SPECS[0])
     kernel = named_variables(model)["group1.block0.conv0"]
     with tf.GradientTape() as tape:

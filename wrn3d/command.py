@@ -22,15 +22,23 @@ def main(environment_class, description, arguments=None) -> int:
     """
     try:
         summary = description.split("\n", 1)[0]
-        config = tyro.cli(TrainingConfig, description=summary, args=arguments)
-        train(environment_class(**vars(config)))
+        flags = tyro.cli(_Flags, description=summary, args=arguments)
+        train(environment_class(**vars(flags)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"stopped by Ctrl-C{interrupt}", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
+
+
+class _Flags(TrainingConfig):
+    """The fields alone: tyro would put a box of its own around what checking them raises, so
+    that is left to the environment."""
+
+    def __post_init__(self):
+        pass
 
 
 def train(environment):
@@ -41,11 +49,15 @@ def train(environment):
     start, results = time.perf_counter(), []
     every = max(1, total // LINES)
     with Progress(total, "training") as progress:
-        for _ in range(total):
-            results.append(environment.step())
+        for number in range(1, total + 1):
+            try:
+                results.append(environment.step())
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f" after iteration {number - 1} of {total}") from None
             progress.advance(f"loss {results[-1].loss:.4f}")
-            if results[-1].iteration % every == 0 or results[-1].iteration == total:
-                progress.print(iteration_line(results[-every:], total))
+            if number % every == 0 or number == total:
+                recent = results[(number - 1) // every * every:]
+                progress.print(iteration_line(recent, total))
     print(closing_line(results, time.perf_counter() - start))
 
     if environment.config.evaluate:

@@ -55,9 +55,9 @@ class TrainingConfig:
         _check_count("iterations", self.iterations)
         if self.epochs is not None:
             _check_count("epochs", self.epochs)
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("learning_rate", "momentum", "weight_decay"):
             check_not_negative(name, getattr(self, name))
-        check_not_negative("momentum", self.momentum)
+            object.__setattr__(self, name, float(getattr(self, name)))  # a program may give 0 or 1
         if self.momentum >= 1:
             raise UsageError(f"momentum is {self.momentum!r}, but must be below 1")
         if self.nesterov and not self.momentum:

@@ -133,7 +133,7 @@ class TrainingEnvironment:
             logits = self.predict(self.dataset.normalise(self.dataset.test_volumes[rows]))
             losses.append(_cross_entropies(logits, labels))
             correct += np.count_nonzero(logits.argmax(axis=1) == labels)
-        return EvalResult(float(np.concatenate(losses).mean()), correct / len(self.y_test))
+        return EvalResult(float(np.concatenate(losses).mean()), float(correct) / len(self.y_test))
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""

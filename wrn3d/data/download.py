@@ -104,11 +104,13 @@ def _working_folder(data_dir):
     created = not data_dir.exists()
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=data_dir) as folder:
-            yield Path(folder)
-    except PermissionError as error:
+        folder = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=data_dir)
+    except OSError as error:
         raise DataError(f"{data_dir} cannot be written to ({error.strerror.lower()}): name another "
                         "folder with --data-dir") from error
+    try:
+        with folder as name:
+            yield Path(name)
     finally:
         if created and data_dir.exists() and not any(data_dir.iterdir()):
             data_dir.rmdir()

@@ -1,0 +1,196 @@
+"""CIFAR's official layouts, whole and damaged in every way that is told from its bytes."""
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import digit_pixels, write_cifar10, write_cifar100
+from wrn3d import load_dataset
+from wrn3d.data import cifar, unpickle
+
+
+@pytest.mark.parametrize("layout", ["bin", "py"])
+def test_cifar10_is_read_from_either_layout(tmp_path, layout):
+    write_cifar10(tmp_path, layout)
+    dataset = load_dataset("cifar10", tmp_path)
+    pixels, labels = digit_pixels(np.arange(120))
+    volumes = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)[:, None]
+    assert dataset.train_volumes.shape == (100, 1, 32, 32, 3)
+    assert np.array_equal(dataset.train_volumes, volumes[:100])
+    assert np.array_equal(dataset.test_volumes, volumes[100:])
+    assert np.array_equal(dataset.train_labels, labels[:100])
+    assert np.array_equal(dataset.test_labels, labels[100:])
+    assert dataset.class_names[3] == "class3"
+
+
+@pytest.mark.parametrize("layout", ["bin", "py"])
+def test_cifar100_is_read_from_either_layout_with_fine_labels(tmp_path, layout):
+    write_cifar100(tmp_path, layout)
+    dataset = load_dataset("cifar100", tmp_path)
+    pixels, coarse = digit_pixels(np.arange(60))
+    assert np.array_equal(dataset.train_labels, coarse * 10 + np.arange(60) % 10)
+    assert np.array_equal(dataset.train_volumes[5, 0].transpose(2, 0, 1).ravel(), pixels[5])
+    assert len(dataset.class_names) == 100 and len(dataset.test_labels) == 12
+
+
+def test_normalisation_is_the_original_scripts(tmp_path):
+    write_cifar10(tmp_path, "bin")
+    dataset = load_dataset("cifar10", tmp_path)
+    images = dataset.train_volumes.astype(np.float64)
+    expected = (images - images.mean(axis=0, keepdims=True)) / images.std()
+    np.testing.assert_allclose(dataset.normalise(dataset.train_volumes), expected, atol=1e-5)
+    assert dataset.mean.shape == (1, 1, 32, 32, 3)
+    assert dataset.std == pytest.approx(images.std(), rel=1e-6)
+
+
+def test_a_constant_training_set_is_not_divided_by_zero(digits):
+    constant = type(digits)("", "", (), np.full((3, 1, 2, 2, 1), 7, np.uint8), None, None, None)
+    assert not constant.normalise(constant.train_volumes).any()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def drop_record(path):
+    path.write_bytes(path.read_bytes()[:-3073])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def enlarge(path):
+    with path.open("ab") as file:
+        file.truncate(cifar.LARGEST_FILE + 1)
+
+
+def set_label(path):
+    content = bytearray(path.read_bytes())
+    content[0] = 10
+    path.write_bytes(bytes(content))
+
+
+def rewrite(**changes):
+    def damage(path):
+        batch = pickle.loads(path.read_bytes(), encoding="bytes")
+        batch |= {key.encode(): value for key, value in changes.items()}
+        kept = {key: value for key, value in batch.items() if value is not None}
+        path.write_bytes(pickle.dumps(kept, protocol=2))
+    damage.__name__ = f"set_{'_'.join(changes)}"
+    return damage
+
+
+BINARY_DAMAGES = [
+    (truncate, "are not whole records of 3,073"), (drop_record, "it holds 19 images, where 20"),
+    (empty, "its 0 bytes are not whole"), (enlarge, "more than any official file's"),
+    (set_label, "its labels run from 0 to 10"),
+    (lambda path: path.unlink(), "no such file"),
+]
+PYTHON_DAMAGES = [
+    (truncate, "no pickle of a CIFAR batch"), (empty, "no pickle of a CIFAR batch"),
+    (enlarge, "more than any official file's"),
+    (rewrite(data=None), "lacks an array 'data'"), (rewrite(labels=None), "or a list 'labels'"),
+    (rewrite(labels=[0] * 19), "its labels are not 20 whole numbers"),
+    (rewrite(labels=[0.5] * 20), "its labels are not 20 whole numbers"),
+    (rewrite(labels=[-1] * 20), "its labels run from -1 to -1"),
+    (rewrite(labels=[10] * 20), "its labels run from 10 to 10"),
+    (rewrite(data=np.zeros((20, 3073), np.uint8)), r"the shape \(20, 3073\)"),
+    (rewrite(data=np.zeros((20, 3072), np.float32)), "not an array of rows of bytes"),
+    (rewrite(data=np.zeros((20, 3, 1024), np.uint8)), "not an array of rows of bytes"),
+    (lambda path: path.write_bytes(pickle.dumps([1, 2])), "no pickled dictionary"),
+    (lambda path: path.write_bytes(b"\x89PNG not a pickle"), "no pickle of a CIFAR batch"),
+]
+
+
+@pytest.mark.parametrize("layout, damage, reason",
+                         [("bin", *case) for case in BINARY_DAMAGES]
+                         + [("py", *case) for case in PYTHON_DAMAGES])
+def test_a_damaged_batch_is_named_in_one_sentence(tmp_path, layout, damage, reason):
+    folder = write_cifar10(tmp_path, layout)
+    path = folder / ("data_batch_3.bin" if layout == "bin" else "data_batch_3")
+    damage(path)
+    with pytest.raises(ValueError, match=reason) as caught:
+        load_dataset("cifar10", tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} cannot be used (")
+    assert f"delete {folder} and run again" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("layout, content", [
+    ("bin", b"cat\ndog\n"), ("bin", b"\xff\n" * 10), ("py", pickle.dumps({})),
+    ("py", pickle.dumps({b"label_names": [1] * 3})),
+    ("py", pickle.dumps({b"label_names": ["x"] * 10})),
+])
+def test_class_names_that_are_none_are_refused(tmp_path, layout, content):
+    folder = write_cifar10(tmp_path, layout)
+    path = folder / ("batches.meta.txt" if layout == "bin" else "batches.meta")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be used"):
+        load_dataset("cifar10", tmp_path)
+
+
+class Hostile:
+    """Pickles to a call of whatever it is given."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
+    import os
+
+    folder, mark = write_cifar10(tmp_path, "py"), tmp_path / "mark"
+    for function, argument in ((os.system, f"touch {mark}"), (eval, f"open({str(mark)!r}, 'w')")):
+        batch = {b"data": Hostile(function, argument), b"labels": [0]}
+        (folder / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=protocol))
+        with pytest.raises(ValueError, match="it asks for .*(system|eval)"):
+            load_dataset("cifar10", tmp_path)
+        assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [
+    b"\x80\x02r\xff\xff\xff\xff.",  # a memo index that C's unpickler would allocate for
+    b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"x.",  # bytes of an absurd length
+    b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(lp0\n(I999999999999\ntS'b'\ntR.",
+    b"(" * 100_000,
+])
+def test_a_pickle_that_claims_too_much_is_refused_cheaply(content):
+    with pytest.raises(ValueError, match="no pickle"):
+        unpickle.unpickle(content)
+
+
+def test_mutated_real_pickles_give_data_or_a_clear_error(tmp_path):
+    folder = write_cifar10(tmp_path, "py", per_file=2)
+    original = (folder / "data_batch_1").read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(400):
+        content = bytearray(original)
+        for place in rng.integers(0, 300, 3):  # where the structure is, not the pixels
+            content[place] = rng.integers(256)
+        (folder / "data_batch_1").write_bytes(bytes(content))
+        try:
+            load_dataset("cifar10", tmp_path)
+        except ValueError as error:
+            assert "cannot be used" in str(error)
+            refused += 1
+    assert refused > 100
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "data").write_text("something else")
+    with pytest.raises(ValueError, match="is a file, but should be the folder"):
+        load_dataset("cifar10", tmp_path / "data")
+
+
+def test_a_folder_without_its_files_is_named(tmp_path):
+    folder = write_cifar10(tmp_path, "py")
+    shutil.rmtree(folder)
+    folder.mkdir()
+    with pytest.raises(ValueError, match="data_batch_1 cannot be used .no such file"):
+        load_dataset("cifar10", tmp_path)

@@ -1,0 +1,140 @@
+"""The real command lines, as processes."""
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, SCRIPTS, run_python, run_script, write_cifar10
+
+SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
+UNREACHABLE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+LINE = re.compile(r"iteration +(\d+)/(\d+)  loss (\d+\.\d{6})  accuracy ([01]\.\d{4})  "
+                  r"\d+\.\d images/s")
+
+
+def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_end):
+    process = run_script(front_end, *SMALL, "--evaluate")
+    assert (process.returncode, process.stderr) == (0, "")
+    lines = process.stdout.splitlines()
+    assert lines[0] == "network   WRN-10-1, pad shortcut, dropout 0: 223,610 parameters"
+    assert lines[1].startswith("data      digits from scikit-learn")
+    assert "1,500 training and 297 test volumes of 1x32x32x3, 10 classes" in lines[1]
+    assert "10 iterations" in lines[2] and "batch 32" in lines[2]
+    assert re.search(r"tensorflow 2\.\d+\.\d+, tensorlayer 2\.\S+, keras 3\.\S+, numpy", lines[3])
+    assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])
+    assert [LINE.fullmatch(line)[1] for line in lines[5:15]] == [str(n) for n in range(1, 11)]
+    assert re.match(r"done      10 iterations in .* s, median .* images/s, at most ", lines[15])
+    assert re.fullmatch(r"test  loss \d\.\d{6}  accuracy \d\.\d{4}  \(297 images\)", lines[16])
+    assert len(lines) == 17
+
+
+def test_both_scripts_print_the_same_losses(tmp_path):
+    write_cifar10(tmp_path, "bin", per_file=40)
+    losses = [[LINE.match(line).groups() for line in
+               run_script(name, "--data-dir", tmp_path, "--depth", "10").stdout.splitlines()[5:15]]
+              for name in SCRIPTS]
+    assert len(losses[0]) == 10 and losses[0] == losses[1]
+
+
+def test_a_long_run_prints_about_a_hundred_lines_and_its_last_iteration(front_end):
+    process = run_script(front_end, *SMALL, "--iterations", "205")
+    numbers = [int(match[1]) for match in map(LINE.match, process.stdout.splitlines()) if match]
+    assert numbers == [*range(2, 205, 2), 205]
+
+
+def test_a_terminal_shows_a_live_bar():
+    leader, follower = pty.openpty()
+    process = subprocess.Popen([sys.executable, f"{SCRIPTS['keras']}.py", *SMALL], cwd=ROOT,
+                               stdout=follower, stderr=follower)
+    os.close(follower)
+    output = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            output += chunk
+    except OSError:  # how a pseudo-terminal ends
+        pass
+    assert process.wait() == 0
+    text = output.decode()
+    assert "training" in text and "━" in text and "10/10" in text
+    assert "iteration 10/10" in text
+
+
+def test_help_and_imports_need_no_tensorflow(front_end):
+    script = SCRIPTS[front_end]
+    process = run_script(front_end, "--help")
+    assert process.returncode == 0
+    for flag in ("--dataset", "--data-dir", "--depth", "--widen-factor", "--dropout", "--shortcut",
+                 "--batch-size", "--iterations", "--epochs", "--learning-rate", "--momentum",
+                 "--nesterov", "--weight-decay", "--augment", "--seed", "--evaluate"):
+        assert flag in process.stdout
+    loaded = run_python("-c", f"import sys, {script}, wrn3d, wrn3d.command\n"
+                              "print(sorted({'tensorflow', 'tensorlayer', 'keras', 'sklearn'}"
+                              " & set(sys.modules)))")
+    assert loaded.stdout == "[]\n"
+
+
+def test_importing_a_script_starts_and_prints_nothing(front_end):
+    process = run_python("-c", f"from {SCRIPTS[front_end]} import CNNEnv")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("arguments, status, sentence", [
+    (["--depth", "29"], 2, "error: depth is 29, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ..."),
+    (["--widen-factor", "0"], 2, "error: widen_factor is 0"),
+    (["--dropout", "1"], 2, "error: dropout is 1.0"),
+    (["--shortcut", "conv"], 2, "error: shortcut is 'conv', but must be pad or projection"),
+    (["--dataset", "mnist"], 2, "error: dataset is 'mnist', but must be cifar10, cifar100 or dig"),
+    (["--dataset", "digits", "--batch-size", "2000"], 2,
+     "error: batch_size is 2000, but digits has only 1,500 training images"),
+    (["--data-dir", "LICENSE"], 1, "error: LICENSE is a file, but should be the folder"),
+    (["--data-dir", "/proc/data"], 1, "error: /proc/data cannot be written to"),
+])
+def test_a_mistake_ends_with_one_sentence(front_end, arguments, status, sentence):
+    process = run_script(front_end, *arguments)
+    assert (process.returncode, process.stdout) == (status, "")
+    assert process.stderr.startswith(sentence)
+    assert process.stderr.count("\n") == 1
+
+
+def test_no_network_ends_with_where_to_put_the_archive(front_end, tmp_path):
+    process = run_script(front_end, "--data-dir", tmp_path / "data", env=os.environ | UNREACHABLE)
+    assert process.returncode == 1
+    assert re.fullmatch(r"error: CIFAR-10 is not in \S+ and could not be downloaded "
+                        r"\(.*refused.*\): put cifar-10-python.tar.gz from https://www.cs.toronto.edu\S+ there, or "
+                        r"use --dataset digits, which needs no download\n", process.stderr)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_truncated_file_ends_with_its_name(front_end, tmp_path):
+    folder = write_cifar10(tmp_path, "bin")
+    (folder / "test_batch.bin").write_bytes(b"short")
+    process = run_script(front_end, "--data-dir", tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"error: {folder / 'test_batch.bin'} cannot be used")
+    assert process.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--depth", "deep"], ["--no-such-flag"], ["--depth"]])
+def test_flags_that_cannot_be_read_end_with_status_2(front_end, arguments):
+    process = run_script(front_end, *arguments)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr + process.stdout
+
+
+def test_ctrl_c_ends_a_run_cleanly(front_end):
+    process = subprocess.Popen(
+        [sys.executable, f"{SCRIPTS[front_end]}.py", *SMALL, "--iterations", "2000"], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("iteration"):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(r"stopped by Ctrl-C after iteration \d+ of 2000\n", stderr)

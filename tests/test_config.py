@@ -1,0 +1,40 @@
+"""What makes a run."""
+import pytest
+
+from wrn3d import TrainingConfig
+
+
+def test_defaults_are_the_original_scripts():
+    config = TrainingConfig()
+    assert (config.dataset, config.depth, config.widen_factor, config.shortcut) == \
+        ("cifar10", 28, 4, "pad")
+    assert (config.batch_size, config.learning_rate, config.iterations) == (64, 0.01, 10)
+    assert (config.momentum, config.weight_decay, config.dropout) == (0, 0, 0)
+    assert not config.augment and not config.evaluate
+
+
+@pytest.mark.parametrize("settings, start", [
+    ({"dataset": "mnist"}, "dataset is 'mnist', but must be cifar10, cifar100 or digits"),
+    ({"depth": 11}, "depth is 11"), ({"widen_factor": 0}, "widen_factor is 0"),
+    ({"dropout": 1.0}, "dropout is 1.0"), ({"shortcut": "none"}, "shortcut is 'none'"),
+    ({"batch_size": 0}, "batch_size is 0"), ({"iterations": 0}, "iterations is 0"),
+    ({"epochs": 0}, "epochs is 0"), ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+    ({"learning_rate": float("inf")}, "learning_rate is inf"),
+    ({"momentum": 1.0}, "momentum is 1.0"), ({"nesterov": True}, "nesterov needs a momentum"),
+    ({"weight_decay": float("nan")}, "weight_decay is nan"), ({"seed": -1}, "seed is -1"),
+])
+def test_values_that_make_no_run_are_refused_in_one_sentence(settings, start):
+    with pytest.raises(ValueError) as caught:
+        TrainingConfig(**settings)
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(TypeError, match="widenfactor"):
+        TrainingConfig(widenfactor=2)
+
+
+def test_epochs_drop_the_incomplete_last_batch():
+    assert TrainingConfig(iterations=7).total_iterations(1500) == 7
+    assert TrainingConfig(epochs=3, batch_size=64).total_iterations(1500) == 3 * 23

@@ -1,0 +1,189 @@
+"""The real download code against a small server on the loopback address."""
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import write_cifar10
+from wrn3d import load_dataset
+from wrn3d.data import cifar, download
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves one content under any path, or `status` with nothing; `sent` cuts it short."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.status, self.sent, self.requests = b"", 200, None, 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests += 1
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content[:self.server.sent])
+
+    def log_message(self, *arguments):
+        pass
+
+
+def tar_of(folder, name="cifar-10-batches-py"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder, name)
+    return buffer.getvalue()
+
+
+def tar_with(*members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for member, content in members:
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def link(name, target):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A small archive in CIFAR-10's format."""
+    return tar_of(write_cifar10(tmp_path / "made", "py"))
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def offer(server, monkeypatch):
+    """Let CIFAR-10's archive be this content, on this server, with this MD5 or its own."""
+    def offer(content, md5=None, url=None):
+        server.content = content
+        python, binary = cifar.CIFAR10.layouts
+        url = url or f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        official = replace(python.archive, url=url, md5=md5 or hashlib.md5(content).hexdigest())
+        monkeypatch.setattr(cifar, "CIFAR10", replace(
+            cifar.CIFAR10, layouts=(replace(python, archive=official), binary)))
+    return offer
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """A folder for data that is not there yet; a failure must not leave it either."""
+    return tmp_path / "new" / "data"
+
+
+def test_it_is_downloaded_checked_and_unpacked_once(server, offer, archive, data_dir, capsys):
+    offer(archive)
+    assert len(load_dataset("cifar10", data_dir).train_labels) == 100
+    assert len(load_dataset("cifar10", data_dir).train_labels) == 100
+    assert server.requests == 1
+    assert "Downloading data from http://127.0.0.1" in capsys.readouterr().out
+    assert [path.name for path in data_dir.iterdir()] == ["cifar-10-batches-py"]
+
+
+def test_an_archive_in_the_folder_is_unpacked_without_the_network(server, offer, archive, data_dir):
+    offer(archive)
+    data_dir.mkdir(parents=True)
+    (data_dir / "cifar-10-python.tar.gz").write_bytes(archive)
+    assert len(load_dataset("cifar10", data_dir).test_labels) == 20
+    assert server.requests == 0
+
+
+def test_another_archive_in_the_folder_is_refused_and_kept(server, offer, archive, data_dir):
+    offer(archive)
+    data_dir.mkdir(parents=True)
+    (data_dir / "cifar-10-python.tar.gz").write_bytes(archive[:-1])
+    with pytest.raises(ValueError, match=r"is not the official archive \(its MD5 is .* delete it"):
+        load_dataset("cifar10", data_dir)
+    assert [path.name for path in data_dir.iterdir()] == ["cifar-10-python.tar.gz"]
+    assert server.requests == 0
+
+
+def fails_to_download(data_dir, reason):
+    with pytest.raises(FileNotFoundError, match=reason) as caught:
+        load_dataset("cifar10", data_dir)
+    message = str(caught.value)
+    assert message.startswith(f"CIFAR-10 is not in {data_dir} and could not be downloaded (")
+    assert "put cifar-10-python.tar.gz from http" in message and "--dataset digits" in message
+    assert "\n" not in message
+    assert not data_dir.exists()
+
+
+def test_a_download_of_another_content_leaves_nothing(offer, archive, data_dir):
+    offer(archive, md5="0" * 32)
+    fails_to_download(data_dir, "corrupted")
+
+
+def test_a_download_cut_short_leaves_nothing(server, offer, archive, data_dir):
+    offer(archive)
+    server.sent = 1000
+    fails_to_download(data_dir, "retrieval incomplete")
+
+
+def test_a_missing_page_leaves_nothing(server, offer, archive, data_dir):
+    offer(archive)
+    server.status = 404
+    fails_to_download(data_dir, "404")
+
+
+def test_no_server_leaves_nothing(offer, archive, data_dir):
+    offer(archive, url="http://127.0.0.1:9/cifar-10-python.tar.gz")
+    fails_to_download(data_dir, "refused")
+
+
+def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
+    import socket
+
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        offer(archive, url=f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz")
+        fails_to_download(data_dir, "timed out")
+
+
+@pytest.mark.parametrize("content", [
+    tar_with((tarfile.TarInfo("../outside"), b"x")),
+    tar_with((tarfile.TarInfo("cifar-10-batches-py/../../outside"), b"x")),
+    tar_with((link("cifar-10-batches-py", "../.."), b"")),
+    tar_with((link("cifar-10-batches-py", "/etc"), b"")),
+    tar_with((tarfile.TarInfo("something-else"), b"x")),
+    b"no tar file at all",
+    b"",
+])
+def test_an_archive_that_climbs_out_or_is_none_is_refused_whole(offer, data_dir, content):
+    offer(content)
+    with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py"):
+        load_dataset("cifar10", data_dir)
+    assert not data_dir.exists() and not (data_dir.parent / "outside").exists()
+
+
+def test_an_archive_that_grows_too_large_is_refused(offer, archive, data_dir, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST_CONTENT", 1 << 20)
+    offer(tar_with((tarfile.TarInfo("cifar-10-batches-py/x"), bytes(2 << 20))))
+    with pytest.raises(ValueError, match="more than 1,048,576 bytes"):
+        load_dataset("cifar10", data_dir)
+    assert not data_dir.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(offer, archive):
+    offer(archive)
+    with pytest.raises(ValueError, match="^/proc/data cannot be written to .*--data-dir"):
+        load_dataset("cifar10", "/proc/data")

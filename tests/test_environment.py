@@ -1,0 +1,256 @@
+"""CNNEnv of both scripts, as a program outside drives it."""
+import numpy as np
+import pytest
+
+from tests.conftest import environment_class, write_cifar10
+from tests.reference import Reference
+from wrn3d import Checkpoint, WideResNetSpec, ops
+from wrn3d.data.batches import batch_at
+
+SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32,
+            "learning_rate": 0.05}
+FULL = SETTINGS | {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4,
+                   "augment": True, "shortcut": "projection"}
+
+
+@pytest.fixture(scope="module")
+def env(front_end):
+    """One environment of each front end; `fresh` gives it in its first state."""
+    return environment_class(front_end)(**FULL)
+
+
+@pytest.fixture
+def fresh(env):
+    env.reset()
+    return env
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(np.array_equal(left[n], right[n]) for n in left)
+
+
+def test_it_runs_as_the_original_did(tmp_path, front_end):
+    write_cifar10(tmp_path, "bin", per_file=40)
+    a = environment_class(front_end)(data_dir=tmp_path, depth=10, widen_factor=1)
+    a.reset(first=False)
+    a.step()
+    assert a.x_train.shape == (200, 1, 32, 32, 3) and a.x_test.shape == (40, 1, 32, 32, 3)
+    assert a.y_train.shape == (200,) and a.y_test.shape == (40,)
+    assert a.mean.shape == (1, 1, 32, 32, 3) and a.std > 0
+    assert (a.num_examples, a.index_in_epoch, a.epochs_completed) == (200, 64, 0)
+    assert (a.blocks_per_group, a.widening_factor, a.batch_num) == (1, 1, 64)
+    assert (a.img_row, a.img_col, a.img_channels, a.nb_classes) == (32, 32, 3, 10)
+
+
+def test_step_is_one_iteration_with_its_batchs_own_figures(fresh):
+    result = fresh.step(0.02)
+    assert (result.iteration, fresh.iteration, fresh.index_in_epoch) == (1, 1, 32)
+    assert (result.learning_rate, result.batch_size) == (0.02, 32)
+    assert np.log(10) * 0.5 < result.loss < np.log(10) * 2
+    assert result.accuracy * 32 == int(result.accuracy * 32)
+    assert result.images_per_second == 32 / result.seconds
+    second = fresh.step()
+    assert (second.iteration, second.learning_rate) == (2, 0.05)
+
+
+def test_a_learning_rate_of_zero_moves_no_trained_weight(fresh):
+    for _ in range(2):
+        fresh.step()
+    before = fresh.get_weights()
+    fresh.step(learning_rate=0)
+    changed = {name for name, array in fresh.get_weights().items()
+               if not np.array_equal(array, before[name])}
+    assert changed == {name for name in before if "running" in name}
+
+
+@pytest.mark.parametrize("learning_rate", [-0.1, float("nan"), float("inf"), "fast"])
+def test_an_impossible_learning_rate_is_refused(fresh, learning_rate):
+    with pytest.raises(ValueError, match="learning_rate is .*, but must be a number from 0 up"):
+        fresh.step(learning_rate)
+    assert (fresh.iteration, fresh.index_in_epoch) == (0, 0)
+
+
+def test_a_step_is_the_references(front_end):
+    settings = SETTINGS | {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+    env = environment_class(front_end)(**settings)
+    weights = env.get_weights()
+    volumes, labels = batch_at(env.dataset, 0, 0, 0, 32, augment=False)
+    reference = Reference(env.spec, weights, volumes, training=True)
+    loss = reference.loss_and_backward(labels)
+    result = env.step()
+    assert result.loss == pytest.approx(loss, rel=1e-5)
+    assert result.accuracy == (reference.logits.argmax(axis=1) == labels).mean()
+    after = env.get_weights()
+    for name, gradient in reference.gradients.items():
+        # The first step of Nesterov's momentum, which starts with the gradient.
+        expected = weights[name] - 0.05 * 1.9 * (gradient + 5e-4 * weights[name].astype(float))
+        np.testing.assert_allclose(after[name], expected, rtol=0,
+                                   atol=1e-4 * 0.05 * np.abs(gradient).max() + 1e-7, err_msg=name)
+    for name, expected in reference.averages.items():
+        np.testing.assert_allclose(after[name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_the_graph_is_traced_once(fresh, monkeypatch):
+    fresh.step()
+    calls, conv3d = [], ops.conv3d
+    monkeypatch.setattr(ops, "conv3d", lambda *inputs: calls.append(1) or conv3d(*inputs))
+    for rate in (0.1, 0.02, 0.3):
+        fresh.step(rate)
+    fresh.reset()
+    fresh.step()
+    assert not calls
+    fresh.model(np.zeros((1, 1, 32, 32, 3), np.float32))
+    assert calls  # the counter does count
+
+
+def test_reset_gives_the_first_iteration_again(fresh):
+    first = [fresh.step().loss for _ in range(3)]
+    weights = fresh.get_weights()
+    fresh.reset(first=False)
+    assert (fresh.iteration, fresh.index_in_epoch, fresh.epochs_completed) == (0, 0, 0)
+    assert [fresh.step().loss for _ in range(3)] == first
+    assert same(fresh.get_weights(), weights)
+
+
+def test_next_batch_drops_an_epochs_incomplete_last_batch(fresh):
+    seen = []
+    for _ in range(3):
+        volumes, labels = fresh.next_batch(600)
+        seen.append((fresh.epochs_completed, fresh.index_in_epoch))
+        assert volumes.shape == (600, 1, 32, 32, 3) and labels.shape == (600,)
+    assert seen == [(0, 600), (0, 1200), (1, 600)]
+
+
+@pytest.mark.parametrize("size", [0, 1501])
+def test_a_batch_that_cannot_be_is_refused(fresh, size):
+    with pytest.raises(ValueError, match=f"batch_size is {size}, but must be from 1 to the 1,500"):
+        fresh.next_batch(size)
+
+
+def test_branches_from_a_snapshot_repeat_exactly(fresh):
+    for _ in range(2):
+        fresh.step()
+    start = fresh.snapshot()
+    ends = []
+    for rate in (0.1, 0.01, 0.1):
+        fresh.restore(start)
+        ends.append(([fresh.step(rate).loss for _ in range(3)], fresh.get_weights()))
+    assert ends[0][0] == ends[2][0] and same(ends[0][1], ends[2][1])
+    assert ends[0][0] != ends[1][0]
+    assert start.iteration == 2  # not touched by what came after
+
+
+def test_a_saved_run_goes_on_as_if_never_stopped_in_either_front_end(fresh, front_end, tmp_path):
+    for _ in range(3):
+        fresh.step()
+    fresh.save(tmp_path / "run.safetensors")
+    expected = [fresh.step().loss for _ in range(3)]
+    for other in ("tensorlayer", "keras"):
+        env = environment_class(other)(**FULL)
+        env.load(tmp_path / "run.safetensors")
+        assert (env.iteration, env.index_in_epoch) == (3, 96)
+        assert [env.step().loss for _ in range(3)] == expected, other
+        assert same(env.get_weights(), fresh.get_weights()), other
+    assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_weights_alone_load_with_momentum_and_position_at_rest(fresh, tmp_path):
+    for _ in range(2):
+        fresh.step()
+    weights = fresh.get_weights()
+    Checkpoint(weights).save(tmp_path / "weights.safetensors")
+    fresh.load(tmp_path / "weights.safetensors")
+    assert (fresh.iteration, fresh.index_in_epoch) == (0, 0)
+    assert same(fresh.get_weights(), weights)
+    assert not any(array.any() for array in fresh.snapshot().momentum.values())
+
+
+def test_weights_are_got_and_set(fresh):
+    weights = {name: array + 1 for name, array in fresh.get_weights().items()}
+    fresh.set_weights(weights)
+    assert same(fresh.get_weights(), weights)
+
+
+@pytest.mark.parametrize("change, reason", [
+    (lambda weights: weights.pop("bn.bias"), "bn.bias is missing"),
+    (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is not in WRN-10-1"),
+    (lambda weights: weights.update({"fc.bias": np.zeros(3)}), r"fc.bias is \(3,\), but \(10,\)"),
+])
+def test_weights_of_another_network_are_refused_before_anything_changes(fresh, change, reason):
+    before = fresh.get_weights()
+    weights = {name: array + 1 for name, array in before.items()}
+    change(weights)
+    with pytest.raises(ValueError, match=reason):
+        fresh.set_weights(weights)
+    assert same(fresh.get_weights(), before)
+
+
+def test_evaluation_covers_the_test_split_and_changes_nothing(fresh):
+    for _ in range(5):
+        fresh.step()
+    before = fresh.snapshot()
+    result = fresh.evaluate()
+    logits = fresh.predict(fresh.x_test).astype(np.float64)
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(297), fresh.y_test]
+    assert result.loss == pytest.approx(losses.mean(), rel=1e-6)
+    assert result.accuracy == (logits.argmax(1) == fresh.y_test).mean()
+    assert same(fresh.snapshot().weights, before.weights)
+    assert fresh.snapshot().iteration == before.iteration
+
+
+def test_predict_refuses_other_shapes(fresh):
+    with pytest.raises(ValueError, match=r"volumes have the shape .* must be \(N, 1, 32, 32, 3"):
+        fresh.predict(np.zeros((2, 32, 32, 3)))
+
+
+def test_it_learns(front_end):
+    env = environment_class(front_end)(**SETTINGS | {"momentum": 0.9, "learning_rate": 0.02})
+    losses = [env.step().loss for _ in range(100)]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    assert env.evaluate().accuracy > 0.7
+
+
+def test_a_spec_replaces_the_settings_of_the_network(front_end):
+    spec = WideResNetSpec(10, 2, shortcut="projection")
+    env = environment_class(front_end)(spec=spec, dataset="digits", batch_size=8)
+    assert "group1.block0.convdim" in env.get_weights()
+    assert (env.spec, env.widening_factor) == (spec, 2)
+
+
+def test_a_spec_for_other_data_is_refused(front_end):
+    with pytest.raises(ValueError, match="spec is for volumes .* but digits has"):
+        environment_class(front_end)(spec=WideResNetSpec(input_shape=(1, 28, 28, 1)),
+                                     dataset="digits")
+
+
+def test_a_batch_larger_than_the_data_set_is_refused(front_end):
+    with pytest.raises(ValueError, match="batch_size is 1501, but digits has only 1,500"):
+        environment_class(front_end)(dataset="digits", batch_size=1501)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"not safetensors", b"\xff" * 100, (1 << 60).to_bytes(8, "little") + b"{}",
+])
+def test_a_file_that_is_no_checkpoint_is_refused(fresh, tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ValueError, match="x is no checkpoint that can be read"):
+        fresh.load(tmp_path / "x")
+
+
+def test_a_safetensors_file_of_something_else_is_refused(fresh, tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"conv0": np.zeros(3)}, tmp_path / "x")
+    with pytest.raises(ValueError, match="its format is None"):
+        fresh.load(tmp_path / "x")
+
+
+def test_a_missing_checkpoint_is_refused(fresh, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        fresh.load(tmp_path / "none.safetensors")
+
+
+def test_a_checkpoint_of_another_network_is_refused(fresh, tmp_path):
+    Checkpoint({"conv0": np.zeros((3, 3, 3, 3, 16), np.float32)}).save(tmp_path / "x")
+    with pytest.raises(ValueError, match="weights of another network: .* is missing"):
+        fresh.load(tmp_path / "x")

@@ -1,0 +1,100 @@
+"""The shared numerics against TensorFlow's own ops and NumPy, over many shapes."""
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wrn3d import ops
+
+SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def symmetric_conv3d(x, kernel, stride):
+    """What PyTorch's padding=k // 2 computes, by TensorFlow's own Conv3D."""
+    margin = kernel.shape[0] // 2
+    padded = tf.pad(x, [(0, 0)] + [(margin, margin)] * 3 + [(0, 0)])
+    return tf.nn.conv3d(padded, kernel, [1, stride, stride, stride, 1], "VALID")
+
+
+@SETTINGS
+@given(depth=st.sampled_from([1, 1, 1, 2, 3, 4]), height=st.integers(1, 9),
+       width=st.integers(1, 9), channels=st.integers(1, 3), filters=st.integers(1, 3),
+       size=st.sampled_from([1, 3, 5]), stride=st.integers(1, 3), seed=st.integers(0, 99))
+def test_conv3d_is_tensorflows_forward_and_backward(depth, height, width, channels, filters, size,
+                                                    stride, seed):
+    rng = np.random.default_rng(seed)
+    x = tf.constant(rng.standard_normal((2, depth, height, width, channels)))  # float64
+    kernel = tf.constant(rng.standard_normal((size, size, size, channels, filters)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, kernel])
+        actual, expected = ops.conv3d(x, kernel, stride), symmetric_conv3d(x, kernel, stride)
+        upstream = tf.constant(rng.standard_normal(expected.shape))
+        totals = tf.reduce_sum(actual * upstream), tf.reduce_sum(expected * upstream)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    for source in (x, kernel):
+        gradients = [tape.gradient(total, source) for total in totals]
+        np.testing.assert_allclose(*gradients, rtol=0, atol=1e-11)
+    if depth == 1:
+        outer = np.delete(tape.gradient(totals[0], kernel).numpy(), size // 2, axis=0)
+        assert not outer.any()
+
+
+@SETTINGS
+@given(sides=st.tuples(*[st.integers(1, 7)] * 3), channels=st.integers(1, 3),
+       extra=st.integers(0, 5), stride=st.integers(1, 2))
+def test_pad_shortcut_averages_cells_and_centres_channels(sides, channels, extra, stride):
+    x = np.random.default_rng(0).standard_normal((2, *sides, channels)).astype(np.float32)
+    y = ops.pad_shortcut(tf.constant(x), channels + extra, stride).numpy()
+    before = extra - extra // 2
+    assert y.shape == (2, *(-(-side // stride) for side in sides), channels + extra)
+    for index in np.ndindex(y.shape[1:4]):
+        cell = x[(slice(None), *(slice(i * stride, (i + 1) * stride) for i in index))]
+        middle = y[(slice(None), *index, slice(before, before + channels))]
+        np.testing.assert_allclose(middle, cell.mean(axis=(1, 2, 3)), atol=1e-6)
+    assert not y[..., :before].any() and not y[..., before + channels:].any()
+
+
+def test_batch_norm_moves_averages_towards_the_unbiased_variance():
+    x = np.random.default_rng(0).standard_normal((2, 1, 2, 2, 3)).astype(np.float32) * 3 + 1
+    start = np.full(3, 0.5, np.float32)
+    y, mean, var = ops.batch_norm_relu(x, np.ones(3, "f"), np.zeros(3, "f"), start, start, True)
+    flat = x.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(mean, 0.9 * 0.5 + 0.1 * flat.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(var, 0.9 * 0.5 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+    normal = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)
+    np.testing.assert_allclose(y, np.maximum(normal, 0).reshape(x.shape), atol=1e-5)
+
+
+def test_batch_norm_in_evaluation_uses_and_keeps_the_averages():
+    x = np.random.default_rng(0).standard_normal((2, 3, 2, 2, 3)).astype(np.float32)
+    averages = np.array([0.1, 0.2, 0.3], np.float32), np.array([1, 2, 3], np.float32)
+    y, mean, var = ops.batch_norm_relu(x, np.ones(3, "f"), np.zeros(3, "f"), *averages, False)
+    np.testing.assert_allclose(y, np.maximum((x - averages[0]) / np.sqrt(averages[1] + 1e-5), 0),
+                               atol=1e-6)
+    assert np.array_equal(mean, averages[0]) and np.array_equal(var, averages[1])
+
+
+def test_dropout_is_a_function_of_seed_and_iteration():
+    x = tf.ones([4, 1, 32, 32, 16])
+
+    def mask(seed, iteration):
+        return ops.dropout(x, 0.3, seed, tf.constant(iteration, tf.int64)).numpy()
+
+    assert np.array_equal(mask(5, 0), mask(5, 0))
+    assert not np.array_equal(mask(5, 0), mask(5, 1))
+    assert not np.array_equal(mask(5, 0), mask(6, 0))
+    kept = mask(5, 0)
+    assert set(np.unique(kept)) == {0, np.float32(1 / 0.7)}
+    assert (kept == 0).mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_probabilities():
+    logits = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32) * 9
+    labels = np.array([0, 1, 2, 3, 1])
+    exponentials = np.exp(logits.astype(np.float64))
+    expected = -np.log(exponentials[np.arange(5), labels] / exponentials.sum(1)).mean()
+    assert ops.cross_entropy(labels, logits).numpy() == pytest.approx(expected, rel=1e-6)
+    assert ops.accuracy(labels, logits).numpy() == np.float32(
+        (logits.argmax(1) == labels).mean())

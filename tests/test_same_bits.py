@@ -1,0 +1,65 @@
+"""Both front ends, in processes of their own: the same losses and weights to the last bit."""
+import numpy as np
+import pytest
+
+from tests.conftest import SCRIPTS, run_python, write_cifar10
+from wrn3d import Checkpoint
+
+DRIVER = """
+import sys
+from {script} import CNNEnv
+env = CNNEnv(**{settings!r})
+for _ in range(10):
+    result = env.step()
+    print(result.loss.hex(), result.accuracy.hex())
+print(env.predict(env.dataset.normalise(env.dataset.test_volumes[:20])).tobytes().hex())
+print(*map(float.hex, env.evaluate()))
+env.save({path!r})
+"""
+PLAIN = {"depth": 16, "widen_factor": 1, "batch_size": 20}
+FULL = PLAIN | {"widen_factor": 2, "dropout": 0.3, "momentum": 0.9, "nesterov": True,
+                "weight_decay": 5e-4, "augment": True, "learning_rate": 0.05}
+
+
+@pytest.fixture(scope="module")
+def cifar10(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cifar10")
+    write_cifar10(folder, "py", per_file=30)
+    return str(folder)
+
+
+def run(script, settings, path):
+    process = run_python("-c", DRIVER.format(script=script, settings=settings, path=str(path)))
+    assert process.returncode == 0, process.stderr
+    return process.stdout, Checkpoint.load(path)
+
+
+def assert_same(left, right):
+    assert left[0] == right[0]
+    for name in ("weights", "momentum"):
+        arrays = getattr(left[1], name), getattr(right[1], name)
+        assert arrays[0].keys() == arrays[1].keys()
+        for key in arrays[0]:
+            assert np.array_equal(arrays[0][key], arrays[1][key]), key
+
+
+@pytest.mark.parametrize("dataset, settings", [
+    ("digits", PLAIN), ("digits", FULL), ("cifar10", PLAIN),
+    ("cifar10", FULL | {"shortcut": "projection", "depth": 10}),
+], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full"])
+def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, settings):
+    settings = settings | {"dataset": dataset, "data_dir": cifar10}
+    runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]
+    assert len(runs[0][0].splitlines()) == 12
+    assert_same(*runs)
+
+
+def test_a_run_repeats_itself(tmp_path, front_end):
+    settings = FULL | {"dataset": "digits", "depth": 10}
+    assert_same(*(run(SCRIPTS[front_end], settings, tmp_path / str(n)) for n in range(2)))
+
+
+def test_another_seed_is_another_run(tmp_path):
+    outputs = {run(SCRIPTS["keras"], PLAIN | {"dataset": "digits", "seed": seed},
+                   tmp_path / "x")[0] for seed in (0, 1)}
+    assert len(outputs) == 2

@@ -105,8 +105,8 @@ def test_no_network_ends_with_where_to_put_the_archive(front_end, tmp_path):
     process = run_script(front_end, "--data-dir", tmp_path / "data", env=os.environ | UNREACHABLE)
     assert process.returncode == 1
     assert re.fullmatch(r"error: CIFAR-10 is not in \S+ and could not be downloaded "
-                        r"\(.*refused.*\): put cifar-10-python.tar.gz from https://www.cs.toronto.edu\S+ there, or "
-                        r"use --dataset digits, which needs no download\n", process.stderr)
+                        r"\(.*refused.*\): put cifar-10-python.tar.gz from https://\S+ there, "
+                        r"or use --dataset digits, which needs no download\n", process.stderr)
     assert not (tmp_path / "data").exists()
 
 

@@ -129,7 +129,9 @@ def test_flags_that_cannot_be_read_end_with_status_2(front_end, arguments):
 def test_ctrl_c_ends_a_run_cleanly(front_end):
     process = subprocess.Popen(
         [sys.executable, f"{SCRIPTS[front_end]}.py", *SMALL, "--iterations", "2000"], cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A job in the background ignores Ctrl-C, and so would the script that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stdout:
         if line.startswith("iteration"):
             break

@@ -100,7 +100,7 @@ def test_the_graph_is_traced_once(fresh, monkeypatch):
     fresh.reset()
     fresh.step()
     assert not calls
-    fresh.batch_num = 16
+    monkeypatch.setattr(fresh, "batch_num", 16)
     fresh.step()
     assert calls  # another batch size does trace, and is counted
 

@@ -71,6 +71,7 @@ def measured_apart(config, contender):
 
 def seconds_of(config):
     """Seconds of each timed iteration of one contender in this process."""
+    runtime.import_tensorflow()
     step = step_function(config)
     for _ in range(2):  # the graph is built in the first, memory settles in the second
         step()

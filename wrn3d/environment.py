@@ -68,7 +68,7 @@ class TrainingEnvironment:
         self.y_train, self.y_test = self.dataset.train_labels, self.dataset.test_labels
         self.mean, self.std = self.dataset.mean, self.dataset.std
 
-        import_tensorflow()
+        import_tensorflow()  # before the script's own import of it: quietly
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.reset()

@@ -9,11 +9,11 @@ def keras_model(spec, seed=0):
 
     The same (spec, seed) gives the same weights as `tensorlayer_model`.
     """
+    be_deterministic(seed)
     import keras
 
     from wrn3d import layers_keras
 
-    be_deterministic(seed)
     volumes = keras.Input(spec.input_shape, name="volumes")
     model = keras.Model(volumes, wide_resnet(layers_keras, volumes, spec, seed), name=spec.name)
     initialize(model, spec, seed)
@@ -25,11 +25,11 @@ def tensorlayer_model(spec, seed=0):
 
     The same (spec, seed) gives the same weights as `keras_model`.
     """
+    be_deterministic(seed)
     import tensorlayer as tl
 
     from wrn3d import layers_tl
 
-    be_deterministic(seed)
     volumes = tl.layers.Input([None, *spec.input_shape], name="volumes")
     model = tl.models.Model(volumes, wide_resnet(layers_tl, volumes, spec, seed))
     # TensorLayer has just run the layers on a placeholder in training mode, which moved batch

@@ -35,6 +35,7 @@ def be_deterministic(seed):
     TensorFlow then wants a global seed before it draws anything, as `fit` does to shuffle; one
     that the caller has set stays.
     """
+    import_tensorflow()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()

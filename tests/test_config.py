@@ -1,4 +1,5 @@
 """What makes a run."""
+import numpy as np
 import pytest
 
 from wrn3d import TrainingConfig
@@ -33,6 +34,12 @@ def test_values_that_make_no_run_are_refused_in_one_sentence(settings, start):
 def test_an_unknown_setting_is_refused():
     with pytest.raises(TypeError, match="widenfactor"):
         TrainingConfig(widenfactor=2)
+
+
+def test_numbers_of_numpy_and_whole_ones_are_numbers():
+    config = TrainingConfig(batch_size=np.int64(8), learning_rate=np.float32(0.5), momentum=0,
+                            weight_decay=0, depth=np.int32(10))
+    assert config.total_iterations(100) == 10
 
 
 def test_epochs_drop_the_incomplete_last_batch():

@@ -252,6 +252,11 @@ def test_a_missing_checkpoint_is_refused(fresh, tmp_path):
         fresh.load(tmp_path / "none.safetensors")
 
 
+def test_a_missing_folder_is_refused(fresh, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none is no folder: make it"):
+        fresh.save(tmp_path / "none" / "run.safetensors")
+
+
 def test_a_checkpoint_of_another_network_is_refused(fresh, tmp_path):
     Checkpoint({"conv0": np.zeros((3, 3, 3, 3, 16), np.float32)}).save(tmp_path / "x")
     with pytest.raises(ValueError, match="weights of another network: .* is missing"):

@@ -51,5 +51,5 @@ def test_a_learning_rate_of_zero_moves_nothing():
 
 
 def test_settings_survive_serialization():
-    settings = wrn3d.SGD(0.1, 0.9, True, 5e-4).get_config()
+    settings = wrn3d.SGD(1, 0.9, True, 5e-4).get_config()
     assert wrn3d.SGD.from_config(settings).get_config() == settings

@@ -32,8 +32,14 @@ class Checkpoint:
     config: dict = field(default_factory=dict)
 
     def save(self, path) -> None:
-        """Write the file beside `path`, then put it in its place; raises OSError."""
+        """Write the file beside `path`, then put it in its place.
+
+        Raises MissingDataError where the folder is not there, and OSError.
+        """
         path = Path(path)
+        if not path.parent.is_dir():
+            raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
+                                   f"{path.name}")
         arrays = self.weights | {MOMENTUM_PREFIX + name: array
                                  for name, array in self.momentum.items()}
         metadata = {"format": FORMAT, "config": json.dumps(self.config, default=str),

@@ -1,10 +1,9 @@
 """What a run is: one dataclass, whose fields are the scripts' flags and CNNEnv's keywords."""
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
+from wrn3d.checks import check_count, check_number, check_share, require
 from wrn3d.data import check_name
-from wrn3d.errors import UsageError
 from wrn3d.spec import WideResNetSpec
 
 
@@ -51,19 +50,16 @@ class TrainingConfig:
     def __post_init__(self):
         check_name(self.dataset)
         WideResNetSpec(self.depth, self.widen_factor, self.dropout, shortcut=self.shortcut)
-        _check_count("batch_size", self.batch_size)
-        _check_count("iterations", self.iterations)
+        for name in ("batch_size", "iterations"):
+            check_count(name, getattr(self, name))
         if self.epochs is not None:
-            _check_count("epochs", self.epochs)
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            check_not_negative(name, getattr(self, name))
-            object.__setattr__(self, name, float(getattr(self, name)))  # a program may give 0 or 1
-        if self.momentum >= 1:
-            raise UsageError(f"momentum is {self.momentum!r}, but must be below 1")
-        if self.nesterov and not self.momentum:
-            raise UsageError("nesterov needs a momentum above 0, such as 0.9")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 63:
-            raise UsageError(f"seed is {self.seed!r}, but must be a whole number from 0 up")
+            check_count("epochs", self.epochs)
+        for name in ("learning_rate", "weight_decay"):
+            check_number(name, getattr(self, name))
+        check_share("momentum", self.momentum)
+        require(self.momentum or not self.nesterov,
+                "nesterov needs a momentum above 0, such as 0.9")
+        check_count("seed", self.seed, least=0)
 
     def network_spec(self, dataset) -> WideResNetSpec:
         """The network that these settings mean for `dataset`."""
@@ -76,13 +72,3 @@ class TrainingConfig:
             return self.epochs * (num_examples // self.batch_size)
         return self.iterations
 
-
-def check_not_negative(name, value):
-    """Raise UsageError unless `value` is a finite number from 0 up."""
-    if not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
-        raise UsageError(f"{name} is {value!r}, but must be a number from 0 up")
-
-
-def _check_count(name, value):
-    if not isinstance(value, int) or value < 1:
-        raise UsageError(f"{name} is {value!r}, but must be a whole number from 1 up")

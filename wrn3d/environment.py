@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
-from wrn3d.config import TrainingConfig, check_not_negative
+from wrn3d.checks import check_number
+from wrn3d.config import TrainingConfig
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.errors import DataError, UsageError
@@ -98,7 +99,7 @@ class TrainingEnvironment:
         Raises UsageError for a learning rate that is no number from 0 up.
         """
         learning_rate = self.learning_rate if learning_rate is None else learning_rate
-        check_not_negative("learning_rate", learning_rate)
+        check_number("learning_rate", learning_rate)
         start = time.perf_counter()
         volumes, labels = self.next_batch(self.batch_num)
         loss, accuracy = self.train_batch(volumes, labels, float(learning_rate))

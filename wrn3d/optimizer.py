@@ -1,4 +1,6 @@
 """Stochastic gradient descent as the paper's authors use it, for both front ends."""
+from numbers import Real
+
 import keras
 import tensorflow as tf
 
@@ -19,7 +21,9 @@ class SGD(keras.optimizers.SGD):
 
     def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0,
                  name="SGD", **kwargs):
-        super().__init__(learning_rate, momentum, nesterov, name=name, **kwargs)
+        if isinstance(learning_rate, Real):  # not a schedule; Keras takes no whole number
+            learning_rate = float(learning_rate)
+        super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.coupled_weight_decay = weight_decay  # Keras would apply its `weight_decay` decoupled
 
     def update_step(self, gradient, variable, learning_rate):

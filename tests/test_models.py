@@ -47,7 +47,7 @@ def assert_close(actual, expected, name, tolerance=2e-5):
 def test_evaluation_agrees_with_the_reference(front_end, spec):
     weights, volumes, _ = sample(spec)
     model = BUILDERS[front_end](spec)
-    assign(named_variables(model), weights)
+    assign(named_variables(model), weights, "weights")
     logits = call(front_end, model, volumes, training=False)
     assert_close(logits, Reference(spec, weights, volumes, training=False).logits, "logits")
 
@@ -59,7 +59,7 @@ def test_training_step_agrees_with_the_reference(front_end, spec):
     expected_loss = reference.loss_and_backward(labels)
     model = BUILDERS[front_end](spec)
     variables = named_variables(model)
-    assign(variables, weights)
+    assign(variables, weights, "weights")
 
     with tf.GradientTape() as tape:
         loss = ops.cross_entropy(labels, call(front_end, model, volumes, training=True))

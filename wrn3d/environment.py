@@ -10,7 +10,15 @@ from wrn3d.checks import check_number
 from wrn3d.config import TrainingConfig
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
-from wrn3d.errors import DataError, UsageError
+from wrn3d.errors import UsageError
+from wrn3d.models import (
+    assign,
+    check_same,
+    named_momentum,
+    named_variables,
+    set_iteration,
+    values,
+)
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import import_tensorflow
 
@@ -146,16 +154,16 @@ class TrainingEnvironment:
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """{canonical name: float32 array}, the running averages included."""
-        return {name: variable.numpy() for name, variable in self._variables().items()}
+        return values(named_variables(self.model))
 
     def set_weights(self, weights):
         """Assign what `get_weights` returned; raises DataError (a ValueError) if names or shapes
         are not this network's, before anything is changed."""
-        self._assign(self._variables(), weights, "weights")
+        assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
 
     def snapshot(self) -> Checkpoint:
         """The run's whole state, in memory; `restore` goes back to it, any number of times."""
-        momentum = {name: variable.numpy() for name, variable in self._momentum().items()}
+        momentum = values(named_momentum(self.model, self.optimizer))
         return Checkpoint(self.get_weights(), momentum, self.iteration, self.epochs_completed,
                           self.index_in_epoch, asdict(self.config))
 
@@ -165,12 +173,13 @@ class TrainingEnvironment:
 
         Without momentum in it (weights alone, a run without momentum) it starts at zero.
         """
-        from wrn3d.models import set_iteration
-
-        momentum = self._momentum()
-        rest = {name: np.zeros(variable.shape, np.float32) for name, variable in momentum.items()}
+        momentum = named_momentum(self.model, self.optimizer)
+        arrays = checkpoint.momentum if momentum else {}
+        if not arrays:
+            arrays = {name: np.zeros(variable.shape) for name, variable in momentum.items()}
+        check_same(momentum, arrays, f"momentum for {self.spec.name}")
         self.set_weights(checkpoint.weights)
-        self._assign(momentum, (checkpoint.momentum or rest) if momentum else {}, "momentum")
+        assign(momentum, arrays, f"momentum for {self.spec.name}")
         self.iteration = checkpoint.iteration
         self.epochs_completed = checkpoint.epochs_completed
         self.index_in_epoch = checkpoint.index_in_epoch
@@ -194,33 +203,6 @@ class TrainingEnvironment:
     def x_test(self) -> np.ndarray:
         """The test split as the network sees it, (N, D, H, W, C) float32; made at each call."""
         return self.dataset.normalise(self.dataset.test_volumes)
-
-    def _variables(self):
-        from wrn3d.models import named_variables
-
-        return named_variables(self.model)
-
-    def _momentum(self):
-        """{canonical name: variable} of the trained parameters; empty without momentum."""
-        if not self.config.momentum:
-            return {}
-        names = {id(variable): name for name, variable in self._variables().items()}
-        return {names[id(weight)]: variable for weight, variable
-                in zip(self.model.trainable_weights, self.optimizer.momentums, strict=True)}
-
-    def _assign(self, variables, arrays, what):
-        from wrn3d.models import assign
-
-        for name in variables.keys() | arrays.keys():
-            if name not in arrays:
-                raise DataError(f"{what} of another network: {name} is missing")
-            if name not in variables:
-                raise DataError(f"{what} of another network: {name} is not in {self.spec.name}")
-            shapes = np.shape(arrays[name]), tuple(variables[name].shape)
-            if shapes[0] != shapes[1]:
-                raise DataError(f"{what} of another network: {name} is {shapes[0]}, but "
-                                f"{shapes[1]} in {self.spec.name}")
-        assign(variables, arrays)
 
     def _check_fit(self):
         expected = (*self.dataset.volume_shape, len(self.dataset.class_names))

@@ -1,4 +1,7 @@
 """A network as a model of either framework, and its variables under the canonical names."""
+import numpy as np
+
+from wrn3d.errors import DataError
 from wrn3d.network import wide_resnet
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import be_deterministic
@@ -40,7 +43,7 @@ def tensorlayer_model(spec, seed=0):
 
 def initialize(model, spec, seed):
     """Set a model of either framework to its initial weights and to iteration 0."""
-    assign(named_variables(model), initial_weights(spec, seed))
+    assign(named_variables(model), initial_weights(spec, seed), f"weights for {spec.name}")
     set_iteration(model, 0)
 
 
@@ -57,10 +60,38 @@ def set_iteration(model, iteration):
             layer.iteration.assign(iteration)
 
 
-def assign(variables, arrays):
-    """Assign arrays to variables by name; the names are the same."""
+def named_momentum(model, optimizer):
+    """{canonical name: variable} of the trained parameters' momentum; empty without any."""
+    if not optimizer.momentum:
+        return {}
+    names = {id(variable): name for name, variable in named_variables(model).items()}
+    return {names[id(weight)]: variable for weight, variable
+            in zip(model.trainable_weights, optimizer.momentums, strict=True)}
+
+
+def values(variables):
+    """{name: array}, copies."""
+    return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def assign(variables, arrays, what):
+    """Assign arrays to variables by name, all or none; raises DataError as `check_same`."""
+    check_same(variables, arrays, what)
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def check_same(variables, arrays, what):
+    """Raise DataError, naming the first difference, unless names and shapes are the same."""
+    for name in [*variables, *arrays]:
+        if name not in arrays:
+            raise DataError(f"{what} are of another network: {name} is missing")
+        if name not in variables:
+            raise DataError(f"{what} are of another network: {name} is too many")
+        shapes = np.shape(arrays[name]), tuple(variables[name].shape)
+        if shapes[0] != shapes[1]:
+            raise DataError(f"{what} are of another network: {name} is {shapes[0]} instead of "
+                            f"{shapes[1]}")
 
 
 def _layers(model):

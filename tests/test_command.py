@@ -126,6 +126,14 @@ def test_flags_that_cannot_be_read_end_with_status_2(front_end, arguments):
     assert "Traceback" not in process.stderr + process.stdout
 
 
+def test_a_closed_pipe_ends_a_run_cleanly():
+    process = subprocess.Popen([sys.executable, f"{SCRIPTS['keras']}.py", *SMALL], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("network")
+    process.stdout.close()
+    assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
+
+
 def test_ctrl_c_ends_a_run_cleanly(front_end):
     process = subprocess.Popen(
         [sys.executable, f"{SCRIPTS[front_end]}.py", *SMALL, "--iterations", "2000"], cwd=ROOT,

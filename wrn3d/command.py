@@ -1,4 +1,5 @@
 """The scripts from the shell: flags, what is printed, and how a run ends."""
+import os
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ def main(environment_class, description, arguments=None) -> int:
     """Run a script's command line; returns its exit status.
 
     0: done. 1: data that cannot be used or had. 2: settings that cannot be. 130: Ctrl-C.
+    141: nobody reads the output any more.
     """
     try:
         summary = description.split("\n", 1)[0]
@@ -30,6 +32,9 @@ def main(environment_class, description, arguments=None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"stopped by Ctrl-C{interrupt}", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # SIGPIPE, which Windows does not name
     return 0
 
 

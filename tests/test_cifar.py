@@ -63,7 +63,7 @@ def empty(path):
 
 def enlarge(path):
     with path.open("ab") as file:
-        file.truncate(cifar.LARGEST_FILE + 1)
+        file.truncate(10_000 * cifar.BYTES_PER_IMAGE + 1)
 
 
 def set_label(path):
@@ -95,6 +95,7 @@ PYTHON_DAMAGES = [
     (rewrite(labels=[0] * 19), "its labels are not 20 whole numbers"),
     (rewrite(labels=[0.5] * 20), "its labels are not 20 whole numbers"),
     (rewrite(labels=[-1] * 20), "its labels run from -1 to -1"),
+    (rewrite(labels=[2**70] * 20), "its labels run from 1180591620717411303424 to"),
     (rewrite(labels=[10] * 20), "its labels run from 10 to 10"),
     (rewrite(data=np.zeros((20, 3073), np.uint8)), r"the shape \(20, 3073\)"),
     (rewrite(data=np.zeros((20, 3072), np.float32)), "not an array of rows of bytes"),
@@ -120,7 +121,8 @@ def test_a_damaged_batch_is_named_in_one_sentence(tmp_path, layout, damage, reas
 
 @pytest.mark.parametrize("layout, content", [
     ("bin", b"cat\ndog\n"), ("bin", b"\xff\n" * 10), ("py", pickle.dumps({})),
-    ("py", pickle.dumps({b"label_names": [1] * 3})),
+    ("py", pickle.dumps({b"label_names": [1] * 10})),
+    ("py", pickle.dumps({b"label_names": [2**70] * 10})),
     ("py", pickle.dumps({b"label_names": ["x"] * 10})),
 ])
 def test_class_names_that_are_none_are_refused(tmp_path, layout, content):

@@ -33,6 +33,17 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
     assert len(lines) == 17
 
 
+def test_epochs_decide_and_the_settings_are_printed(front_end):
+    process = run_script(front_end, *SMALL, "--batch-size", "500", "--epochs", "2", "--momentum",
+                         "0.9", "--nesterov", "--weight-decay", "5e-4", "--augment", "--dropout",
+                         "0.3", "--shortcut", "projection", "--seed", "3")
+    lines = process.stdout.splitlines()
+    assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
+    assert lines[2].endswith(" 6 iterations (2 epochs), learning rate 0.01, batch 500, momentum "
+                             "0.9, weight decay 0.0005, nesterov, augment, seed 3")
+    assert LINE.fullmatch(lines[10]).groups()[:2] == ("6", "6")
+
+
 def test_both_scripts_print_the_same_losses(tmp_path):
     write_cifar10(tmp_path, "bin", per_file=40)
     losses = [[LINE.match(line).groups() for line in

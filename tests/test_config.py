@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from wrn3d import TrainingConfig
+from wrn3d import TrainingConfig, WideResNetSpec
 
 
 def test_defaults_are_the_original_scripts():
@@ -22,6 +22,8 @@ def test_defaults_are_the_original_scripts():
     ({"epochs": 0}, "epochs is 0"), ({"learning_rate": -1.0}, "learning_rate is -1.0"),
     ({"learning_rate": float("inf")}, "learning_rate is inf"),
     ({"momentum": 1.0}, "momentum is 1.0"), ({"nesterov": True}, "nesterov needs a momentum"),
+    ({"dataset": []}, "dataset is []"), ({"nesterov": "no"}, "nesterov is 'no', but must be True"),
+    ({"learning_rate": 10**400}, "learning_rate is 1000"), ({"augment": 1}, "augment is 1"),
     ({"weight_decay": float("nan")}, "weight_decay is nan"), ({"seed": -1}, "seed is -1"),
 ])
 def test_values_that_make_no_run_are_refused_in_one_sentence(settings, start):
@@ -40,6 +42,9 @@ def test_numbers_of_numpy_and_whole_ones_are_numbers():
     config = TrainingConfig(batch_size=np.int64(8), learning_rate=np.float32(0.5), momentum=0,
                             weight_decay=0, depth=np.int32(10))
     assert config.total_iterations(100) == 10
+    assert {type(value) for value in vars(config).values() if value is not None} == \
+        {str, int, float, bool, type(config.data_dir)}
+    assert WideResNetSpec(10, np.uint8(8)).group_filters == (128, 256, 512)
 
 
 def test_epochs_drop_the_incomplete_last_batch():

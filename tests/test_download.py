@@ -96,7 +96,9 @@ def test_it_is_downloaded_checked_and_unpacked_once(server, offer, archive, data
     assert len(load_dataset("cifar10", data_dir).train_labels) == 100
     assert len(load_dataset("cifar10", data_dir).train_labels) == 100
     assert server.requests == 1
-    assert "Downloading data from http://127.0.0.1" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert output.startswith("Downloading data from http://127.0.0.1")
+    assert output.count("\n") == 1  # a log file is spared the progress bar
     assert [path.name for path in data_dir.iterdir()] == ["cifar-10-batches-py"]
 
 
@@ -125,7 +127,7 @@ def fails_to_download(data_dir, reason):
     assert message.startswith(f"CIFAR-10 is not in {data_dir} and could not be downloaded (")
     assert "put cifar-10-python.tar.gz from http" in message and "--dataset digits" in message
     assert "\n" not in message
-    assert not data_dir.exists()
+    assert not data_dir.parent.exists()
 
 
 def test_a_download_of_another_content_leaves_nothing(offer, archive, data_dir):
@@ -170,9 +172,10 @@ def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
 ])
 def test_an_archive_that_climbs_out_or_is_none_is_refused_whole(offer, data_dir, content):
     offer(content)
-    with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py"):
+    with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py") as caught:
         load_dataset("cifar10", data_dir)
-    assert not data_dir.exists() and not (data_dir.parent / "outside").exists()
+    assert "\n" not in str(caught.value)
+    assert not data_dir.parent.exists()
 
 
 def test_an_archive_that_grows_too_large_is_refused(offer, archive, data_dir, monkeypatch):
@@ -181,6 +184,33 @@ def test_an_archive_that_grows_too_large_is_refused(offer, archive, data_dir, mo
     with pytest.raises(ValueError, match="more than 1,048,576 bytes"):
         load_dataset("cifar10", data_dir)
     assert not data_dir.exists()
+
+
+def test_an_archive_that_is_a_folder_is_named(offer, archive, data_dir):
+    offer(archive)
+    (data_dir / "cifar-10-python.tar.gz").mkdir(parents=True)
+    with pytest.raises(ValueError, match="python.tar.gz cannot be read .is a directory"):
+        load_dataset("cifar10", data_dir)
+
+
+def test_an_impossible_folder_name_is_refused():
+    with pytest.raises(ValueError, match="cannot be read .file name too long.*--data-dir"):
+        load_dataset("cifar10", "x" * 300)
+
+
+def test_another_process_may_unpack_first(offer, archive, data_dir, monkeypatch):
+    offer(archive)
+    data_filter = download._bounded_data_filter
+
+    def slow():
+        (data_dir / "cifar-10-batches-py").mkdir(exist_ok=True)
+        (data_dir / "cifar-10-batches-py" / "theirs").touch()
+        return data_filter()
+
+    monkeypatch.setattr(download, "_bounded_data_filter", slow)
+    download.find_or_fetch("CIFAR-10", [cifar.CIFAR10.layouts[0].archive], data_dir)
+    names = sorted(path.name for path in data_dir.rglob("*"))
+    assert names == ["cifar-10-batches-py", "theirs"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(offer, archive):

@@ -123,10 +123,40 @@ def test_next_batch_drops_an_epochs_incomplete_last_batch(fresh):
     assert seen == [(0, 600), (0, 1200), (1, 600)]
 
 
-@pytest.mark.parametrize("size", [0, 1501])
-def test_a_batch_that_cannot_be_is_refused(fresh, size):
-    with pytest.raises(ValueError, match=f"batch_size is {size}, but must be from 1 to the 1,500"):
+@pytest.mark.parametrize("size", [0, 1501, 2.5, "8", True, None])
+def test_a_batch_that_cannot_be_is_refused_before_anything_moves(fresh, size):
+    with pytest.raises(ValueError, match=f"batch_size is {size!r}, but "):
         fresh.next_batch(size)
+    assert (fresh.index_in_epoch, fresh.epochs_completed) == (0, 0)
+
+
+def test_an_iteration_that_fails_is_still_to_come(fresh, monkeypatch):
+    expected = fresh.step().loss
+    fresh.reset()
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fresh, "train_batch", interrupt)
+        fresh.step()
+    assert (fresh.iteration, fresh.index_in_epoch, fresh.epochs_completed) == (0, 0, 0)
+    assert fresh.step().loss == expected
+
+
+def test_a_step_depends_on_nothing_that_ran_between(fresh, front_end):
+    start = fresh.snapshot()
+    expected = fresh.step().loss
+    fresh.restore(start)
+    volumes, labels = batch_at(fresh.dataset, 0, 0, 0, 32, augment=True)
+    if front_end == "keras":
+        fresh.model.fit(volumes, labels, verbose=0)
+    else:
+        fresh.model(volumes, is_train=True)
+    fresh.set_weights(start.weights)
+    for variable in fresh.optimizer.momentums:
+        variable.assign(np.zeros(variable.shape))
+    assert fresh.step().loss == expected
 
 
 def test_branches_from_a_snapshot_repeat_exactly(fresh):
@@ -176,6 +206,7 @@ def test_weights_are_got_and_set(fresh):
 @pytest.mark.parametrize("change, reason", [
     (lambda weights: weights.pop("bn.bias"), "bn.bias is missing"),
     (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is too many"),
+    (lambda weights: weights.update({"fc.bias": np.array(["x"] * 10)}), "not all arrays of numb"),
     (lambda weights: weights.update({"fc.bias": np.zeros(3)}), r"fc.bias is \(3,\) instead of"),
 ])
 def test_weights_of_another_network_are_refused_before_anything_changes(fresh, change, reason):
@@ -219,6 +250,22 @@ def test_a_spec_replaces_the_settings_of_the_network(front_end):
     assert (env.spec, env.widening_factor) == (spec, 2)
 
 
+def test_a_checkpoint_says_which_network_it_is_of(front_end):
+    spec = WideResNetSpec(10, 2, dropout=0.1, shortcut="projection")
+    config = environment_class(front_end)(spec=spec, dataset="digits").snapshot().config
+    assert [config[name] for name in ("depth", "widen_factor", "dropout", "shortcut")] == \
+        [10, 2, 0.1, "projection"]
+
+
+@pytest.mark.parametrize("settings, reason", [
+    ({"spec": WideResNetSpec(10, 1), "depth": 16}, "spec says what the network is, so leave out d"),
+    ({"spec": "WRN-10-1"}, "spec is 'WRN-10-1', but must be a WideResNetSpec"),
+])
+def test_a_spec_that_cannot_be_is_refused(front_end, settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        environment_class(front_end)(dataset="digits", **settings)
+
+
 def test_a_spec_for_other_data_is_refused(front_end):
     with pytest.raises(ValueError, match="spec is for volumes .* but digits has"):
         environment_class(front_end)(spec=WideResNetSpec(input_shape=(1, 28, 28, 1)),
@@ -250,6 +297,24 @@ def test_a_safetensors_file_of_something_else_is_refused(fresh, tmp_path):
 def test_a_missing_checkpoint_is_refused(fresh, tmp_path):
     with pytest.raises(FileNotFoundError, match="is not there"):
         fresh.load(tmp_path / "none.safetensors")
+
+
+def test_weights_that_are_no_dictionary_are_refused(fresh):
+    with pytest.raises(ValueError, match="must be a dictionary of arrays, not list"):
+        fresh.set_weights(list(fresh.get_weights().values()))
+
+
+def test_a_checkpoint_keeps_the_values_of_a_transposed_array(tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    Checkpoint({"x": array}).save(tmp_path / "x")
+    assert np.array_equal(Checkpoint.load(tmp_path / "x").weights["x"], array)
+
+
+def test_a_place_that_cannot_be_written_is_refused(fresh, tmp_path):
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
+        fresh.save(tmp_path)
+    with pytest.raises(ValueError, match="^/proc/x cannot be written .*: name another place"):
+        fresh.save("/proc/x")
 
 
 def test_a_missing_folder_is_refused(fresh, tmp_path):

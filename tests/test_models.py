@@ -6,9 +6,10 @@ import tensorflow as tf
 import tensorlayer as tl
 
 import wrn3d
+from tests.conftest import run_python
 from tests.reference import Reference
 from wrn3d import WideResNetSpec, ops
-from wrn3d.losses import CrossEntropy
+from wrn3d.losses import BatchLoss, CrossEntropy
 from wrn3d.models import assign, named_variables
 from wrn3d.parameters import network_parameters
 
@@ -141,6 +142,35 @@ def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout):
     # Momentum, weight decay and the place in the dropout masks came along.
     assert model.train_on_batch(volumes, labels) == loaded.train_on_batch(volumes, labels)
     assert np.array_equal(model.predict(volumes, verbose=0), loaded.predict(volumes, verbose=0))
+
+
+def test_a_saved_keras_model_opens_in_another_process(tmp_path):
+    spec = SPECS[0]
+    _, volumes, _ = sample(spec)
+    model = wrn3d.keras_model(spec)
+    model.compile(wrn3d.SGD(0.1), loss=CrossEntropy(), metrics=[BatchLoss()])
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "volumes.npy", volumes)
+    process = run_python("-c", f"""
+import numpy, wrn3d
+model = wrn3d.load_keras_model({str(tmp_path / "model.keras")!r})
+numpy.save({str(tmp_path / "logits.npy")!r},
+           model(numpy.load({str(tmp_path / "volumes.npy")!r}), training=False))""")
+    assert process.returncode == 0, process.stderr
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), model(volumes, training=False))
+
+
+@pytest.mark.parametrize("weights", [None, [1] * 6, [1, 0, 0, 0, 0, 0], [0.5, 2, 1, 1, 3, 0]])
+def test_weighted_samples_move_keras_models_as_kerass_own_loss_does(weights):
+    spec = SPECS[0]
+    _, volumes, labels = sample(spec)
+    moved = []
+    for loss in (CrossEntropy(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)):
+        model = wrn3d.keras_model(spec)
+        model.compile(wrn3d.SGD(0.1), loss=loss)
+        model.train_on_batch(volumes, labels, weights and np.array(weights, np.float32))
+        moved.append(named_variables(model)["fc.bias"].numpy())
+    np.testing.assert_allclose(*moved, rtol=1e-4, atol=1e-7)
 
 
 def test_keras_model_learns_with_fit(digits):

@@ -9,11 +9,12 @@ Volumes are (N, D, H, W, C); an image is a volume of depth 1.
 import importlib
 import os
 
-# TensorFlow reads these once, when it is imported, and nothing here imports it before it is needed.
-# oneDNN is left off by TensorFlow on some CPUs, where it is worth 3x; what the user set stays.
+# TensorFlow and Keras read these once, when they are imported, which nothing here does before it
+# has to. TensorFlow leaves oneDNN off on some CPUs, where it is worth 3x. What the user set stays,
+# but for Keras's backend: nothing here runs on another.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 _HOMES = {
     "WideResNetSpec": "spec",
@@ -26,6 +27,7 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "initial_weights": "parameters",
     "keras_model": "models",
+    "load_keras_model": "models",
     "tensorlayer_model": "models",
     "SGD": "optimizer",
 }

@@ -17,8 +17,11 @@ from statistics import median
 import tyro
 
 from wrn3d import runtime
-from wrn3d.data import load_dataset
+from wrn3d.checks import check_count, require
+from wrn3d.config import TrainingConfig
+from wrn3d.data import digits
 from wrn3d.data.batches import batch_at
+from wrn3d.errors import UsageError
 from wrn3d.network import GROUP_STRIDES, STEM_FILTERS
 from wrn3d.progress import Progress
 
@@ -45,19 +48,49 @@ class BenchmarkConfig:
     """Measure only this one, here, and print its seconds as JSON."""
 
 
-def main():
+def main() -> int:
     """Measure every contender, or the one that is named, and print the result."""
     config = tyro.cli(BenchmarkConfig, description=__doc__.split("\n", 1)[0])
+    try:
+        check(config)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
     if config.contender:
         print(json.dumps(seconds_of(config)))
-        return
+    else:
+        print_table(config, measure(config))
+    return 0
+
+
+def check(config):
+    """Raise UsageError for settings that cannot be measured."""
+    TrainingConfig(**settings_of(config))
+    for name in ("rounds", "iterations"):
+        check_count(name, getattr(config, name))
+    most = digits.TRAIN_COUNT // 2
+    require(config.batch_size <= most, f"batch_size is {config.batch_size}, but must be at most "
+                                       f"{most}, half of the digits")
+    require(config.contender in (None, *CONTENDERS),
+            f"contender is {config.contender!r}, but must be one of {', '.join(CONTENDERS)}")
+
+
+def settings_of(config):
+    """The keywords that CNNEnv takes for the network and data that are measured."""
+    # Stock Keras has no layer for the pad shortcut: the paper's projection is the same for all.
+    return {"dataset": "digits", "depth": config.depth, "widen_factor": config.widen_factor,
+            "batch_size": config.batch_size, "shortcut": "projection"}
+
+
+def measure(config):
+    """{contender: seconds of all its timed iterations}, the contenders taking turns."""
     turns = [name for _ in range(config.rounds) for name in CONTENDERS]
     seconds = {name: [] for name in CONTENDERS}
     with Progress(len(turns), "measuring") as progress:
         for name in turns:
             seconds[name] += measured_apart(config, name)
             progress.advance(name)
-    print_table(config, seconds)
+    return seconds
 
 
 def measured_apart(config, contender):
@@ -85,20 +118,18 @@ def seconds_of(config):
 
 def step_function(config):
     """A call that trains one iteration on the next batch, whose data is prepared within it."""
-    # Stock Keras has no layer for the pad shortcut: the paper's projection is the same for all.
-    settings = {"dataset": "digits", "depth": config.depth, "widen_factor": config.widen_factor,
-                "batch_size": config.batch_size, "shortcut": "projection"}
+    settings = settings_of(config)
     if config.contender in SCRIPTS:
         return importlib.import_module(SCRIPTS[config.contender]).CNNEnv(**settings).step
 
-    dataset, positions = load_dataset("digits"), count(step=config.batch_size)
-    model = stock_keras_model(config, dataset)
+    dataset, positions = digits.load(), count(step=config.batch_size)
+    model = stock_keras_model(TrainingConfig(**settings).network_spec(dataset))
     last_start = len(dataset.train_labels) - config.batch_size
     return lambda: model.train_on_batch(*batch_at(
         dataset, 0, 0, next(positions) % last_start, config.batch_size, augment=False))
 
 
-def stock_keras_model(config, dataset):
+def stock_keras_model(spec):
     """The network as a newcomer to Keras would write it, compiled."""
     import keras
     from keras import layers
@@ -109,11 +140,10 @@ def stock_keras_model(config, dataset):
     def conv3d(x, filters, size, stride):
         return layers.Conv3D(filters, size, stride, padding="same", use_bias=False)(x)
 
-    volumes = keras.Input(dataset.volume_shape)
+    volumes = keras.Input(spec.input_shape)
     x = conv3d(volumes, STEM_FILTERS, 3, 1)
-    for filters, group_stride in zip((16, 32, 64), GROUP_STRIDES, strict=True):
-        filters *= config.widen_factor
-        for block in range((config.depth - 4) // 6):
+    for filters, group_stride in zip(spec.group_filters, GROUP_STRIDES, strict=True):
+        for block in range(spec.blocks_per_group):
             stride = group_stride if block == 0 else 1
             activated = batch_norm_relu(x)
             y = conv3d(activated, filters, 3, stride)
@@ -121,7 +151,7 @@ def stock_keras_model(config, dataset):
             shortcut = x if x.shape[-1] == filters else conv3d(activated, filters, 1, stride)
             x = layers.Add()([y, shortcut])
     x = layers.GlobalAveragePooling3D()(batch_norm_relu(x))
-    model = keras.Model(volumes, layers.Dense(len(dataset.class_names))(x))
+    model = keras.Model(volumes, layers.Dense(spec.num_classes)(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01), loss=loss, metrics=["accuracy"])
     return model
@@ -141,4 +171,4 @@ def print_table(config, seconds):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

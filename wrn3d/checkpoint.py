@@ -16,7 +16,7 @@ MOMENTUM_PREFIX = "momentum/"
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Weights and momentum by canonical name, and the position of the next batch.
 
@@ -34,20 +34,29 @@ class Checkpoint:
     def save(self, path) -> None:
         """Write the file beside `path`, then put it in its place.
 
-        Raises MissingDataError where the folder is not there, and OSError.
+        Raises MissingDataError where the folder is not there, DataError where nothing can be
+        written to it.
         """
         path = Path(path)
+        if path.is_dir():
+            raise DataError(f"{path} is a folder: name a file in it")
         if not path.parent.is_dir():
             raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
                                    f"{path.name}")
         arrays = self.weights | {MOMENTUM_PREFIX + name: array
                                  for name, array in self.momentum.items()}
+        # safetensors writes memory as it lies, whatever an array's strides say.
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata = {"format": FORMAT, "config": json.dumps(self.config, default=str),
                     **{name: str(getattr(self, name)) for name in COUNTERS}}
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
-            unfinished = Path(folder) / path.name
-            unfinished.write_bytes(save(arrays, metadata))
-            os.replace(unfinished, path)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+                unfinished = Path(folder) / path.name
+                unfinished.write_bytes(save(arrays, metadata))
+                os.replace(unfinished, path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be written ({error.strerror.lower()}): name another "
+                            "place") from error
 
     @classmethod
     def load(cls, path) -> "Checkpoint":

@@ -1,8 +1,11 @@
 """The checks that several settings share, each with its sentence."""
-from math import isfinite
 from numbers import Integral, Real
 
+import numpy as np
+
 from wrn3d.errors import UsageError
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def require(condition, message):
@@ -11,22 +14,31 @@ def require(condition, message):
         raise UsageError(message)
 
 
-def check_count(name, value, least=1):
-    """Raise UsageError unless `value` is a whole number, Python's or NumPy's, from `least` up."""
+def check_count(name, value, least=1) -> int:
+    """`value` as an int; UsageError unless it is a whole number, also NumPy's, from `least` up."""
     require(_is(Integral, value) and value >= least,
             f"{name} is {value!r}, but must be a whole number from {least} up")
+    return int(value)
 
 
-def check_number(name, value):
-    """Raise UsageError unless `value` is a finite number from 0 up."""
-    require(_is(Real, value) and isfinite(value) and value >= 0,
+def check_number(name, value) -> float:
+    """`value` as a float; UsageError unless it is a finite number from 0 up."""
+    require(_is(Real, value) and 0 <= value <= LARGEST,
             f"{name} is {value!r}, but must be a number from 0 up")
+    return float(value)
 
 
-def check_share(name, value):
-    """Raise UsageError unless `value` is a number from 0 up and below 1."""
+def check_share(name, value) -> float:
+    """`value` as a float; UsageError unless it is a number from 0 up and below 1."""
     require(_is(Real, value) and 0 <= value < 1,
             f"{name} is {value!r}, but must be a number from 0 up and below 1")
+    return float(value)
+
+
+def check_flag(name, value) -> bool:
+    """`value` as a bool; UsageError unless it is one."""
+    require(isinstance(value, (bool, np.bool_)), f"{name} is {value!r}, but must be True or False")
+    return bool(value)
 
 
 def _is(kind, value):

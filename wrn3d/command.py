@@ -13,7 +13,7 @@ from wrn3d.errors import UserError
 from wrn3d.parameters import parameter_count
 from wrn3d.progress import Progress
 
-LINES = 100  # a longer run prints a line for several iterations together
+LINES = 100  # a run of twice as many iterations or more prints one for several together
 
 
 def main(environment_class, description, arguments=None) -> int:

@@ -2,10 +2,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn3d.checks import check_count, check_number, check_share, require
+from wrn3d.checks import check_count, check_flag, check_number, check_share, require
 from wrn3d.data import check_name
 from wrn3d.spec import WideResNetSpec
 
+NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut")  # those that a spec has, too
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -49,17 +50,22 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_name(self.dataset)
-        WideResNetSpec(self.depth, self.widen_factor, self.dropout, shortcut=self.shortcut)
+        spec = WideResNetSpec(self.depth, self.widen_factor, self.dropout, shortcut=self.shortcut)
+        checked = {name: getattr(spec, name) for name in NETWORK_FIELDS}
         for name in ("batch_size", "iterations"):
-            check_count(name, getattr(self, name))
+            checked[name] = check_count(name, getattr(self, name))
         if self.epochs is not None:
-            check_count("epochs", self.epochs)
+            checked["epochs"] = check_count("epochs", self.epochs)
         for name in ("learning_rate", "weight_decay"):
-            check_number(name, getattr(self, name))
-        check_share("momentum", self.momentum)
+            checked[name] = check_number(name, getattr(self, name))
+        for name in ("nesterov", "augment", "evaluate"):
+            checked[name] = check_flag(name, getattr(self, name))
+        checked["momentum"] = check_share("momentum", self.momentum)
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")
-        check_count("seed", self.seed, least=0)
+        checked["seed"] = check_count("seed", self.seed, least=0)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
     def network_spec(self, dataset) -> WideResNetSpec:
         """The network that these settings mean for `dataset`."""

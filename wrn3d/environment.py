@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
-from wrn3d.checks import check_number
-from wrn3d.config import TrainingConfig
+from wrn3d.checks import check_count, check_number, require
+from wrn3d.config import NETWORK_FIELDS, TrainingConfig
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.errors import UsageError
@@ -21,6 +21,7 @@ from wrn3d.models import (
 )
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import import_tensorflow
+from wrn3d.spec import WideResNetSpec
 
 EVALUATION_BATCH = 200
 
@@ -62,7 +63,7 @@ class TrainingEnvironment:
     """
 
     def __init__(self, spec=None, **settings):
-        self.config = TrainingConfig(**settings)
+        self.config = _configuration(spec, settings)
         self.dataset = load_dataset(self.config.dataset, self.config.data_dir)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
@@ -107,12 +108,18 @@ class TrainingEnvironment:
         Raises UsageError for a learning rate that is no number from 0 up.
         """
         learning_rate = self.learning_rate if learning_rate is None else learning_rate
-        check_number("learning_rate", learning_rate)
+        learning_rate = check_number("learning_rate", learning_rate)
         start = time.perf_counter()
-        volumes, labels = self.next_batch(self.batch_num)
-        loss, accuracy = self.train_batch(volumes, labels, float(learning_rate))
+        position = self.epochs_completed, self.index_in_epoch
+        set_iteration(self.model, self.iteration)  # `fit`, for one, may have moved it
+        try:
+            volumes, labels = self.next_batch(self.batch_num)
+            loss, accuracy = self.train_batch(volumes, labels, learning_rate)
+        except BaseException:  # Ctrl-C, too: what was not trained is still to come
+            self.epochs_completed, self.index_in_epoch = position
+            raise
         self.iteration += 1
-        return StepResult(self.iteration, float(loss), float(accuracy), float(learning_rate),
+        return StepResult(self.iteration, float(loss), float(accuracy), learning_rate,
                           len(labels), time.perf_counter() - start)
 
     def next_batch(self, batch_size):
@@ -121,9 +128,7 @@ class TrainingEnvironment:
 
         Raises UsageError for a batch larger than the data set.
         """
-        if not 1 <= batch_size <= self.num_examples:
-            raise UsageError(f"batch_size is {batch_size}, but must be from 1 to the "
-                             f"{self.num_examples:,} training images of {self.dataset.title}")
+        batch_size = self._checked_batch_size(batch_size)
         start = self.index_in_epoch
         if start + batch_size > self.num_examples:
             self.epochs_completed += 1
@@ -210,9 +215,24 @@ class TrainingEnvironment:
             raise UsageError(
                 f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
                 f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
-        if self.config.batch_size > len(self.dataset.train_labels):
-            raise UsageError(f"batch_size is {self.config.batch_size}, but {self.dataset.title} "
-                             f"has only {len(self.dataset.train_labels):,} training images")
+        self._checked_batch_size(self.config.batch_size)
+
+    def _checked_batch_size(self, batch_size):
+        count = len(self.dataset.train_labels)
+        require(check_count("batch_size", batch_size) <= count,
+                f"batch_size is {batch_size}, but {self.dataset.title} has only {count:,} "
+                "training images")
+        return int(batch_size)
+
+
+def _configuration(spec, settings):
+    """TrainingConfig of the settings, the network's fields among them from `spec` if given."""
+    if spec is None:
+        return TrainingConfig(**settings)
+    require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")
+    both = [name for name in NETWORK_FIELDS if name in settings]
+    require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
+    return TrainingConfig(**settings, **{name: getattr(spec, name) for name in NETWORK_FIELDS})
 
 
 def _cross_entropies(logits, labels):

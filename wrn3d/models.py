@@ -1,10 +1,12 @@
 """A network as a model of either framework, and its variables under the canonical names."""
+from collections.abc import Mapping
+
 import numpy as np
 
 from wrn3d.errors import DataError
 from wrn3d.network import wide_resnet
 from wrn3d.parameters import initial_weights
-from wrn3d.runtime import be_deterministic
+from wrn3d.runtime import be_deterministic, import_tensorflow
 
 
 def keras_model(spec, seed=0):
@@ -21,6 +23,20 @@ def keras_model(spec, seed=0):
     model = keras.Model(volumes, wide_resnet(layers_keras, volumes, spec, seed), name=spec.name)
     initialize(model, spec, seed)
     return model
+
+
+def load_keras_model(path):
+    """`keras.models.load_model` for a saved Keras model that has this network in it.
+
+    Keras must know the layers, loss and optimizer before it reads them: importing them here
+    tells it.
+    """
+    import_tensorflow()
+    import keras
+
+    from wrn3d import layers_keras, losses, optimizer  # noqa: F401
+
+    return keras.models.load_model(path)
 
 
 def tensorlayer_model(spec, seed=0):
@@ -77,12 +93,18 @@ def values(variables):
 def assign(variables, arrays, what):
     """Assign arrays to variables by name, all or none; raises DataError as `check_same`."""
     check_same(variables, arrays, what)
+    try:
+        arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} are not all arrays of numbers ({error})") from error
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
 def check_same(variables, arrays, what):
     """Raise DataError, naming the first difference, unless names and shapes are the same."""
+    if not isinstance(arrays, Mapping):
+        raise DataError(f"{what} must be a dictionary of arrays, not {type(arrays).__name__}")
     for name in [*variables, *arrays]:
         if name not in arrays:
             raise DataError(f"{what} are of another network: {name} is missing")

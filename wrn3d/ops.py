@@ -93,10 +93,16 @@ def dense(x, weight, bias):
     return tf.nn.bias_add(tf.matmul(x, weight), bias)
 
 
-def cross_entropy(labels, logits):
-    """The batch's mean loss, a scalar; labels (N,) of any number type, logits (N, classes)."""
+def cross_entropy(labels, logits, sample_weight=None):
+    """The batch's mean loss, a scalar; labels (N,) of any number type, logits (N, classes).
+
+    With `sample_weight` (N,) each sample's loss is multiplied before the mean.
+    """
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if sample_weight is not None:
+        losses *= tf.cast(tf.reshape(sample_weight, [-1]), losses.dtype)
+    return tf.reduce_mean(losses)
 
 
 def accuracy(labels, logits):

@@ -9,7 +9,7 @@ class Progress:
         self.total, self.title, self.bar = total, title, None
 
     def __enter__(self):
-        if sys.stdout.isatty():
+        if sys.stdout and sys.stdout.isatty():
             from rich import progress  # only where it shows
 
             self.bar = progress.Progress(

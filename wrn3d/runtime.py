@@ -20,7 +20,7 @@ def import_tensorflow():
         os.dup2(notices.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except BaseException:
+        except Exception:
             notices.seek(0)
             os.write(stderr, notices.read())
             raise

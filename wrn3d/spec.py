@@ -22,19 +22,23 @@ class WideResNetSpec:
     shortcut: str = "pad"
 
     def __post_init__(self):
-        check_count("depth", self.depth)
+        shape = self.input_shape
+        require(isinstance(shape, (tuple, list)) and len(shape) == 4,
+                f"input_shape is {shape!r}, but must be (D, H, W, C): four numbers")
+        checked = {
+            "depth": check_count("depth", self.depth),
+            "widen_factor": check_count("widen_factor", self.widen_factor),
+            "dropout": check_share("dropout", self.dropout),
+            "num_classes": check_count("num_classes", self.num_classes, least=2),
+            "input_shape": tuple(check_count(f"input_shape is {shape!r}: a side", side)
+                                 for side in shape),
+        }
         require(self.depth >= 10 and (self.depth - 4) % 6 == 0,
                 f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...")
-        check_count("widen_factor", self.widen_factor)
-        check_share("dropout", self.dropout)
-        check_count("num_classes", self.num_classes, least=2)
-        require(isinstance(self.input_shape, (tuple, list)) and len(self.input_shape) == 4,
-                f"input_shape is {self.input_shape!r}, but must be (D, H, W, C): four numbers")
-        for side in self.input_shape:
-            check_count(f"input_shape is {self.input_shape!r}: a side", side)
         require(self.shortcut in SHORTCUTS,
                 f"shortcut is {self.shortcut!r}, but must be {' or '.join(SHORTCUTS)}")
-        object.__setattr__(self, "input_shape", tuple(map(int, self.input_shape)))
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
     @property
     def name(self) -> str:

@@ -27,5 +27,5 @@ def load_dataset(name: str, data_dir="data") -> Dataset:
 
 def check_name(name: str) -> None:
     """Raise UsageError unless `name` is a data set's."""
-    if name not in _LOADERS:
+    if name not in NAMES:
         raise UsageError(f"dataset is {name!r}, but must be {', '.join(NAMES[:-1])} or {NAMES[-1]}")

@@ -12,7 +12,7 @@ from wrn3d.errors import DataError
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
 TRAIN_TO_TEST = 5  # both data sets have five training images to one test image
-LARGEST_FILE = 50_000 * (PIXELS + 100)  # bytes; CIFAR-100's training split is the largest
+BYTES_PER_IMAGE = PIXELS + 100  # at most, label and file name included, in either layout
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,13 @@ class Layout:
 class Cifar:
     """What distinguishes CIFAR-10 and CIFAR-100.
 
-    In the binary layout `label_bytes` precede an image, of which the last is the label; the keys
-    are those of the pickled dictionaries.
+    No file holds more than `most_images`. In the binary layout `label_bytes` precede an image, of
+    which the last is the label; the keys are those of the pickled dictionaries.
     """
 
     title: str
     num_classes: int
+    most_images: int
     label_bytes: int
     label_key: bytes
     names_key: bytes
@@ -45,7 +46,7 @@ class Cifar:
 _SITE = "https://www.cs.toronto.edu/~kriz/"
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
-CIFAR10 = Cifar("CIFAR-10", 10, 1, b"labels", b"label_names", (
+CIFAR10 = Cifar("CIFAR-10", 10, 10_000, 1, b"labels", b"label_names", (
     Layout(Archive(f"{_SITE}cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
                    "cifar-10-batches-py"),
            _BATCHES, "test_batch", "batches.meta", binary=False),
@@ -54,7 +55,7 @@ CIFAR10 = Cifar("CIFAR-10", 10, 1, b"labels", b"label_names", (
            tuple(f"{name}.bin" for name in _BATCHES), "test_batch.bin", "batches.meta.txt",
            binary=True),
 ))
-CIFAR100 = Cifar("CIFAR-100", 100, 2, b"fine_labels", b"fine_label_names", (
+CIFAR100 = Cifar("CIFAR-100", 100, 50_000, 2, b"fine_labels", b"fine_label_names", (
     Layout(Archive(f"{_SITE}cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
                    "cifar-100-python"),
            ("train",), "test", "meta", binary=False),
@@ -93,16 +94,16 @@ def _volumes(pixels):
 
 
 def _read_batch(cifar, layout, path):
-    """(pixels (N, 3072) uint8, labels (N,) int64) of one file."""
+    """(pixels (N, 3072) uint8, labels (N,) int64) of one file, either checked."""
     read = _read_binary if layout.binary else _read_python
     try:
-        pixels, labels = read(cifar, _content(path))
-        if not 0 <= labels.min() <= labels.max() < cifar.num_classes:
-            raise ValueError(f"its labels run from {labels.min()} to {labels.max()} instead of "
+        pixels, labels = read(cifar, _content(cifar, path))
+        if not 0 <= min(labels) <= max(labels) < cifar.num_classes:
+            raise ValueError(f"its labels run from {min(labels)} to {max(labels)} instead of "
                              f"from 0 to {cifar.num_classes - 1}")
     except ValueError as error:
         raise _unfit(path, error) from error
-    return pixels, labels
+    return pixels, np.array(labels, np.int64)
 
 
 def _read_binary(cifar, content):
@@ -110,7 +111,7 @@ def _read_binary(cifar, content):
     if not content or len(content) % record:
         raise ValueError(f"its {len(content):,} bytes are not whole records of {record:,}")
     records = np.frombuffer(content, np.uint8).reshape(-1, record)
-    return records[:, cifar.label_bytes:], records[:, cifar.label_bytes - 1].astype(np.int64)
+    return records[:, cifar.label_bytes:], records[:, cifar.label_bytes - 1].tolist()
 
 
 def _read_python(cifar, content):
@@ -123,24 +124,25 @@ def _read_python(cifar, content):
         raise ValueError(f"its 'data' has the shape {pixels.shape}, not (N, {PIXELS})")
     if len(labels) != len(pixels) or not all(type(label) is int for label in labels):
         raise ValueError(f"its labels are not {len(pixels):,} whole numbers")
-    return pixels, np.array(labels, np.int64)
+    return pixels, labels
 
 
 def _class_names(cifar, layout, folder):
     path = folder / layout.names_file
     try:
-        content = _content(path)
+        content = _content(cifar, path)
         names = content.split() if layout.binary else unpickle(content).get(cifar.names_key)
-        if not isinstance(names, list) or len(names) != cifar.num_classes:
+        if not isinstance(names, list) or len(names) != cifar.num_classes \
+                or not all(type(name) is bytes for name in names):
             raise ValueError(f"it does not name {cifar.num_classes} classes")
-        return tuple(bytes(name).decode() for name in names)
-    except (TypeError, ValueError) as error:
+        return tuple(name.decode() for name in names)
+    except ValueError as error:
         raise _unfit(path, error) from error
 
 
-def _content(path):
+def _content(cifar, path):
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        if path.stat().st_size > cifar.most_images * BYTES_PER_IMAGE:
             raise ValueError(f"its {path.stat().st_size:,} bytes are more than any official file's")
         return path.read_bytes()
     except OSError as error:

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test split; volumes are (N, D, H, W, C) uint8, labels (N,) int64.
 

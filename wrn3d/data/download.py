@@ -1,10 +1,11 @@
 """How an archive gets to a data directory: found, unpacked or downloaded, never half."""
 import hashlib
-import shutil
+import os
 import socket
+import sys
 import tarfile
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +36,20 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
     Raises MissingDataError where it cannot be downloaded, DataError for an archive that is not
     the official one or does not unpack.
     """
-    if data_dir.exists() and not data_dir.is_dir():
-        raise DataError(f"{data_dir} is a file, but should be the folder for data sets: "
-                        "name another with --data-dir")
-    for archive in archives:
-        if (data_dir / archive.folder).exists():
-            return archive
-    for archive in archives:
-        if (data_dir / archive.file_name).exists():
-            _unpack(archive, data_dir / archive.file_name, data_dir)
-            return archive
+    try:
+        if data_dir.exists() and not data_dir.is_dir():
+            raise DataError(f"{data_dir} is a file, but should be the folder for data sets: "
+                            "name another with --data-dir")
+        unpacked = [archive for archive in archives if (data_dir / archive.folder).exists()]
+        packed = [archive for archive in archives if (data_dir / archive.file_name).exists()]
+    except OSError as error:
+        raise DataError(f"{data_dir} cannot be read ({error.strerror.lower()}): name another "
+                        "folder with --data-dir") from error
+    if unpacked:
+        return unpacked[0]
+    if packed:
+        _unpack(packed[0], data_dir / packed[0].file_name, data_dir)
+        return packed[0]
     _download(title, archives[0], data_dir)
     return archives[0]
 
@@ -55,11 +60,11 @@ def _download(title, archive, data_dir):
 
     with _working_folder(data_dir) as folder:
         try:
-            with _socket_timeout(TIMEOUT):
+            with _socket_timeout(TIMEOUT), _progress_for_terminals(archive):
                 path = keras.utils.get_file(archive.file_name, archive.url, file_hash=archive.md5,
                                             hash_algorithm="md5", cache_dir=folder, cache_subdir="")
         except Exception as error:  # get_file raises bare Exceptions
-            reason = str(error).strip().rstrip(".").splitlines()[0]
+            reason = _first_line(error)
             raise MissingDataError(
                 f"{title} is not in {data_dir} and could not be downloaded ({reason}): put "
                 f"{archive.file_name} from {archive.url} there, or use --dataset digits, which "
@@ -69,8 +74,12 @@ def _download(title, archive, data_dir):
 
 def _unpack(archive, path, data_dir):
     """Check and unpack a tar file; its folder appears in `data_dir` whole or not at all."""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror.lower()}): delete it and run "
+                        "again to fetch it anew") from error
     if found != archive.md5:
         raise DataError(f"{path} is not the official archive (its MD5 is {found}, not "
                         f"{archive.md5}): delete it and run again to fetch it anew")
@@ -78,10 +87,17 @@ def _unpack(archive, path, data_dir):
         try:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter=_bounded_data_filter())
-            shutil.move(folder / archive.folder, data_dir)
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            raise DataError(f"{path} does not unpack to {archive.folder} ({error}): delete it and "
-                            "run again to fetch it anew") from error
+            if not (folder / archive.folder).is_dir():
+                raise ValueError("it holds something else")
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            raise DataError(f"{path} does not unpack to {archive.folder} ({_first_line(error)}): "
+                            "delete it and run again to fetch it anew") from error
+        except OSError as error:
+            raise DataError(f"{data_dir} cannot take what {path.name} holds "
+                            f"({error.strerror.lower()}): name another folder with --data-dir"
+                            ) from error
+        with suppress(OSError):  # another process may have been faster
+            os.rename(folder / archive.folder, data_dir / archive.folder)
 
 
 def _bounded_data_filter():
@@ -100,8 +116,8 @@ def _bounded_data_filter():
 
 @contextmanager
 def _working_folder(data_dir):
-    """A folder in `data_dir` that is gone afterwards, and so is `data_dir` if it stays empty."""
-    created = not data_dir.exists()
+    """A folder in `data_dir` that is gone afterwards, as is `data_dir` if it is new and empty."""
+    created = [place for place in (data_dir, *data_dir.parents) if not place.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=data_dir)
@@ -112,8 +128,29 @@ def _working_folder(data_dir):
         with folder as name:
             yield Path(name)
     finally:
-        if created and data_dir.exists() and not any(data_dir.iterdir()):
-            data_dir.rmdir()
+        with suppress(OSError):  # not empty: it is kept
+            for place in created:
+                place.rmdir()
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def _progress_for_terminals(archive):
+    """Keras's progress bar on a terminal; elsewhere, where it would fill a log, one line."""
+    import keras
+
+    interactive = keras.utils.is_interactive_logging_enabled()
+    if not (sys.stdout and sys.stdout.isatty()):
+        print(f"Downloading data from {archive.url}", flush=True)
+        keras.utils.disable_interactive_logging()
+    try:
+        yield
+    finally:
+        if interactive:
+            keras.utils.enable_interactive_logging()
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class _Unpickler(pickle._Unpickler):
     """Admits only what CIFAR's files contain.
 
     Python's own unpickler and not the one in C, which allocates whatever size a memo index in
-    the file claims; here memory is bounded by the size of the file.
+    the file claims; here memory is bounded by the size of the file, times a hundred at the worst.
     """
 
     def find_class(self, module, name):

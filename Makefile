@@ -13,7 +13,7 @@ test: .venv/dev.stamp
 
 # A stamp is newer than the requirements that were installed: a second call does no set-up again.
 .venv/run.stamp: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14) and "TensorFlow needs Python 3.11.4 to 3.13: make PYTHON=python3.13")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14) and "TensorFlow needs Python 3.11.4 to 3.13: make PYTHON=python3.13")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --requirement requirements.txt
 	touch $@

@@ -190,6 +190,12 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         load_dataset("cifar10", tmp_path / "data")
 
 
+def test_the_data_sets_own_folder_is_refused_with_its_parent(tmp_path):
+    folder = write_cifar10(tmp_path, "bin")
+    with pytest.raises(ValueError, match=f"own folder: .* --data-dir {tmp_path}$"):
+        load_dataset("cifar10", folder)
+
+
 def test_a_folder_without_its_files_is_named(tmp_path):
     folder = write_cifar10(tmp_path, "py")
     shutil.rmtree(folder)

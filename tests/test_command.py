@@ -29,7 +29,7 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
     assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])
     assert [LINE.fullmatch(line)[1] for line in lines[5:15]] == [str(n) for n in range(1, 11)]
     assert re.match(r"done      10 iterations in .* s, median .* images/s, at most ", lines[15])
-    assert re.fullmatch(r"test  loss \d\.\d{6}  accuracy \d\.\d{4}  \(297 images\)", lines[16])
+    assert re.fullmatch(r"test      loss \d\.\d{6}  accuracy \d\.\d{4}  \(297 images\)", lines[16])
     assert len(lines) == 17
 
 
@@ -117,7 +117,8 @@ def test_no_network_ends_with_where_to_put_the_archive(front_end, tmp_path):
     assert process.returncode == 1
     assert re.fullmatch(r"error: CIFAR-10 is not in \S+ and could not be downloaded "
                         r"\(.*refused.*\): put cifar-10-python.tar.gz from https://\S+ there, "
-                        r"or use --dataset digits, which needs no download\n", process.stderr)
+                        r"name another folder with --data-dir, or use --dataset digits, which "
+                        r"needs no download\n", process.stderr)
     assert not (tmp_path / "data").exists()
 
 

@@ -231,9 +231,21 @@ def test_evaluation_covers_the_test_split_and_changes_nothing(fresh):
     assert fresh.snapshot().iteration == before.iteration
 
 
+def test_a_misspelt_setting_is_refused_with_those_that_there_are(front_end):
+    with pytest.raises(TypeError, match="no setting 'datset': they are spec, dataset, data_dir,"):
+        environment_class(front_end)(datset="digits")
+
+
+def test_restore_refuses_what_is_no_snapshot(fresh):
+    with pytest.raises(ValueError, match="restore takes what snapshot returned"):
+        fresh.restore(fresh.get_weights())
+
+
 def test_predict_refuses_other_shapes(fresh):
     with pytest.raises(ValueError, match=r"volumes have the shape .* must be \(N, 1, 32, 32, 3"):
         fresh.predict(np.zeros((2, 32, 32, 3)))
+    with pytest.raises(ValueError, match="with N from 1 up"):
+        fresh.predict(np.zeros((0, 1, 32, 32, 3)))
 
 
 def test_it_learns(front_end):

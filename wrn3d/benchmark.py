@@ -7,6 +7,7 @@ machine whose speed drifts slows all of them. What counts is the median of all t
 """
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from wrn3d.network import GROUP_STRIDES, STEM_FILTERS
 from wrn3d.progress import Progress
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}
-STOCK = "stock Keras Conv3D"
+STOCK = "stock"
 CONTENDERS = (*SCRIPTS, STOCK)
 
 
@@ -45,12 +46,13 @@ class BenchmarkConfig:
     iterations: int = 10
     """Timed iterations in a turn, after two that are not."""
     contender: str | None = None
-    """Measure only this one, here, and print its seconds as JSON."""
+    """Measure only this one (TensorLayer, Keras or stock), here, and print its seconds as JSON."""
 
 
 def main() -> int:
     """Measure every contender, or the one that is named, and print the result."""
-    config = tyro.cli(BenchmarkConfig, description=__doc__.split("\n", 1)[0])
+    config = tyro.cli(BenchmarkConfig, prog="python -m wrn3d.benchmark",
+                      description=__doc__.split("\n", 1)[0])
     try:
         check(config)
     except UsageError as error:
@@ -58,8 +60,12 @@ def main() -> int:
         return error.exit_status
     if config.contender:
         print(json.dumps(seconds_of(config)))
-    else:
+        return 0
+    try:
         print_table(config, measure(config))
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -87,9 +93,12 @@ def measure(config):
     turns = [name for _ in range(config.rounds) for name in CONTENDERS]
     seconds = {name: [] for name in CONTENDERS}
     with Progress(len(turns), "measuring") as progress:
-        for name in turns:
-            seconds[name] += measured_apart(config, name)
-            progress.advance(name)
+        for number, name in enumerate(turns, start=1):
+            latest = measured_apart(config, name)
+            seconds[name] += latest
+            progress.advance()
+            progress.print(f"turn {number}/{len(turns)}  {name}: "
+                           f"{config.batch_size / median(latest):.1f} images/s")
     return seconds
 
 
@@ -158,16 +167,16 @@ def stock_keras_model(spec):
 
 
 def print_table(config, seconds):
-    """Images/s of each contender: median, spread, and how often it is stock Keras's."""
+    """Images/s of each contender: median, spread, and the ratio to stock Keras."""
     runtime.import_tensorflow()
     versions = ", ".join(f"{name} {number}" for name, number in runtime.versions().items())
     print(f"WRN-{config.depth}-{config.widen_factor}, batch {config.batch_size}, float32; "
           f"{runtime.device()}; {versions}")
-    print(f"{'contender':20} {'images/s':>9} {'lowest':>9} {'highest':>9} {'to stock':>9}")
+    print(f"{'contender':12} {'images/s':>9} {'lowest':>9} {'highest':>9} {'to stock':>9}")
     stock = median(seconds[STOCK])
     for name, times in seconds.items():
         rates = [config.batch_size / value for value in (median(times), max(times), min(times))]
-        print(f"{name:20}", *(f"{rate:9.1f}" for rate in rates), f"{stock / median(times):8.2f}x")
+        print(f"{name:12}", *(f"{rate:9.1f}" for rate in rates), f"{stock / median(times):8.2f}x")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from wrn3d import runtime
 from wrn3d.config import TrainingConfig
 from wrn3d.errors import UserError
 from wrn3d.parameters import parameter_count
-from wrn3d.progress import Progress
+from wrn3d.progress import Progress, fitted
 
 LINES = 100  # a run of twice as many iterations or more prints one for several together
 
@@ -49,7 +49,8 @@ class _Flags(TrainingConfig):
 def train(environment):
     """Train as the environment's configuration says, and print how it goes."""
     total = environment.config.total_iterations(environment.num_examples)
-    print("\n".join(describe(environment, total)), flush=True)
+    for line in describe(environment, total):
+        print(fitted(line), flush=True)
 
     start, results = time.perf_counter(), []
     every = max(1, total // LINES)
@@ -63,12 +64,12 @@ def train(environment):
             if number % every == 0 or number == total:
                 recent = results[(number - 1) // every * every:]
                 progress.print(iteration_line(recent, total))
-    print(closing_line(results, time.perf_counter() - start))
+    print(fitted(closing_line(results, time.perf_counter() - start)))
 
     if environment.config.evaluate:
         with Progress(len(environment.y_test), "evaluating") as progress:
             result = environment.evaluate(track=progress.track)
-        print(f"test  loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
+        print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
               f"({len(environment.y_test):,} images)")
 
 
@@ -104,7 +105,8 @@ def iteration_line(results, total):
 
 def closing_line(results, seconds):
     """What the whole run came to."""
-    rate = median(result.images_per_second for result in results)
+    steady = results[1:] or results  # the first one builds the graph
+    rate = median(result.images_per_second for result in steady)
     memory = runtime.peak_memory()
     used = f", at most {memory / 2**30:.2f} GiB of memory" if memory else ""
     return (f"done      {len(results):,} iterations in {seconds:.1f} s, "

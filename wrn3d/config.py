@@ -1,5 +1,5 @@
 """What a run is: one dataclass, whose fields are the scripts' flags and CNNEnv's keywords."""
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wrn3d.checks import check_count, check_flag, check_number, check_share, require
@@ -78,3 +78,19 @@ class TrainingConfig:
             return self.epochs * (num_examples // self.batch_size)
         return self.iterations
 
+
+def configuration(spec, settings):
+    """CNNEnv's keywords as a TrainingConfig; where `spec` is given, the network is its.
+
+    Raises TypeError, as Python does for a keyword that is none, and names those that there are.
+    """
+    names = [field.name for field in fields(TrainingConfig)]
+    for name in settings:
+        if name not in names:
+            raise TypeError(f"CNNEnv has no setting {name!r}: they are spec, {', '.join(names)}")
+    if spec is None:
+        return TrainingConfig(**settings)
+    require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")
+    both = [name for name in NETWORK_FIELDS if name in settings]
+    require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
+    return TrainingConfig(**settings, **{name: getattr(spec, name) for name in NETWORK_FIELDS})

@@ -7,7 +7,7 @@ import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, require
-from wrn3d.config import NETWORK_FIELDS, TrainingConfig
+from wrn3d.config import configuration
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.errors import UsageError
@@ -21,7 +21,6 @@ from wrn3d.models import (
 )
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import import_tensorflow
-from wrn3d.spec import WideResNetSpec
 
 EVALUATION_BATCH = 200
 
@@ -62,8 +61,8 @@ class TrainingEnvironment:
     of its framework, and `optimizer`, a `wrn3d.SGD`.
     """
 
-    def __init__(self, spec=None, **settings):
-        self.config = _configuration(spec, settings)
+    def __init__(self, *, spec=None, **settings):
+        self.config = configuration(spec, settings)
         self.dataset = load_dataset(self.config.dataset, self.config.data_dir)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
@@ -152,9 +151,9 @@ class TrainingEnvironment:
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
         volumes = np.asarray(volumes, np.float32)
-        if volumes.shape[1:] != self.spec.input_shape:
-            raise UsageError(f"volumes have the shape {volumes.shape}, but must be (N, "
-                             f"{', '.join(map(str, self.spec.input_shape))})")
+        require(volumes.shape[1:] == self.spec.input_shape and len(volumes),
+                f"volumes have the shape {volumes.shape}, but must be (N, "
+                f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
         return self.logits(volumes)
 
     def get_weights(self) -> dict[str, np.ndarray]:
@@ -178,6 +177,8 @@ class TrainingEnvironment:
 
         Without momentum in it (weights alone, a run without momentum) it starts at zero.
         """
+        require(isinstance(checkpoint, Checkpoint), "restore takes what snapshot returned; "
+                "set_weights takes what get_weights returned")
         momentum = named_momentum(self.model, self.optimizer)
         arrays = checkpoint.momentum if momentum else {}
         if not arrays:
@@ -223,16 +224,6 @@ class TrainingEnvironment:
                 f"batch_size is {batch_size}, but {self.dataset.title} has only {count:,} "
                 "training images")
         return int(batch_size)
-
-
-def _configuration(spec, settings):
-    """TrainingConfig of the settings, the network's fields among them from `spec` if given."""
-    if spec is None:
-        return TrainingConfig(**settings)
-    require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")
-    both = [name for name in NETWORK_FIELDS if name in settings]
-    require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
-    return TrainingConfig(**settings, **{name: getattr(spec, name) for name in NETWORK_FIELDS})
 
 
 def _cross_entropies(logits, labels):

@@ -1,5 +1,7 @@
 """How far long work has come: a live bar on a terminal, plain lines elsewhere."""
+import shutil
 import sys
+import textwrap
 
 
 class Progress:
@@ -41,3 +43,11 @@ class Progress:
         for start in batches:
             yield start
             self.advance(amount=min(batches.step, self.total - start))
+
+
+def fitted(line, indent=10):
+    """The line, broken between words where it is wider than the terminal that it goes to."""
+    if not (sys.stdout and sys.stdout.isatty()):
+        return line
+    return textwrap.fill(line, shutil.get_terminal_size().columns, drop_whitespace=True,
+                         subsequent_indent=" " * indent, break_long_words=False)

@@ -40,6 +40,9 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
         if data_dir.exists() and not data_dir.is_dir():
             raise DataError(f"{data_dir} is a file, but should be the folder for data sets: "
                             "name another with --data-dir")
+        if data_dir.is_dir() and data_dir.name in [archive.folder for archive in archives]:
+            raise DataError(f"{data_dir} is the data set's own folder: name the one that it lies "
+                            f"in, --data-dir {data_dir.parent}")
         unpacked = [archive for archive in archives if (data_dir / archive.folder).exists()]
         packed = [archive for archive in archives if (data_dir / archive.file_name).exists()]
     except OSError as error:
@@ -66,9 +69,9 @@ def _download(title, archive, data_dir):
         except Exception as error:  # get_file raises bare Exceptions
             reason = _first_line(error)
             raise MissingDataError(
-                f"{title} is not in {data_dir} and could not be downloaded ({reason}): put "
-                f"{archive.file_name} from {archive.url} there, or use --dataset digits, which "
-                "needs no download") from error
+                f"{title} is not in {data_dir.absolute()} and could not be downloaded ({reason}): "
+                f"put {archive.file_name} from {archive.url} there, name another folder with "
+                "--data-dir, or use --dataset digits, which needs no download") from error
         _unpack(archive, Path(path), data_dir)
 
 

@@ -1,6 +1,7 @@
 """CIFAR's official layouts, whole and damaged in every way that is told from its bytes."""
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,15 @@ def test_cifar100_is_read_from_either_layout_with_fine_labels(tmp_path, layout):
     assert np.array_equal(dataset.train_labels, coarse * 10 + np.arange(60) % 10)
     assert np.array_equal(dataset.train_volumes[5, 0].transpose(2, 0, 1).ravel(), pixels[5])
     assert len(dataset.class_names) == 100 and len(dataset.test_labels) == 12
+
+
+def test_no_whole_file_is_too_large(tmp_path, monkeypatch):
+    write_cifar10(tmp_path, "py", per_file=100)
+    brightest = np.full((100, 3072), 255, np.uint8)  # each byte becomes two in Python 3's pickle
+    rewrite(data=brightest)(tmp_path / "cifar-10-batches-py" / "data_batch_1")
+    monkeypatch.setattr(cifar, "CIFAR10", replace(cifar.CIFAR10, most_images=100))
+    assert np.array_equal(load_dataset("cifar10", tmp_path).train_volumes[:100].ravel(),
+                          brightest.ravel())
 
 
 def test_normalisation_is_the_original_scripts(tmp_path):

@@ -12,7 +12,8 @@ from wrn3d.errors import DataError
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
 TRAIN_TO_TEST = 5  # both data sets have five training images to one test image
-BYTES_PER_IMAGE = PIXELS + 100  # at most, label and file name included, in either layout
+# At most, with label and file name: Python 3 pickles bytes as text, of up to two bytes for each.
+BYTES_PER_IMAGE = 2 * PIXELS + 100
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def test_another_archive_in_the_folder_is_refused_and_kept(server, offer, archiv
     assert server.requests == 0
 
 
-def fails_to_download(data_dir, reason):
+def assert_not_downloaded(data_dir, reason):
     with pytest.raises(FileNotFoundError, match=reason) as caught:
         load_dataset("cifar10", data_dir)
     message = str(caught.value)
@@ -132,24 +132,24 @@ def fails_to_download(data_dir, reason):
 
 def test_a_download_of_another_content_leaves_nothing(offer, archive, data_dir):
     offer(archive, md5="0" * 32)
-    fails_to_download(data_dir, "corrupted")
+    assert_not_downloaded(data_dir, "corrupted")
 
 
 def test_a_download_cut_short_leaves_nothing(server, offer, archive, data_dir):
     offer(archive)
     server.sent = 1000
-    fails_to_download(data_dir, "retrieval incomplete")
+    assert_not_downloaded(data_dir, "retrieval incomplete")
 
 
 def test_a_missing_page_leaves_nothing(server, offer, archive, data_dir):
     offer(archive)
     server.status = 404
-    fails_to_download(data_dir, "404")
+    assert_not_downloaded(data_dir, "404")
 
 
 def test_no_server_leaves_nothing(offer, archive, data_dir):
     offer(archive, url="http://127.0.0.1:9/cifar-10-python.tar.gz")
-    fails_to_download(data_dir, "refused")
+    assert_not_downloaded(data_dir, "refused")
 
 
 def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
@@ -158,7 +158,7 @@ def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         offer(archive, url=f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz")
-        fails_to_download(data_dir, "timed out")
+        assert_not_downloaded(data_dir, "timed out")
 
 
 @pytest.mark.parametrize("content", [

@@ -1,5 +1,6 @@
 """The part of CNNEnv that both scripts share: data, positions, evaluation, state, files."""
 import time
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class EvalResult(NamedTuple):
     accuracy: float
 
 
-class TrainingEnvironment:
+class TrainingEnvironment(ABC):
     """A training run of which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields, of which `iterations`, `epochs` and `evaluate`
@@ -82,17 +83,17 @@ class TrainingEnvironment:
         self.optimizer.build(self.model.trainable_weights)
         self.reset()
 
+    @abstractmethod
     def build(self):
         """Make `model` and `optimizer`, and what trains and evaluates them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def train_batch(self, volumes, labels, learning_rate):
         """One update from volumes (N, D, H, W, C) and labels (N,): (loss, accuracy) before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, volumes):
         """Evaluation mode: volumes (N, D, H, W, C) -> array (N, num_classes)."""
-        raise NotImplementedError
 
     def reset(self, first=False):
         """Fresh weights, no momentum, iteration 0 and the first batch, as after construction.

@@ -125,6 +125,7 @@ def test_a_damaged_batch_is_named_in_one_sentence(tmp_path, layout, damage, reas
     with pytest.raises(ValueError, match=reason) as caught:
         load_dataset("cifar10", tmp_path)
     message = str(caught.value)
+    assert ": )" not in message  # a reason is there
     assert message.startswith(f"{path} cannot be used (")
     assert f"delete {folder} and run again" in message and "\n" not in message
 

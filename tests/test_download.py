@@ -178,6 +178,14 @@ def test_an_archive_that_climbs_out_or_is_none_is_refused_whole(offer, data_dir,
     assert not data_dir.parent.exists()
 
 
+def test_an_archive_that_ends_early_is_refused(offer, archive, data_dir):
+    offer(archive[:len(archive) // 2])
+    with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py") as caught:
+        load_dataset("cifar10", data_dir)
+    assert "\n" not in str(caught.value)
+    assert not data_dir.parent.exists()
+
+
 def test_an_archive_that_grows_too_large_is_refused(offer, archive, data_dir, monkeypatch):
     monkeypatch.setattr(download, "LARGEST_CONTENT", 1 << 20)
     offer(tar_with((tarfile.TarInfo("cifar-10-batches-py/x"), bytes(2 << 20))))

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from wrn3d.errors import DataError, MissingDataError
+from wrn3d.errors import DataError, MissingDataError, reason
 
 FORMAT = "wrn3d checkpoint 1"
 MOMENTUM_PREFIX = "momentum/"
@@ -55,7 +55,7 @@ class Checkpoint:
                 unfinished.write_bytes(save(arrays, metadata))
                 os.replace(unfinished, path)
         except OSError as error:
-            raise DataError(f"{path} cannot be written ({error.strerror.lower()}): name another "
+            raise DataError(f"{path} cannot be written ({reason(error)}): name another "
                             "place") from error
 
     @classmethod

@@ -8,6 +8,7 @@ from wrn3d.spec import WideResNetSpec
 
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut")  # those that a spec has, too
 
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """The settings of a run; the defaults are the original scripts'.

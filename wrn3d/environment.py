@@ -11,15 +11,7 @@ from wrn3d.checks import check_count, check_number, require
 from wrn3d.config import configuration
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
-from wrn3d.errors import UsageError
-from wrn3d.models import (
-    assign,
-    check_same,
-    named_momentum,
-    named_variables,
-    set_iteration,
-    values,
-)
+from wrn3d.models import assign, check_same, named_momentum, named_variables, set_iteration, values
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import import_tensorflow
 
@@ -213,8 +205,7 @@ class TrainingEnvironment(ABC):
 
     def _check_fit(self):
         expected = (*self.dataset.volume_shape, len(self.dataset.class_names))
-        if (*self.spec.input_shape, self.spec.num_classes) != expected:
-            raise UsageError(
+        require((*self.spec.input_shape, self.spec.num_classes) == expected,
                 f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
                 f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
         self._checked_batch_size(self.config.batch_size)

@@ -1,6 +1,12 @@
 """What a user can get wrong: exceptions whose message is the one sentence that is shown."""
 
 
+def reason(error) -> str:
+    """What an exception says, as a part of a sentence: its first line, without a full stop."""
+    said = (getattr(error, "strerror", None) or "").lower() or str(error).strip()
+    return (said or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 class UserError(Exception):
     """Shown without a traceback by the scripts, which then end with `exit_status`."""
 

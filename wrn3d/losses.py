@@ -8,15 +8,9 @@ from wrn3d import ops
 class CrossEntropy(keras.losses.Loss):
     """The batch's mean cross-entropy of integer labels and logits, each weighted if so asked."""
 
-    def __init__(self, name="cross_entropy", **kwargs):
-        super().__init__(name=name, **kwargs)
-
     def __call__(self, y_true, y_pred, sample_weight=None):
         # Not Keras's own reduction, whose sum and division would be other ops than TensorLayer's.
         return ops.cross_entropy(y_true, y_pred, sample_weight)
-
-    def call(self, y_true, y_pred):
-        return ops.cross_entropy(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")

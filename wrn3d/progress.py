@@ -1,7 +1,8 @@
 """How far long work has come: a live bar on a terminal, plain lines elsewhere."""
 import shutil
-import sys
 import textwrap
+
+from wrn3d.runtime import on_terminal
 
 
 class Progress:
@@ -11,7 +12,7 @@ class Progress:
         self.total, self.title, self.bar = total, title, None
 
     def __enter__(self):
-        if sys.stdout and sys.stdout.isatty():
+        if on_terminal():
             from rich import progress  # only where it shows
 
             self.bar = progress.Progress(
@@ -47,7 +48,7 @@ class Progress:
 
 def fitted(line, indent=10):
     """The line, broken between words where it is wider than the terminal that it goes to."""
-    if not (sys.stdout and sys.stdout.isatty()):
+    if not on_terminal():
         return line
     return textwrap.fill(line, shutil.get_terminal_size().columns, drop_whitespace=True,
                          subsequent_indent=" " * indent, break_long_words=False)

@@ -1,4 +1,4 @@
-"""How TensorFlow is started: quietly, and what it runs on."""
+"""The process and its machine: TensorFlow started quietly, versions, device, terminal."""
 import os
 import platform
 import sys
@@ -27,6 +27,11 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches what is printed; a job may have no standard output at all."""
+    return bool(sys.stdout and sys.stdout.isatty())
 
 
 def be_deterministic(seed):

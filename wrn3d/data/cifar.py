@@ -7,7 +7,7 @@ import numpy as np
 from wrn3d.data.dataset import Dataset, as_volumes
 from wrn3d.data.download import Archive, find_or_fetch
 from wrn3d.data.unpickle import PickledArray, unpickle
-from wrn3d.errors import DataError
+from wrn3d.errors import DataError, reason
 
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
@@ -147,9 +147,9 @@ def _content(cifar, path):
             raise ValueError(f"its {path.stat().st_size:,} bytes are more than any official file's")
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(error.strerror.lower()) from error
+        raise ValueError(reason(error)) from error
 
 
-def _unfit(path, reason):
-    return DataError(f"{path} cannot be used ({reason}): delete {path.parent} and run again to "
+def _unfit(path, problem):
+    return DataError(f"{path} cannot be used ({problem}): delete {path.parent} and run again to "
                      "fetch it anew")

@@ -1,16 +1,17 @@
 """How an archive gets to a data directory: found, unpacked or downloaded, never half."""
+import gzip
 import hashlib
 import os
 import socket
-import sys
 import tarfile
 import tempfile
+import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn3d.errors import DataError, MissingDataError
-from wrn3d.runtime import import_tensorflow
+from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.runtime import import_tensorflow, on_terminal
 
 TIMEOUT = 30  # seconds without an answer before a download is given up
 LARGEST_CONTENT = 1 << 30  # bytes; the official archives hold under 200 MB
@@ -46,7 +47,7 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
         unpacked = [archive for archive in archives if (data_dir / archive.folder).exists()]
         packed = [archive for archive in archives if (data_dir / archive.file_name).exists()]
     except OSError as error:
-        raise DataError(f"{data_dir} cannot be read ({error.strerror.lower()}): name another "
+        raise DataError(f"{data_dir} cannot be read ({reason(error)}): name another "
                         "folder with --data-dir") from error
     if unpacked:
         return unpacked[0]
@@ -67,11 +68,11 @@ def _download(title, archive, data_dir):
                 path = keras.utils.get_file(archive.file_name, archive.url, file_hash=archive.md5,
                                             hash_algorithm="md5", cache_dir=folder, cache_subdir="")
         except Exception as error:  # get_file raises bare Exceptions
-            reason = _first_line(error)
             raise MissingDataError(
-                f"{title} is not in {data_dir.absolute()} and could not be downloaded ({reason}): "
-                f"put {archive.file_name} from {archive.url} there, name another folder with "
-                "--data-dir, or use --dataset digits, which needs no download") from error
+                f"{title} is not in {data_dir.absolute()} and could not be downloaded "
+                f"({reason(error)}): put {archive.file_name} from {archive.url} there, name "
+                "another folder with --data-dir, or use --dataset digits, which needs no "
+                "download") from error
         _unpack(archive, Path(path), data_dir)
 
 
@@ -81,7 +82,7 @@ def _unpack(archive, path, data_dir):
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror.lower()}): delete it and run "
+        raise DataError(f"{path} cannot be read ({reason(error)}): delete it and run "
                         "again to fetch it anew") from error
     if found != archive.md5:
         raise DataError(f"{path} is not the official archive (its MD5 is {found}, not "
@@ -92,13 +93,12 @@ def _unpack(archive, path, data_dir):
                 tar.extractall(folder, filter=_bounded_data_filter())
             if not (folder / archive.folder).is_dir():
                 raise ValueError("it holds something else")
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise DataError(f"{path} does not unpack to {archive.folder} ({_first_line(error)}): "
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+            raise DataError(f"{path} does not unpack to {archive.folder} ({reason(error)}): "
                             "delete it and run again to fetch it anew") from error
         except OSError as error:
             raise DataError(f"{data_dir} cannot take what {path.name} holds "
-                            f"({error.strerror.lower()}): name another folder with --data-dir"
-                            ) from error
+                            f"({reason(error)}): name another folder with --data-dir") from error
         with suppress(OSError):  # another process may have been faster
             os.rename(folder / archive.folder, data_dir / archive.folder)
 
@@ -125,7 +125,7 @@ def _working_folder(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=data_dir)
     except OSError as error:
-        raise DataError(f"{data_dir} cannot be written to ({error.strerror.lower()}): name another "
+        raise DataError(f"{data_dir} cannot be written to ({reason(error)}): name another "
                         "folder with --data-dir") from error
     try:
         with folder as name:
@@ -136,17 +136,13 @@ def _working_folder(data_dir):
                 place.rmdir()
 
 
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
 @contextmanager
 def _progress_for_terminals(archive):
     """Keras's progress bar on a terminal; elsewhere, where it would fill a log, one line."""
     import keras
 
     interactive = keras.utils.is_interactive_logging_enabled()
-    if not (sys.stdout and sys.stdout.isatty()):
+    if not on_terminal():
         print(f"Downloading data from {archive.url}", flush=True)
         keras.utils.disable_interactive_logging()
     try:

@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 
+from wrn3d.errors import reason
+
 
 class PickledArray:
     """Stands in for NumPy's array and dtype in a pickle: keeps what is said, runs nothing."""
@@ -62,7 +64,7 @@ def unpickle(content: bytes) -> dict:
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a malformed pickle can raise anything
-        raise ValueError(f"no pickle of a CIFAR batch: {error or type(error).__name__}") from error
+        raise ValueError(f"no pickle of a CIFAR batch: {reason(error)}") from error
     if not isinstance(batch, dict):
         raise ValueError("no pickled dictionary")
     return batch

@@ -32,7 +32,7 @@ class CNNEnv(TrainingEnvironment):
         import wrn3d  # here, so that --help and importing this file are instant
         from wrn3d.losses import BatchLoss, CrossEntropy
 
-        self.model = wrn3d.keras_model(self.spec, seed=self.config.seed)
+        self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
         self.optimizer = wrn3d.SGD(self.config.learning_rate, self.config.momentum,
                                    self.config.nesterov, self.config.weight_decay)
         self.model.compile(self.optimizer, loss=CrossEntropy(), metrics=[BatchLoss(), "accuracy"])

@@ -33,7 +33,7 @@ class CNNEnv(TrainingEnvironment):
         import wrn3d
         from wrn3d.ops import accuracy, cross_entropy
 
-        self.model = wrn3d.tensorlayer_model(self.spec, seed=self.config.seed)
+        self.model = wrn3d.tensorlayer_model(self.spec, self.config.seed, self.config.precision)
         self.optimizer = wrn3d.SGD(self.config.learning_rate, self.config.momentum,
                                    self.config.nesterov, self.config.weight_decay)
         weights = self.model.trainable_weights

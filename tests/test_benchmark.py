@@ -1,31 +1,154 @@
-"""The benchmark's command line, tiny."""
-import re
+"""The benchmark: what it counts, how it measures, and its command line, small."""
+import csv
+import json
+import math
+import time
 
+import numpy as np
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import run_python
+from wrn3d.benchmark import __main__ as command
+from wrn3d.benchmark import report
+from wrn3d.benchmark.cases import CASES, Case
+from wrn3d.benchmark.pytorch import WideResNet
+from wrn3d.benchmark.turn import WARM_UP, Failure, Figures, Stopwatch, Turn, measure
 
-TINY = ["--depth", "10", "--widen-factor", "1", "--batch-size", "8", "--rounds", "1",
-        "--iterations", "2"]
+RUN = ["--cases", "16-1", "--rounds", "1", "--seconds", "0.01"]
 
 
-def test_every_contender_is_measured():
-    process = run_python("-m", "wrn3d.benchmark", *TINY)
+@pytest.mark.parametrize("case", [Case(16, 1, 4), Case(10, 2, 2), Case(28, 4, 1),
+                                  Case(10, 1, 2, 32)], ids=str)
+def test_operations_are_those_that_pytorch_counts(case):
+    dimensions = 2 if case.side is None else 3
+    network = WideResNet(case.spec, dimensions)
+    depth, height, width, channels = case.spec.input_shape
+    sides = (height, width) if dimensions == 2 else (depth, height, width)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(case.batch_size, channels, *sides)).sum().backward()
+    assert counter.get_total_flops() == case.batch_size * case.training_operations
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_data_are_real_digits_that_fit_the_network(case):
+    dataset = case.dataset()
+    assert dataset.volume_shape == case.spec.input_shape
+    assert len(dataset.train_labels) == len(dataset.train_volumes) >= 2 * case.batch_size
+    if case.side:
+        digits = CASES["16-1"].dataset()
+        step = case.side // 32
+        slices = dataset.train_volumes[1, ::step, ::step, ::step, 0]
+        assert np.array_equal(slices, digits.train_volumes[32:64, 0, :, :, 0])
+        assert dataset.train_labels[1] == digits.train_labels[32]
+
+
+def test_stopwatch_leaves_out_the_first_iterations_and_counts_them_from_the_start():
+    watch, laps = Stopwatch(time.time() - 5, seconds=0.05), 0
+    while not watch.lap():
+        laps += 1
+        time.sleep(0.02)
+    assert 5 <= watch.laps[0] < 5.1
+    assert watch.timed == watch.laps[WARM_UP:]
+    assert len(watch.timed) >= 3 and sum(watch.timed) >= 0.05
+    assert laps == len(watch.laps) - 1
+
+
+def test_a_contender_that_fails_says_why():
+    with pytest.raises(Failure, match="KeyError: 'nobody'"):
+        measure(Turn("nobody", "16-1", "float32", 0.01))
+
+
+def results_of(**rates):
+    """Results of two turns a contender, on WRN-16-4 in float32, at these rates in images/s."""
+    results = report.Results()
+    matmul = Turn("matmul", "16-4", "float32", 1)
+    results.add(matmul, Figures(operations_per_second=100 * CASES["16-4"].training_operations))
+    for name, rate in rates.items():
+        for factor in (0.5, 1, 2):
+            seconds = 32 / rate / factor
+            figures = Figures([seconds] * 3, 6.0, 300.0, 900 * 2**20, 600 * 2**20)
+            results.add(Turn(name.replace("_", "-"), "16-4", "float32", 1), figures)
+    return results
+
+
+def test_tables_hold_medians_spreads_and_ratios():
+    results = results_of(tensorlayer=80, keras=81, keras_fit=90, stock=40, torch_3d=20,
+                         torch_3d_last=32, torch_2d_last=64)
+    summary = report.summary_table(results).splitlines()
+    assert [cell.strip() for cell in summary[2].split("|")[1:-1]] == [
+        "WRN-16-4, images, batch 32, float32", "80.0", "2.00x", "2.50x", "1.25x", "-", "80%",
+        "1.01x", "0.90x", "1.00x", "1.00x"]
+    details = report.detail_tables(results).splitlines()
+    assert "images: 100.0 images/s" not in details[0] and ": 100.0 images/s)" in details[0]
+    assert [cell.strip() for cell in details[4].split("|")[1:-1]] == [
+        "wrn3d TensorLayer, env.step()", "80.0", "40.0", "160.0", "80%", "300/s", "6.0 s",
+        "900 MiB", "300 MiB"]
+    assert len({len(line) for line in details[2:]}) == 1
+
+
+def test_a_contender_that_was_left_out_leaves_a_gap():
+    cells = report.summary_table(results_of(tensorlayer=80, stock=40)).splitlines()[2].split("|")
+    assert [cell.strip() for cell in cells[2:8]] == ["80.0", "2.00x", "-", "-", "-", "80%"]
+    assert report.summary_table(results_of(stock=40)).count("\n") == 1
+
+
+def test_what_is_not_installed_is_left_out_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(command.CONTENDERS["torch-3d"], "library", "torch_that_is_not_there")
+    monkeypatch.setattr(command.runtime, "cpu_flags", lambda: {"avx2"})
+    turns = command.planned(command.BenchmarkConfig(cases=("16-1", "16-1-32"), rounds=2))
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["left out: PyTorch Conv3d, whose torch_that_is_not_there is not installed "
+                    "(pip install -r requirements-bench.txt)",
+                    "left out: bfloat16, for which this CPU has no instructions"]
+    others = ["matmul", "tensorlayer", "keras", "keras-fit", "stock", "torch-3d-last"]
+    assert [turn.contender for _, turn in turns] == \
+        2 * [*others, "torch-2d-last"] + 2 * others  # in turn; no 2D network on real volumes
+    assert [number for number, _ in turns] == 7 * [1] + 7 * [2] + 6 * [1] + 6 * [2]
+
+
+def test_bfloat16_takes_part_where_the_cpu_has_it(monkeypatch):
+    monkeypatch.setattr(command.runtime, "cpu_flags", lambda: {"avx512_bf16"})
+    turns = command.planned(command.BenchmarkConfig(cases=("16-4",), rounds=1))
+    assert {turn.precision for _, turn in turns} == {"float32", "bfloat16"}
+    quick = command.planned(command.BenchmarkConfig(quick=True))
+    assert {(number, turn.case, turn.precision) for number, turn in quick} == \
+        {(1, "16-4", "float32")}
+
+
+def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path):
+    names = ["tensorlayer", "keras", "keras-fit", "stock", "torch-2d-last"]
+    process = run_python("-m", "wrn3d.benchmark", *RUN, "--precisions", "float32",
+                         "--contenders", *names, "--output", tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
-    turns, (heading, titles, *rows) = (lambda lines: (lines[:3], lines[3:]))(
-        process.stdout.splitlines())
-    assert [re.match(r"turn (\d)/3  (\w+): [\d.]+ images/s", line)[1] for line in turns] == [*"123"]
-    assert heading.startswith("WRN-10-1, batch 8, float32; ")
-    assert titles.split() == ["contender", "images/s", "lowest", "highest", "to", "stock"]
-    row_pattern = r"(.+?)( +\d+\.\d){3} +\d+\.\d\dx"
-    names = [re.fullmatch(row_pattern, row)[1] for row in rows]
-    assert names == ["TensorLayer", "Keras", "stock"]
+    folder, = tmp_path.iterdir()
+    with open(folder / "turns.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["contender"] for row in rows] == ["matmul", *names]
+    for row in rows[1:]:
+        seconds = [float(value) for value in row["iteration_seconds"].split()]
+        assert len(seconds) >= 3
+        assert math.isclose(float(row["images_per_second"]), 128 / np.median(seconds), rel_tol=1e-3)
+        assert float(row["first_iteration_seconds"]) > seconds[0]
+        assert float(row["evaluated_per_second"]) > float(row["images_per_second"])
+        assert int(row["peak_memory_bytes"]) > int(row["import_memory_bytes"]) > 2**27
+    assert float(rows[0]["operations_per_second"]) > 1e9
+    found = json.loads((folder / "machine.json").read_text())
+    assert found["cores"] >= 1 and found["versions"]["torch"] == torch.__version__.split("+")[0]
+    table = (folder / "table.md").read_text()
+    assert table in process.stdout and "| WRN-16-1, images, batch 128, float32 |" in table
+    picture = (folder / "benchmark.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    (["--depth", "11"], "depth is 11"), (["--rounds", "0"], "rounds is 0"),
-    (["--batch-size", "1000"], "batch_size is 1000, but must be at most 750"),
-    (["--contender", "foo"], "contender is 'foo', but must be one of TensorLayer, Keras, stock"),
+    (["--cases", "16-9"], "cases has '16-9', but can have 16-1, "),
+    (["--rounds", "0"], "rounds is"),
+    (["--contenders", "foo"], "contenders has 'foo', but can have tensorlayer, "),
+    (["--precisions", "half"], "precision is 'half', but must be float32 or bfloat16"),
+    (["--seconds", "-1"], "seconds is -1.0"),
+    (["--output", "README.md"], "output README.md cannot be written (not a directory): name an"),
 ])
 def test_a_mistake_ends_with_one_sentence(arguments, sentence):
     process = run_python("-m", "wrn3d.benchmark", *arguments)

@@ -25,6 +25,7 @@ def test_defaults_are_the_original_scripts():
     ({"dataset": []}, "dataset is []"), ({"nesterov": "no"}, "nesterov is 'no', but must be True"),
     ({"learning_rate": 10**400}, "learning_rate is 1000"), ({"augment": 1}, "augment is 1"),
     ({"weight_decay": float("nan")}, "weight_decay is nan"), ({"seed": -1}, "seed is -1"),
+    ({"precision": "float16"}, "precision is 'float16', but must be float32 or bfloat16"),
 ])
 def test_values_that_make_no_run_are_refused_in_one_sentence(settings, start):
     with pytest.raises(ValueError) as caught:

@@ -1,4 +1,6 @@
 """CNNEnv of both scripts, as a program outside drives it."""
+import warnings
+
 import numpy as np
 import pytest
 
@@ -93,8 +95,9 @@ def test_a_step_is_the_references(front_end):
 
 def test_the_graph_is_traced_once(fresh, monkeypatch):
     fresh.step()
-    calls, conv3d = [], ops.conv3d
-    monkeypatch.setattr(ops, "conv3d", lambda *inputs: calls.append(1) or conv3d(*inputs))
+    calls, batch_norm_relu = [], ops.batch_norm_relu
+    monkeypatch.setattr(ops, "batch_norm_relu",
+                        lambda *inputs: calls.append(1) or batch_norm_relu(*inputs))
     for rate in (0.1, 0.02, 0.3):
         fresh.step(rate)
     fresh.reset()
@@ -253,6 +256,21 @@ def test_it_learns(front_end):
     losses = [env.step().loss for _ in range(100)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
     assert env.evaluate().accuracy > 0.7
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_trains_and_says_where_it_gains_nothing(front_end, monkeypatch, fast):
+    monkeypatch.setattr("wrn3d.environment.has_fast_bfloat16", lambda: fast)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        environment = environment_class(front_end)(**SETTINGS, precision="bfloat16")
+        environment.step()
+    said = [str(warning.message) for warning in caught if "bfloat16" in str(warning.message)]
+    assert len(said) == (not fast)
+    plain = environment_class(front_end)(**SETTINGS)
+    assert plain.step() != environment.step()
+    other = {name: array.dtype for name, array in environment.get_weights().items()}
+    assert set(other.values()) == {np.dtype(np.float32)}
 
 
 def test_a_spec_replaces_the_settings_of_the_network(front_end):

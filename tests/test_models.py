@@ -119,6 +119,45 @@ def test_tensorlayer_model_is_a_model():
     assert "group2.block0.conv1" in repr(model)
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_bfloat16_is_the_same_network_more_coarsely(spec):
+    weights, volumes, labels = sample(spec, 16)
+    reference = Reference(spec, weights, volumes, training=True)
+    reference.loss_and_backward(labels)
+    found = []
+    for name, build in BUILDERS.items():
+        model = build(spec, precision="bfloat16")
+        variables = named_variables(model)
+        assign(variables, weights, "weights")
+        with tf.GradientTape() as tape:
+            logits = call(name, model, volumes, training=True)
+            loss = ops.cross_entropy(labels, logits)
+        watched = {key: getattr(variable, "value", variable) if name == "keras" else variable
+                   for key, variable in variables.items() if "running" not in key}
+        gradients = tape.gradient(loss, watched)
+        assert {value.dtype for value in (logits, loss, *gradients.values())} == {tf.float32}
+        # Rounded to 8 bits in every layer, and not less: by norm, since single elements may differ.
+        assert 1e-4 < relative_error(logits, reference.logits) < 0.05
+        for key, gradient in gradients.items():
+            assert relative_error(gradient, reference.gradients[key]) < 0.25, key
+        averages = {key: variables[key].numpy() for key in reference.averages}
+        for key, expected in reference.averages.items():
+            assert averages[key].dtype == np.float32
+            assert relative_error(averages[key], expected) < 0.02, key
+        found.append([logits, loss, *(gradients[key] for key in sorted(gradients)),
+                      *(averages[key] for key in sorted(averages))])
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
+
+
+def relative_error(actual, expected):
+    return np.linalg.norm(np.asarray(actual, np.float64) - expected) / np.linalg.norm(expected)
+
+
+def test_an_unknown_precision_is_refused(front_end):
+    with pytest.raises(ValueError, match="precision is 'half', but must be float32 or bfloat16"):
+        BUILDERS[front_end](SPECS[0], precision="half")
+
+
 def test_keras_model_is_a_model():
     model = wrn3d.keras_model(SPECS[0])
     lines = []
@@ -128,11 +167,12 @@ def test_keras_model_is_a_model():
     assert model.output_shape == (None, 10)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout):
+@pytest.mark.parametrize("dropout, precision", [(0.0, "float32"), (0.3, "float32"),
+                                                (0.3, "bfloat16")])
+def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout, precision):
     spec = WideResNetSpec(10, 1, dropout=dropout, input_shape=(1, 8, 8, 3))
     _, volumes, labels = sample(spec, 12)
-    model = wrn3d.keras_model(spec)
+    model = wrn3d.keras_model(spec, precision=precision)
     model.compile(wrn3d.SGD(0.1, 0.9, True, 5e-4), loss=CrossEntropy(), metrics=["accuracy"])
     model.fit(volumes, labels, batch_size=4, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")

@@ -46,7 +46,9 @@ def assert_same(left, right):
 @pytest.mark.parametrize("dataset, settings", [
     ("digits", PLAIN), ("digits", FULL), ("cifar10", PLAIN),
     ("cifar10", FULL | {"shortcut": "projection", "depth": 10}),
-], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full"])
+    # As wide as it has to be for the filter gradients that are matrix products.
+    ("digits", FULL | {"precision": "bfloat16", "depth": 10, "widen_factor": 4, "batch_size": 8}),
+], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "bfloat16"])
 def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, settings):
     settings = settings | {"dataset": dataset, "data_dir": cifar10}
     runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]

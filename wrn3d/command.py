@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from statistics import median
 
 import tyro
@@ -22,6 +23,7 @@ def main(environment_class, description, arguments=None) -> int:
     0: done. 1: data that cannot be used or had. 2: settings that cannot be. 130: Ctrl-C.
     141: nobody reads the output any more.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     try:
         summary = description.split("\n", 1)[0]
         flags = tyro.cli(_Flags, description=summary, args=arguments)
@@ -83,6 +85,7 @@ def describe(environment, total):
     options += [f"{name.replace('_', ' ')} {value:g}" for name in ("momentum", "weight_decay")
                 if (value := getattr(config, name))]
     options += [name for name in ("nesterov", "augment") if getattr(config, name)]
+    options += [config.precision] if config.precision != "float32" else []
     return [
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}: "
         f"{parameter_count(spec):,} parameters",

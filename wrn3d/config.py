@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wrn3d.checks import check_count, check_flag, check_number, check_share, require
 from wrn3d.data import check_name
+from wrn3d.network import check_precision
 from wrn3d.spec import WideResNetSpec
 
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut")  # those that a spec has, too
@@ -42,6 +43,8 @@ class TrainingConfig:
     """Look ahead along the momentum (the paper does)."""
     weight_decay: float = 0.0
     """Share of each weight added to its gradient (the paper: 5e-4)."""
+    precision: str = "float32"
+    """float32, or bfloat16 for the convolutions (faster on CPUs with AVX512_BF16 or AMX)."""
     augment: bool = False
     """Crop at random after reflecting 4 pixels on each side, and flip half of the images."""
     seed: int = 0
@@ -61,6 +64,7 @@ class TrainingConfig:
             checked[name] = check_number(name, getattr(self, name))
         for name in ("nesterov", "augment", "evaluate"):
             checked[name] = check_flag(name, getattr(self, name))
+        check_precision(self.precision)
         checked["momentum"] = check_share("momentum", self.momentum)
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")

@@ -1,5 +1,6 @@
 """The part of CNNEnv that both scripts share: data, positions, evaluation, state, files."""
 import time
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.models import assign, check_same, named_momentum, named_variables, set_iteration, values
 from wrn3d.parameters import initial_weights
-from wrn3d.runtime import import_tensorflow
+from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
 
 EVALUATION_BATCH = 200
 
@@ -56,7 +57,7 @@ class TrainingEnvironment(ABC):
 
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
-        self.dataset = load_dataset(self.config.dataset, self.config.data_dir)
+        self.dataset = self.load_data()
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
 
@@ -71,9 +72,17 @@ class TrainingEnvironment(ABC):
         self.mean, self.std = self.dataset.mean, self.dataset.std
 
         import_tensorflow()  # before the script's own import of it: quietly
+        if self.config.precision == "bfloat16" and not has_fast_bfloat16():
+            warnings.warn("precision bfloat16 is slower than float32 here: this machine has no "
+                          "instructions for it (AVX512_BF16, AMX or a GPU that does)",
+                          stacklevel=2)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.reset()
+
+    def load_data(self):
+        """The run's Dataset; a subclass may have another than those with a name."""
+        return load_dataset(self.config.dataset, self.config.data_dir)
 
     @abstractmethod
     def build(self):

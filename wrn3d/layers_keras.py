@@ -4,17 +4,44 @@ Each layer's `parameters` maps the end of a canonical name ("" where the layer's
 it) to the variable.
 """
 import keras
+import tensorflow as tf
 
 from wrn3d import ops
+from wrn3d.convolution import conv3d
 from wrn3d.randomness import stream_key
 
 serializable = keras.saving.register_keras_serializable(package="wrn3d")
 
-Add = keras.layers.Add
+
+class Layer(keras.layers.Layer):
+    """A layer that computes in the precision of its input, with float32 weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
 
 
 @serializable
-class Conv3d(keras.layers.Layer):
+class Add(Layer, keras.layers.Add):
+    """The sum of the block and its shortcut."""
+
+
+@serializable
+class Cast(Layer):
+    """The same volumes in another precision, which the layers that follow take over."""
+
+    def __init__(self, to, **kwargs):
+        super().__init__(**kwargs)
+        self.to = to
+
+    def call(self, x):
+        return tf.cast(x, self.to)
+
+    def get_config(self):
+        return super().get_config() | {"to": self.to}
+
+
+@serializable
+class Conv3d(Layer):
     """Convolution without bias, padded symmetrically."""
 
     def __init__(self, filters, kernel_size, stride, **kwargs):
@@ -26,7 +53,7 @@ class Conv3d(keras.layers.Layer):
         self.kernel = self.add_weight(shape=shape, initializer="zeros", name="kernel")
 
     def call(self, x):
-        return ops.conv3d(x, self.kernel, self.stride)
+        return conv3d(x, self.kernel, self.stride)
 
     @property
     def parameters(self):
@@ -38,7 +65,7 @@ class Conv3d(keras.layers.Layer):
 
 
 @serializable
-class BatchNormRelu(keras.layers.Layer):
+class BatchNormRelu(Layer):
     """Batch norm over (N, D, H, W), then ReLU."""
 
     def build(self, input_shape):
@@ -65,7 +92,7 @@ class BatchNormRelu(keras.layers.Layer):
 
 
 @serializable
-class Dropout(keras.layers.Layer):
+class Dropout(Layer):
     """Dropout whose mask is a function of (seed, the layer's name, iteration)."""
 
     def __init__(self, rate, seed, **kwargs):
@@ -88,7 +115,7 @@ class Dropout(keras.layers.Layer):
 
 
 @serializable
-class PadShortcut(keras.layers.Layer):
+class PadShortcut(Layer):
     """Average pooling by the stride, then zero channels."""
 
     def __init__(self, filters, stride, **kwargs):
@@ -103,7 +130,7 @@ class PadShortcut(keras.layers.Layer):
 
 
 @serializable
-class GlobalAveragePool(keras.layers.Layer):
+class GlobalAveragePool(Layer):
     """(N, D, H, W, C) -> (N, C)."""
 
     def call(self, x):
@@ -111,7 +138,7 @@ class GlobalAveragePool(keras.layers.Layer):
 
 
 @serializable
-class Dense(keras.layers.Layer):
+class Dense(Layer):
     """Logits: (N, C) -> (N, units)."""
 
     def __init__(self, units, **kwargs):

@@ -7,9 +7,27 @@ import tensorflow as tf
 import tensorlayer as tl
 
 from wrn3d import ops
+from wrn3d.convolution import conv3d
 from wrn3d.randomness import stream_key
 
 ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
+
+
+class Cast(tl.layers.Layer):
+    """The same volumes in another precision, which the layers that follow take over."""
+
+    def __init__(self, to, name=None):
+        super().__init__(name)
+        self.to = to
+
+    def __repr__(self):
+        return f"Cast(to='{self.to}', name='{self.name}')"
+
+    def build(self, inputs_shape):
+        pass
+
+    def forward(self, inputs):
+        return tf.cast(inputs, self.to)
 
 
 class Conv3d(tl.layers.Layer):
@@ -28,7 +46,7 @@ class Conv3d(tl.layers.Layer):
         self.kernel = self._get_weights("kernel", shape=shape, init=ZEROS)
 
     def forward(self, inputs):
-        return ops.conv3d(inputs, self.kernel, self.stride)
+        return conv3d(inputs, self.kernel, self.stride)
 
     @property
     def parameters(self):

@@ -9,10 +9,11 @@ from wrn3d.parameters import initial_weights
 from wrn3d.runtime import be_deterministic, import_tensorflow
 
 
-def keras_model(spec, seed=0):
+def keras_model(spec, seed=0, precision="float32"):
     """A keras.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
-    The same (spec, seed) gives the same weights as `tensorlayer_model`.
+    The same (spec, seed) gives the same weights as `tensorlayer_model`. `precision` is
+    "float32" or "bfloat16", of which `wide_resnet` says what it concerns.
     """
     be_deterministic(seed)
     import keras
@@ -20,7 +21,8 @@ def keras_model(spec, seed=0):
     from wrn3d import layers_keras
 
     volumes = keras.Input(spec.input_shape, name="volumes")
-    model = keras.Model(volumes, wide_resnet(layers_keras, volumes, spec, seed), name=spec.name)
+    logits = wide_resnet(layers_keras, volumes, spec, seed, precision)
+    model = keras.Model(volumes, logits, name=spec.name)
     initialize(model, spec, seed)
     return model
 
@@ -39,10 +41,10 @@ def load_keras_model(path):
     return keras.models.load_model(path)
 
 
-def tensorlayer_model(spec, seed=0):
+def tensorlayer_model(spec, seed=0, precision="float32"):
     """A static tl.models.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
-    The same (spec, seed) gives the same weights as `keras_model`.
+    The same (spec, seed) gives the same weights as `keras_model`, `precision` is as there.
     """
     be_deterministic(seed)
     import tensorlayer as tl
@@ -50,7 +52,7 @@ def tensorlayer_model(spec, seed=0):
     from wrn3d import layers_tl
 
     volumes = tl.layers.Input([None, *spec.input_shape], name="volumes")
-    model = tl.models.Model(volumes, wide_resnet(layers_tl, volumes, spec, seed))
+    model = tl.models.Model(volumes, wide_resnet(layers_tl, volumes, spec, seed, precision))
     # TensorLayer has just run the layers on a placeholder in training mode, which moved batch
     # norm's averages and the dropout layers' counters: this sets them back, too.
     initialize(model, spec, seed)

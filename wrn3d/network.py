@@ -1,12 +1,14 @@
 """The network, once: wide residual blocks in three groups, over any front end's layers.
 
-`layers` is a module that offers Conv3d, BatchNormRelu, Dropout, PadShortcut, Add,
+`layers` is a module that offers Cast, Conv3d, BatchNormRelu, Dropout, PadShortcut, Add,
 GlobalAveragePool and Dense: `layers_keras` and `layers_tl` build models of them,
 `parameters` only follows the shapes.
 """
+from wrn3d.checks import require
 
 GROUP_STRIDES = (1, 2, 2)
 STEM_FILTERS = 16
+PRECISIONS = ("float32", "bfloat16")
 
 
 def wide_residual_block(layers, x, filters, stride, spec, seed, name):
@@ -33,12 +35,24 @@ def wide_residual_block(layers, x, filters, stride, spec, seed, name):
     return layers.Add(name=f"{name}.add")([y, shortcut])
 
 
-def wide_resnet(layers, volumes, spec, seed):
+def check_precision(precision):
+    """Raise UsageError unless it is one of PRECISIONS."""
+    require(precision in PRECISIONS,
+            f"precision is {precision!r}, but must be {' or '.join(PRECISIONS)}")
+
+
+def wide_resnet(layers, volumes, spec, seed, precision="float32"):
     """The whole network of `spec`: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
-    `seed` feeds the dropout masks only; initial weights are assigned afterwards.
+    `seed` feeds the dropout masks only; initial weights are assigned afterwards. `precision` is
+    that of the convolutions and of what lies between them; weights, batch norm's statistics and
+    logits are float32 in either. Raises UsageError for one that is not in PRECISIONS.
     """
-    x = layers.Conv3d(STEM_FILTERS, kernel_size=3, stride=1, name="conv0")(volumes)
+    check_precision(precision)
+    x = volumes
+    if precision != "float32":
+        x = layers.Cast(precision, name="cast")(x)
+    x = layers.Conv3d(STEM_FILTERS, kernel_size=3, stride=1, name="conv0")(x)
     for group, (filters, stride) in enumerate(zip(spec.group_filters, GROUP_STRIDES, strict=True)):
         for block in range(spec.blocks_per_group):
             x = wide_residual_block(layers, x, filters, stride if block == 0 else 1,

@@ -1,44 +1,13 @@
 """The shared numerics: what a layer computes, in TensorFlow ops, for both front ends.
 
 That both front ends run these same ops on the same shapes is why their results are the same to
-the last bit. Volumes are (N, D, H, W, C) with static D, H, W, C.
+the last bit. Volumes are (N, D, H, W, C) with static D, H, W, C. What follows a convolution
+computes in the precision of its volumes; statistics, head and loss are float32.
 """
 import tensorflow as tf
 
 BATCH_NORM_EPSILON = 1e-5  # PyTorch's, and so the authors'
 BATCH_NORM_MOMENTUM = 0.1  # of the newest batch in the running averages
-
-
-def conv3d(x, kernel, stride=1):
-    """Convolution with symmetric zero padding, (N, D, H, W, C) -> (N, ceil(D / stride), ..., F).
-
-    `kernel` is (k, k, k, C, F) with an odd k, padded by k // 2 on both sides as PyTorch does
-    (TensorFlow's 'SAME' pads one side alone where the stride is 2). A volume of depth 1 meets
-    nothing but the kernel's centre slice: there the 2D convolution with it is exact.
-    """
-    if x.shape[1] == 1:
-        return tf.expand_dims(_convolve(tf.squeeze(x, 1), kernel[kernel.shape[0] // 2], stride), 1)
-    return _convolve(x, kernel, stride)
-
-
-def _convolve(x, kernel, stride):
-    """The same over any number of dimensions, by the cheapest padding that is exact."""
-    sides, windows = x.shape[1:-1], kernel.shape[:-2]
-    # Named, since the eager gradient of a 3D convolution fails on the default (TensorFlow 2.21).
-    data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
-    if stride == 1:
-        return tf.nn.convolution(x, kernel, 1, "SAME", data_format)
-    paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
-    if any(map(any, paddings)):
-        x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
-    return tf.nn.convolution(x, kernel, stride, "VALID", data_format)
-
-
-def _strided_padding(side, window, stride):
-    """(near, far) zeros: of the symmetric padding, only what a window reads."""
-    near = window // 2
-    last_window_start = (side + 2 * near - window) // stride * stride
-    return near, max(0, last_window_start + window - near - side)
 
 
 def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
@@ -64,7 +33,8 @@ def dropout(x, rate, seed, iteration):
     """
     key = tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(iteration)])
     uniform = tf.random.stateless_uniform(tf.shape(x), key, alg="philox")
-    return x * (tf.cast(uniform >= rate, x.dtype) / (1 - rate))
+    scale = tf.cast(uniform >= rate, tf.float32) / (1 - rate)  # which bfloat16 would round
+    return tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)
 
 
 def pad_shortcut(x, filters, stride):
@@ -84,8 +54,8 @@ def pad_shortcut(x, filters, stride):
 
 
 def global_average_pool(x):
-    """(N, D, H, W, C) -> (N, C)."""
-    return tf.reduce_mean(x, axis=[1, 2, 3])
+    """(N, D, H, W, C) -> (N, C) float32."""
+    return tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2, 3])
 
 
 def dense(x, weight, bias):

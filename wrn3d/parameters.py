@@ -18,6 +18,8 @@ class Parameter:
     """One array of the network: its shape, and how it starts (He et al. 2015, equation 10).
 
     `fan_in` counts the inputs that reach one output: zero for what starts at `start`.
+    `multiply_adds` is how often a volume's forward pass uses the array's numbers, those alone that
+    meet the input; padding counts as input.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Parameter:
     trainable: bool = True
     fan_in: int = 0
     start: float = 0.0
+    multiply_adds: int = 0
 
     def initial_value(self, seed: int) -> np.ndarray:
         """float32 array; it depends on (seed, name, shape, fan_in) alone."""
@@ -72,8 +75,10 @@ class Conv3d:
         # network starts as the 2D network does.
         fan_in = channels * prod(1 if side == 1 else self.kernel_size for side in sides)
         shape = (self.kernel_size,) * 3 + (channels, self.filters)
-        x.found.append(Parameter(self.name, shape, fan_in=fan_in))
-        return x.of(*_strided(sides, self.stride), self.filters)
+        y = x.of(*_strided(sides, self.stride), self.filters)
+        x.found.append(Parameter(self.name, shape, fan_in=fan_in,
+                                 multiply_adds=fan_in * prod(y.shape)))
+        return y
 
 
 class BatchNormRelu:
@@ -127,7 +132,8 @@ class Dense:
 
     def __call__(self, x):
         features, = x.shape
-        x.found.extend([Parameter(f"{self.name}.weight", (features, self.units), fan_in=features),
+        x.found.extend([Parameter(f"{self.name}.weight", (features, self.units), fan_in=features,
+                              multiply_adds=features * self.units),
                     Parameter(f"{self.name}.bias", (self.units,))])
         return x.of(self.units)
 

@@ -67,7 +67,31 @@ def device() -> str:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
                  for gpu in gpus]
         return f"{len(gpus)} GPU ({', '.join(names)})"
-    return f"CPU ({_cpu_name()}, {os.cpu_count()} cores)"
+    return f"CPU ({cpu_name()}, {os.cpu_count()} cores)"
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the device has instructions for bfloat16, and so is known to gain from it."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        return all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
+    return cpu_has_bfloat16()
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16 (AVX512_BF16, AMX, Arm's)."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def total_memory() -> int | None:
+    """The machine's memory in bytes, or None where it is not told."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
 
 
 def peak_memory() -> int | None:
@@ -80,9 +104,19 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _cpu_name():
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    return _cpu_entry("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> set[str]:
+    """The processor's instruction sets, under Linux's names; empty where nothing tells."""
+    return set((_cpu_entry("flags") or _cpu_entry("Features") or "").split())
+
+
+def _cpu_entry(key):
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    except OSError:  # not Linux
+        return None
+    return next((line.split(":")[1].strip() for line in lines if line.startswith(key)), None)

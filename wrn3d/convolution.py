@@ -1,0 +1,88 @@
+"""The convolution, at the lowest exact price: 2D where a volume has depth 1.
+
+Volumes are (N, D, H, W, C) with static D, H, W, C.
+"""
+import tensorflow as tf
+
+
+def conv3d(x, kernel, stride=1):
+    """Convolution with symmetric zero padding, (N, D, H, W, C) -> (N, ceil(D / stride), ..., F).
+
+    `kernel` is (k, k, k, C, F) with an odd k, padded by k // 2 on both sides as PyTorch does
+    (TensorFlow's 'SAME' pads one side alone where the stride is 2). A volume of depth 1 meets
+    nothing but the kernel's centre slice: there the 2D convolution with it is exact. It computes
+    in the precision of x.
+    """
+    if x.shape[1] > 1:
+        precision = tf.float32 if _has_wrong_filter_gradient(x) else x.dtype
+        y = _convolve(tf.cast(x, precision), tf.cast(kernel, precision), stride)
+        return tf.cast(y, x.dtype)
+    # By tf.slice, whose gradient pads: that of an index takes a tenth of an iteration's time.
+    centre = tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
+    y = _convolve(tf.squeeze(x, 1), tf.cast(tf.squeeze(centre, 0), x.dtype), stride)
+    return tf.expand_dims(y, 1)
+
+
+def _convolve(x, kernel, stride):
+    """The same over any number of dimensions, by the cheapest padding that is exact."""
+    sides, windows = x.shape[1:-1], kernel.shape[:-2]
+    # Named, since the eager gradient of a 3D convolution fails on the default (TensorFlow 2.21).
+    data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
+    if stride == 1:
+        if _has_slow_filter_gradient(x, kernel):
+            return _convolve_small_images(x, kernel)
+        return tf.nn.convolution(x, kernel, 1, "SAME", data_format)
+    paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
+    if any(map(any, paddings)):
+        x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
+    return tf.nn.convolution(x, kernel, stride, "VALID", data_format)
+
+
+def _strided_padding(side, window, stride):
+    """(near, far) zeros: of the symmetric padding, only what a window reads."""
+    near = window // 2
+    last_window_start = (side + 2 * near - window) // stride * stride
+    return near, max(0, last_window_start + window - near - side)
+
+
+def _has_wrong_filter_gradient(x):
+    """Whether oneDNN 3.7's bfloat16 filter gradient reads and writes beyond its arrays.
+
+    It does in three dimensions, with sides of 1 and 2, on CPUs with AVX512_BF16.
+    """
+    return x.dtype == tf.bfloat16 and min(x.shape[1:-1]) < 4
+
+
+def _has_slow_filter_gradient(x, kernel):
+    """Whether oneDNN 3.7's bfloat16 filter gradient is slower than matrix products.
+
+    It falls to half its speed on many channels of few pixels (640 of 8x8: 47 ms against 20).
+    """
+    *windows, channels, filters = kernel.shape
+    return (x.dtype == tf.bfloat16 and windows == [3, 3]
+            and min(channels, filters) >= 4 * x.shape[1] * x.shape[2])
+
+
+@tf.custom_gradient
+def _convolve_small_images(x, kernel):
+    """3x3 convolution of stride 1, (N, H, W, C) -> (N, H, W, F), with its filter gradient as three
+    matrix products."""
+    def gradients(upstream):
+        input_gradient = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1, "SAME")
+        return input_gradient, _filter_gradient(x, upstream)
+
+    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
+
+
+def _filter_gradient(x, upstream):
+    """(3, 3, C, F) of x (N, H, W, C) and upstream (N, H, W, F): one product for each row of the
+    kernel, between the rows of x that it meets and upstream."""
+    _, height, width, channels = x.shape
+    filters = upstream.shape[-1]
+    # With the height in front, the rows that a kernel's row meets lie together in memory.
+    padded = tf.pad(tf.transpose(x, [1, 0, 2, 3]), [(1, 1), (0, 0), (1, 1), (0, 0)])
+    columns = tf.concat([padded[:, :, column:column + width] for column in range(3)], axis=-1)
+    upstream = tf.reshape(tf.transpose(upstream, [1, 0, 2, 3]), [-1, filters])
+    rows = [tf.matmul(tf.reshape(columns[row:row + height], [-1, 3 * channels]), upstream,
+                      transpose_a=True) for row in range(3)]
+    return tf.reshape(tf.stack(rows), [3, 3, channels, filters])

@@ -1,8 +1,10 @@
-# make train: train on the embedded digits.  make test: run every test.  Both set up .venv first.
+# make train: train on the embedded digits.  make test: run every test.
+# make benchmark: measure every size, more than an hour; with ARGS=--quick less than two minutes.
+# Each sets up .venv first.
 PYTHON ?= python3
 .DEFAULT_GOAL := train
 
-.PHONY: train test clean
+.PHONY: train test benchmark clean
 
 train: .venv/run.stamp
 	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
@@ -11,6 +13,9 @@ test: .venv/dev.stamp
 	.venv/bin/ruff check .
 	.venv/bin/pytest
 
+benchmark: .venv/bench.stamp
+	.venv/bin/python -m wrn3d.benchmark $(ARGS)
+
 # A stamp is newer than the requirements that were installed: a second call does no set-up again.
 .venv/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14) and "TensorFlow needs Python 3.11.4 to 3.13: make PYTHON=python3.13")'
@@ -18,7 +23,11 @@ test: .venv/dev.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+.venv/bench.stamp: requirements-bench.txt .venv/run.stamp
+	.venv/bin/python -m pip install --quiet --requirement requirements-bench.txt
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

@@ -1,6 +1,6 @@
 """Training speed, side by side: this project, stock Keras, PyTorch and the machine's own limit.
 
-    python -m wrn3d.benchmark --quick       # one size, about a minute
+    python -m wrn3d.benchmark --quick       # one size, less than two minutes
     python -m wrn3d.benchmark               # every size, more than an hour
 
 `cases` says what is measured, `contenders` and `pytorch` who competes, `turn` measures one of them

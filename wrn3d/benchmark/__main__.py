@@ -17,7 +17,7 @@ from wrn3d.errors import UsageError, UserError, reason
 from wrn3d.network import PRECISIONS, check_precision
 from wrn3d.progress import Progress
 
-CEILING = "what the machine's matmul rate allows, counting the lowered network's multiply-adds"
+QUICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BenchmarkConfig:
     """What is measured. Every contender has its turn, in a process of its own, then again."""
 
     quick: bool = False
-    """One size, one round, float32: about a minute."""
+    """One size, one round, float32: less than two minutes."""
     cases: tuple[str, ...] = ()
     """Which sizes, such as 16-4, or 16-1-32 for 32x32x32 volumes; all if none is named."""
     precisions: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ def main() -> int:
         return error.exit_status
     results, status = report.Results(), 0
     try:
-        run(planned(config), config, results, folder)
+        run(planned(config), results, folder)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         status = 128 + signal.SIGINT
@@ -90,21 +90,23 @@ def planned(config):
         print(f"left out: {CONTENDERS[name].title}, whose {CONTENDERS[name].library} is not "
               "installed (pip install -r requirements-bench.txt)")
     precisions = config.precisions or PRECISIONS[:1 + runtime.cpu_has_bfloat16()]
+    seconds, rounds = config.seconds, config.rounds
     if config.quick:
-        precisions = config.precisions or PRECISIONS[:1]
+        precisions, rounds = config.precisions or PRECISIONS[:1], 1
+        seconds = min(seconds, QUICK_SECONDS)
     if "bfloat16" not in precisions and not (config.quick or config.precisions):
         print("left out: bfloat16, for which this CPU has no instructions")
     turns = []
     for case in config.cases or (QUICK if config.quick else CASES):
         taking_part = [name for name in contenders if name not in missing
                        and not (CONTENDERS[name].images_only and CASES[case].side)]
-        turns += [(number, Turn(name, case, precision, config.seconds))
-                  for number in range(1, 2 if config.quick else config.rounds + 1)
+        turns += [(number, Turn(name, case, precision, seconds))
+                  for number in range(1, rounds + 1)
                   for precision in precisions for name in (Matmul.name, *taking_part)]
     return turns
 
 
-def run(turns, config, results, folder):
+def run(turns, results, folder):
     """Take the turns; each one's figures go to `results` and to turns.csv at once."""
     found = report.machine()
     report.write_machine(folder / "machine.json", found)
@@ -128,7 +130,7 @@ def show(results, folder):
     """Print and write the tables, draw the picture, and say where they are."""
     text = f"{report.summary_table(results)}\n\n{report.detail_tables(results)}\n"
     (folder / "table.md").write_text(text, encoding="utf-8")
-    picture.draw(results, folder / "benchmark.png", CEILING)
+    picture.draw(results, folder / "benchmark.png")
     print(f"\n{text}\nin {folder}: benchmark.png, table.md, turns.csv, machine.json")
 
 

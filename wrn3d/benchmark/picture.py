@@ -2,10 +2,14 @@
 from wrn3d.benchmark.cases import CASES
 from wrn3d.benchmark.contenders import CONTENDERS
 
-OURS, OTHERS = "#1f77b4", "#b8b8b8"
+OURS, OTHERS = "#1f77b4", "#8c8c8c"
 
 
-def draw(results, path, caption):
+CAPTION = ("images/s in training: median, lowest to highest; dashed: what the matmul\n"
+           "rate of this machine allows, counting the lowered network's multiply-adds")
+
+
+def draw(results, path):
     """Write a PNG to `path`: a row of panels for each case, a column for each precision."""
     import matplotlib
     matplotlib.use("Agg")
@@ -25,11 +29,10 @@ def draw(results, path, caption):
             panel.set_title(f"{CASES[case].title}, {precision}", fontsize=10)
             if (case, precision) in groups:
                 _bars(panel, *groups[case, precision])
-                panel.set_xlim(0, 1.25 * max(limit, groups[case, precision][1] or 0))
+                panel.set_xlim(0, 1.05 * max(limit, groups[case, precision][1] or 0))
             else:
                 panel.set_axis_off()
-    figure.supxlabel(f"images/s in training (median, lowest to highest); dashed: {caption}",
-                     fontsize=9)
+    figure.supxlabel(CAPTION, fontsize=9)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
@@ -42,7 +45,8 @@ def _bars(panel, rows, ceiling):
     spread = [[row.rate - row.lowest for row in rows], [row.highest - row.rate for row in rows]]
     panel.barh(titles, rates, color=colours, xerr=spread, ecolor="#444444", capsize=2)
     for number, row in enumerate(rows):
-        panel.text(row.highest, number, f"  {row.rate:.4g}", va="center", fontsize=8)
+        panel.text(0, number, f"  {row.rate:.4g}", va="center", fontsize=8, color="white",
+                   weight="bold")
     panel.axvline(ceiling, color="#d62728", linestyle="--", linewidth=1)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)

@@ -28,7 +28,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of it; memory in bytes, times in seconds, evaluation in volumes/s."""
+    """What came of it; memory in bytes, times in seconds, evaluation in volumes/s.
+
+    The memory is that of training, the most that the process held, and of its imports alone.
+    """
 
     iterations: list[float] = field(default_factory=list)
     first_iteration: float = 0.0
@@ -81,8 +84,9 @@ def take_turn(start, **settings) -> Figures:
     import_memory = peak_memory() or 0
     contender = CONTENDERS[turn.contender](case, turn.precision)
     contender.train(watch.lap)
+    training_memory = peak_memory() or 0
     return Figures(watch.timed, watch.laps[0], _evaluation_rate(contender, turn.seconds / 2),
-                   peak_memory() or 0, import_memory)
+                   training_memory, import_memory)
 
 
 def _evaluation_rate(contender, seconds):

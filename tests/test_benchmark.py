@@ -1,19 +1,29 @@
 """The benchmark: what it counts, how it measures, and its command line, small."""
 import csv
+import itertools
 import json
 import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.conftest import run_python
+from tests.conftest import ROOT, run_python
 from wrn3d.benchmark import __main__ as command
 from wrn3d.benchmark import report
 from wrn3d.benchmark.cases import CASES, Case
-from wrn3d.benchmark.pytorch import WideResNet
+from wrn3d.benchmark.contenders import CONTENDERS, repeat
+from wrn3d.benchmark.pytorch import Trainer, WideResNet
+from wrn3d.benchmark.results import Results
 from wrn3d.benchmark.turn import WARM_UP, Failure, Figures, Stopwatch, Turn, measure
 
 RUN = ["--cases", "16-1", "--rounds", "1", "--seconds", "0.01"]
@@ -44,25 +54,64 @@ def test_data_are_real_digits_that_fit_the_network(case):
         assert dataset.train_labels[1] == digits.train_labels[32]
 
 
-def test_stopwatch_leaves_out_the_first_iterations_and_counts_them_from_the_start():
-    watch, laps = Stopwatch(time.time() - 5, seconds=0.05), 0
-    while not watch.lap():
-        laps += 1
-        time.sleep(0.02)
-    assert 5 <= watch.laps[0] < 5.1
+def test_stopwatch_counts_the_first_iteration_from_the_start_and_leaves_two_out():
+    watch = Stopwatch(elapsed=5, seconds=0.05)
+    repeat(lambda: time.sleep(0.02), watch.lap)
+    assert 5.02 <= watch.laps[0] < 5.5
     assert watch.timed == watch.laps[WARM_UP:]
     assert len(watch.timed) >= 3 and sum(watch.timed) >= 0.05
-    assert laps == len(watch.laps) - 1
+    assert sum(watch.timed[:-1]) < 0.05 or len(watch.timed) == 3
+
+
+def pairs():
+    """(contender, precision, case) that can be measured, on networks small enough for a test."""
+    for name, contender in CONTENDERS.items():
+        for case in (Case(10, 1, 4), Case(10, 1, 2, 32)):
+            if not (contender.images_only and case.side):
+                yield name, "bfloat16" if case.side else "float32", case
+
+
+@pytest.mark.parametrize("name, precision, case", list(pairs()), ids=str)
+def test_a_contender_asks_after_every_iteration_and_learns(name, precision, case):
+    contender = CONTENDERS[name](case, precision)
+    kernels, asked = [first_kernel(contender)], []
+
+    def enough():
+        kernels.append(first_kernel(contender))
+        asked.append(len(kernels))
+        return len(asked) == 3
+
+    contender.train(enough)
+    assert len(asked) == 3
+    for before, after in itertools.pairwise(kernels):
+        assert np.isfinite(after).all() and not np.array_equal(before, after)
+    assert contender.evaluate() == case.evaluation_batch
+    keras.mixed_precision.set_global_policy("float32")  # which stock Keras has changed
+
+
+def first_kernel(contender):
+    if hasattr(contender, "trainer"):
+        return contender.trainer.model.conv0.weight.detach().numpy().copy()
+    model = contender.env.model if hasattr(contender, "env") else contender.model
+    return model.trainable_weights[0].numpy()
+
+
+def test_pytorchs_volumes_lie_in_memory_as_they_should():
+    volumes = np.zeros((2, 4, 5, 6, 1), np.float32)
+    strides = {form: Trainer(Case(10, 1, 2, 32).spec, 3, form, "float32").volumes(volumes).stride()
+               for form in ("contiguous_format", "channels_last_3d")}
+    assert strides == {"contiguous_format": (120, 120, 30, 6, 1),
+                       "channels_last_3d": (120, 1, 30, 6, 1)}
 
 
 def test_a_contender_that_fails_says_why():
-    with pytest.raises(Failure, match="KeyError: 'nobody'"):
+    with pytest.raises(Failure, match="^KeyError: 'nobody'$"):
         measure(Turn("nobody", "16-1", "float32", 0.01))
 
 
 def results_of(**rates):
     """Results of two turns a contender, on WRN-16-4 in float32, at these rates in images/s."""
-    results = report.Results()
+    results = Results()
     matmul = Turn("matmul", "16-4", "float32", 1)
     results.add(matmul, Figures(operations_per_second=100 * CASES["16-4"].training_operations))
     for name, rate in rates.items():
@@ -92,20 +141,31 @@ def test_a_contender_that_was_left_out_leaves_a_gap():
     cells = report.summary_table(results_of(tensorlayer=80, stock=40)).splitlines()[2].split("|")
     assert [cell.strip() for cell in cells[2:8]] == ["80.0", "2.00x", "-", "-", "-", "80%"]
     assert report.summary_table(results_of(stock=40)).count("\n") == 1
+    results = Results()
+    results.add(Turn("tensorlayer", "16-4", "float32", 1), Figures([0.5] * 3))
+    assert "nan" not in report.summary_table(results) + report.detail_tables(results)
 
 
-def test_what_is_not_installed_is_left_out_by_name(monkeypatch, capsys):
-    monkeypatch.setattr(command.CONTENDERS["torch-3d"], "library", "torch_that_is_not_there")
+def test_who_takes_no_part_is_named(monkeypatch):
+    monkeypatch.setattr(command.CONTENDERS["torch-3d"], "libraries", ("torch_that_is_not_there",))
     monkeypatch.setattr(command.runtime, "cpu_flags", lambda: {"avx2"})
-    turns = command.planned(command.BenchmarkConfig(cases=("16-1", "16-1-32"), rounds=2))
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["left out: PyTorch Conv3d, whose torch_that_is_not_there is not installed "
-                    "(pip install -r requirements-bench.txt)",
-                    "left out: bfloat16, for which this CPU has no instructions"]
+    config = command.BenchmarkConfig(cases=("16-1", "16-1-32"), rounds=2)
+    assert command.left_out(config) == [
+        "left out: PyTorch Conv3d, whose torch_that_is_not_there is not installed "
+        "(pip install -r requirements-bench.txt)",
+        "left out: bfloat16, for which no instructions of this CPU are known",
+        "left out on volumes: PyTorch Conv2d, channels_last"]
+    turns = command.planned(config)
     others = ["matmul", "tensorlayer", "keras", "keras-fit", "stock", "torch-3d-last"]
-    assert [turn.contender for _, turn in turns] == \
-        2 * [*others, "torch-2d-last"] + 2 * others  # in turn; no 2D network on real volumes
+    assert [turn.contender for _, turn in turns] == 2 * [*others, "torch-2d-last"] + 2 * others
     assert [number for number, _ in turns] == 7 * [1] + 7 * [2] + 6 * [1] + 6 * [2]
+    with pytest.raises(ValueError, match="none of the contenders can be measured on 16-1-32"):
+        command.planned(command.BenchmarkConfig(cases=("16-1-32",), contenders=("torch-2d-last",)))
+
+
+def test_help_names_every_contender():
+    process = run_python("-m", "wrn3d.benchmark", "--help", env=os.environ | {"COLUMNS": "200"})
+    assert process.returncode == 0 and ", ".join(CONTENDERS) in process.stdout
 
 
 def test_bfloat16_takes_part_where_the_cpu_has_it(monkeypatch):
@@ -115,6 +175,40 @@ def test_bfloat16_takes_part_where_the_cpu_has_it(monkeypatch):
     quick = command.planned(command.BenchmarkConfig(quick=True))
     assert {(number, turn.case, turn.precision) for number, turn in quick} == \
         {(1, "16-4", "float32")}
+    assert command.left_out(command.BenchmarkConfig(quick=True)) == [
+        "left out: bfloat16, which --quick does not measure"]
+
+
+def test_a_failed_turn_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def measured(turn):
+        seen.append(turn.contender)
+        if turn.contender == "stock":
+            raise Failure("ValueError: no")
+        return Figures([0.1] * 3, operations_per_second=1e11)
+
+    monkeypatch.setattr(command, "measure", measured)
+    config = command.BenchmarkConfig(cases=("16-4",), contenders=("keras", "stock", "tensorlayer"),
+                                     precisions=("float32",), rounds=1, output=tmp_path)
+    assert command.exit_status(command.benchmark, config) == 1
+    said = capsys.readouterr()
+    assert seen == ["matmul", "keras", "stock", "tensorlayer"]
+    assert said.err == ("error: 1 of 4 turns failed, the first of them stock on 16-4 in float32: "
+                        "ValueError: no\n")
+    assert "| WRN-16-4, images, batch 32, float32 |" in said.out  # the others' table all the same
+
+
+def test_a_folder_that_goes_away_keeps_the_table_on_the_screen(tmp_path, monkeypatch, capsys):
+    def measured(turn):
+        shutil.rmtree(tmp_path)
+        monkeypatch.setattr(command, "measure", lambda _: pytest.fail("went on"))
+        return Figures([0.1] * 3, operations_per_second=1e11)
+
+    monkeypatch.setattr(command, "measure", measured)
+    config = command.BenchmarkConfig(cases=("16-4",), contenders=("keras",), output=tmp_path / "x")
+    assert command.exit_status(command.benchmark, config) == 1
+    assert "cannot be written (no such file or directory): name another" in capsys.readouterr().err
 
 
 def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path):
@@ -131,15 +225,36 @@ def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path)
         assert len(seconds) >= 3
         assert math.isclose(float(row["images_per_second"]), 128 / np.median(seconds), rel_tol=1e-3)
         assert float(row["first_iteration_seconds"]) > seconds[0]
-        assert float(row["evaluated_per_second"]) > float(row["images_per_second"])
+        assert float(row["evaluated_per_second"]) > 0
         assert int(row["peak_memory_bytes"]) > int(row["import_memory_bytes"]) > 2**27
     assert float(rows[0]["operations_per_second"]) > 1e9
     found = json.loads((folder / "machine.json").read_text())
     assert found["cores"] >= 1 and found["versions"]["torch"] == str(torch.__version__)
     table = (folder / "table.md").read_text()
     assert table in process.stdout and "| WRN-16-1, images, batch 128, float32 |" in table
+    assert "| stock Keras Conv3D, model.fit" in table
     picture = (folder / "benchmark.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wrn3d.benchmark", *RUN, "--precisions", "float32", "--contenders",
+         "keras", "stock", "--output", str(tmp_path)], cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    lines = iter(process.stdout.readline, "")
+    assert next(line for line in lines if re.match("round 1 .* keras ", line)).endswith(
+        " images/s\n")
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the turn's process gets it, too
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "stopped by Ctrl-C\n")
+    assert "| wrn3d Keras, env.step() |" in stdout and "stock Keras Conv3D" not in stdout
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)
+    folder, = tmp_path.iterdir()
+    assert (folder / "benchmark.png").exists() and (folder / "table.md").read_text() in stdout
 
 
 @pytest.mark.parametrize("arguments, sentence", [
@@ -148,9 +263,10 @@ def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path)
     (["--contenders", "foo"], "contenders has 'foo', but can have tensorlayer, "),
     (["--precisions", "half"], "precision is 'half', but must be float32 or bfloat16"),
     (["--seconds", "-1"], "seconds is -1.0"),
-    (["--output", "README.md"], "output README.md cannot be written (not a directory): name an"),
+    (["--output", "README.md"], "README.md cannot be written (not a directory): name another"),
+    (["--cases", "16-1-32", "--contenders", "torch-2d-last"], "none of the contenders can be"),
 ])
 def test_a_mistake_ends_with_one_sentence(arguments, sentence):
     process = run_python("-m", "wrn3d.benchmark", *arguments)
-    assert (process.returncode, process.stdout) == (2, "")
+    assert (process.returncode, process.stdout) == (1 if "--output" in arguments else 2, "")
     assert process.stderr.startswith(f"error: {sentence}") and process.stderr.count("\n") == 1

@@ -18,16 +18,24 @@ LINES = 100  # a run of twice as many iterations or more prints one for several 
 
 
 def main(environment_class, description, arguments=None) -> int:
-    """Run a script's command line; returns its exit status.
+    """Run a script's command line; returns its exit status, as `exit_status` says."""
+    def work():
+        summary = description.split("\n", 1)[0]
+        flags = tyro.cli(_Flags, description=summary, args=arguments)
+        train(environment_class(**vars(flags)))
+
+    return exit_status(work)
+
+
+def exit_status(work, *arguments) -> int:
+    """Do the work of a command; what a user can get wrong ends it with one sentence.
 
     0: done. 1: data that cannot be used or had. 2: settings that cannot be. 130: Ctrl-C.
     141: nobody reads the output any more.
     """
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     try:
-        summary = description.split("\n", 1)[0]
-        flags = tyro.cli(_Flags, description=summary, args=arguments)
-        train(environment_class(**vars(flags)))
+        work(*arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -46,9 +46,10 @@ def _strided_padding(side, window, stride):
 
 
 def _has_wrong_filter_gradient(x):
-    """Whether oneDNN 3.7's bfloat16 filter gradient reads and writes beyond its arrays.
+    """Whether oneDNN 3.7's bfloat16 filter gradient may leave parts of its result unwritten.
 
-    It does in three dimensions, with sides of 1 and 2, on CPUs with AVX512_BF16.
+    Seen on volumes with sides of 1 and 2, on CPUs with AVX512_BF16; up to 3 for safety, and on
+    every device, since such volumes are little work.
     """
     return x.dtype == tf.bfloat16 and min(x.shape[1:-1]) < 4
 

@@ -73,9 +73,8 @@ class TrainingEnvironment(ABC):
 
         import_tensorflow()  # before the script's own import of it: quietly
         if self.config.precision == "bfloat16" and not has_fast_bfloat16():
-            warnings.warn("precision bfloat16 is slower than float32 here: this machine has no "
-                          "instructions for it (AVX512_BF16, AMX or a GPU that does)",
-                          stacklevel=2)
+            warnings.warn("precision bfloat16 may be slower than float32 here: no instructions for "
+                          "it are known (AVX512_BF16, AMX or a GPU that has them)", stacklevel=2)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.reset()

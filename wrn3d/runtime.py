@@ -67,11 +67,11 @@ def device() -> str:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
                  for gpu in gpus]
         return f"{len(gpus)} GPU ({', '.join(names)})"
-    return f"CPU ({cpu_name()}, {os.cpu_count()} cores)"
+    return f"CPU ({cpu_name()}, {usable_cores()} cores)"
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether the device has instructions for bfloat16, and so is known to gain from it."""
+    """Whether the device is known to have instructions for bfloat16."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -82,8 +82,15 @@ def has_fast_bfloat16() -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16 (AVX512_BF16, AMX, Arm's)."""
+    """Whether the processor is known to have them (AVX512_BF16, AMX, Arm's)."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def usable_cores() -> int:
+    """The processor's cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def total_memory() -> int | None:

@@ -1,19 +1,22 @@
-"""Training speed, side by side, measured on this machine."""
-import signal
+"""Training speed on this machine's CPU, side by side with what users would pick instead."""
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from wrn3d import runtime
-from wrn3d.benchmark import picture, report
+from wrn3d.benchmark import machine, picture, report
 from wrn3d.benchmark.cases import CASES, QUICK
-from wrn3d.benchmark.contenders import CONTENDERS, Matmul
+from wrn3d.benchmark.ceiling import MATMUL
+from wrn3d.benchmark.contenders import CONTENDERS
+from wrn3d.benchmark.results import Results, append_csv
 from wrn3d.benchmark.turn import Failure, Turn, measure
 from wrn3d.checks import check_count, check_number, require
-from wrn3d.errors import UsageError, UserError, reason
+from wrn3d.command import exit_status
+from wrn3d.errors import UserError, reason
 from wrn3d.network import PRECISIONS, check_precision
 from wrn3d.progress import Progress
 
@@ -25,7 +28,7 @@ class BenchmarkConfig:
     """What is measured. Every contender has its turn, in a process of its own, then again."""
 
     quick: bool = False
-    """One size, one round, float32: less than two minutes."""
+    """One size, one round of a second each, float32: less than two minutes."""
     cases: tuple[str, ...] = ()
     """Which sizes, such as 16-4, or 16-1-32 for 32x32x32 volumes; all if none is named."""
     precisions: tuple[str, ...] = ()
@@ -41,23 +44,34 @@ class BenchmarkConfig:
 
 
 def main() -> int:
-    """Measure, and show what came of it; returns the exit status."""
-    config = tyro.cli(BenchmarkConfig, prog="python -m wrn3d.benchmark", description=__doc__)
+    """Measure, and show what came of it.
+
+    Returns the exit status: 0 where all was measured, 1 where a contender failed or a file could
+    not be written, 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
+    """
+    return exit_status(benchmark, tyro.cli(
+        BenchmarkConfig, prog="python -m wrn3d.benchmark", description=__doc__))
+
+
+def benchmark(config):
+    """Measure what `config` says and show it, also after Ctrl-C; raises UserError."""
+    check(config)
+    notes = left_out(config)
+    turns = planned(config)
+    folder = make_folder(config.output)
+    found = machine.describe()
+    print("\n".join([machine.sentence(found), *notes]), flush=True)
+    results = Results()
     try:
-        check(config)
-        folder = make_folder(config.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    results, status = report.Results(), 0
-    try:
-        run(planned(config), results, folder)
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
-        status = 128 + signal.SIGINT
-    if results.groups():
-        show(results, folder)
-    return status
+        with writing_to(folder):
+            machine.write(folder / "machine.json", found)
+        failures = run(turns, results, folder)
+    finally:
+        if results.groups:
+            show(results, notes, folder)
+    if failures:
+        raise UserError(f"{len(failures)} of {len(turns)} turns failed, the first of them "
+                        f"{failures[0]}")
 
 
 def check(config):
@@ -71,67 +85,99 @@ def check(config):
     check_number("seconds", config.seconds)
 
 
-def make_folder(output):
-    """The new folder for the results; raises UsageError where it cannot be."""
-    folder = output / time.strftime("benchmark-%Y%m%d-%H%M%S")
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"output {output} cannot be written ({reason(error)}): "
-                         "name another folder with --output") from error
-    return folder
+def _cases(config):
+    return config.cases or (QUICK if config.quick else tuple(CASES))
+
+
+def _precisions(config):
+    known = PRECISIONS if runtime.cpu_has_bfloat16() and not config.quick else PRECISIONS[:1]
+    return config.precisions or known
+
+
+def _contenders(config):
+    return config.contenders or tuple(CONTENDERS)
+
+
+def left_out(config):
+    """Sentences about what does not take part."""
+    notes = [f"left out: {CONTENDERS[name].title}, whose {' or '.join(CONTENDERS[name].libraries)}"
+             " is not installed (pip install -r requirements-bench.txt)"
+             for name in _contenders(config) if not CONTENDERS[name].is_installed()]
+    if "bfloat16" not in _precisions(config):
+        why = "which --quick does not measure" if config.quick else \
+            "for which no instructions of this CPU are known"
+        notes += [] if config.precisions else [f"left out: bfloat16, {why}"]
+    if any(CASES[case].side for case in _cases(config)):
+        notes += [f"left out on volumes: {CONTENDERS[name].title}" for name in _contenders(config)
+                  if CONTENDERS[name].images_only]
+    return notes
 
 
 def planned(config):
-    """[(round, Turn)] in the order in which they are taken; says what is left out."""
-    contenders = config.contenders or tuple(CONTENDERS)
-    missing = [name for name in contenders if not CONTENDERS[name].is_installed()]
-    for name in missing:
-        print(f"left out: {CONTENDERS[name].title}, whose {CONTENDERS[name].library} is not "
-              "installed (pip install -r requirements-bench.txt)")
-    precisions = config.precisions or PRECISIONS[:1 + runtime.cpu_has_bfloat16()]
-    seconds, rounds = config.seconds, config.rounds
-    if config.quick:
-        precisions, rounds = config.precisions or PRECISIONS[:1], 1
-        seconds = min(seconds, QUICK_SECONDS)
-    if "bfloat16" not in precisions and not (config.quick or config.precisions):
-        print("left out: bfloat16, for which this CPU has no instructions")
+    """[(round, Turn)] in the order in which they are taken; raises UsageError if nobody is left."""
+    rounds = 1 if config.quick else config.rounds
+    seconds = min(config.seconds, QUICK_SECONDS) if config.quick else config.seconds
     turns = []
-    for case in config.cases or (QUICK if config.quick else CASES):
-        taking_part = [name for name in contenders if name not in missing
-                       and not (CONTENDERS[name].images_only and CASES[case].side)]
+    for case in _cases(config):
+        names = [name for name in _contenders(config) if CONTENDERS[name].is_installed()
+                 and not (CONTENDERS[name].images_only and CASES[case].side)]
+        require(names, f"none of the contenders can be measured on {case}: install torch (pip "
+                       "install -r requirements-bench.txt) or name others")
         turns += [(number, Turn(name, case, precision, seconds))
-                  for number in range(1, rounds + 1)
-                  for precision in precisions for name in (Matmul.name, *taking_part)]
+                  for number in range(1, rounds + 1) for precision in _precisions(config)
+                  for name in (MATMUL, *names)]
     return turns
 
 
+def make_folder(output):
+    """The new folder for the results; raises UserError where it cannot be."""
+    with writing_to(output):
+        while (folder := output / time.strftime("benchmark-%Y%m%d-%H%M%S")).is_dir():
+            time.sleep(0.1)  # another benchmark's, of the same second
+        folder.mkdir(parents=True)
+    return folder
+
+
+@contextmanager
+def writing_to(folder):
+    """Raises UserError where what is done within cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({reason(error)}): name another folder with "
+                        "--output") from error
+
+
 def run(turns, results, folder):
-    """Take the turns; each one's figures go to `results` and to turns.csv at once."""
-    found = report.machine()
-    report.write_machine(folder / "machine.json", found)
-    print(report.machine_line(found), flush=True)
+    """Take the turns; figures go to `results` and to turns.csv at once. Returns what failed."""
+    failures = []
     with Progress(len(turns), "measuring") as progress:
         for number, turn in turns:
             try:
                 figures = measure(turn)
+                said = report.figures_line(turn, figures)
             except Failure as failure:
                 said = f"failed: {failure}"
+                failures.append(f"{turn.contender} on {turn.case} in {turn.precision}: {failure}")
             else:
                 results.add(turn, figures)
-                report.append_csv(folder / "turns.csv", number, turn, figures)
-                said = report.figures_line(turn, figures)
+                with writing_to(folder):
+                    append_csv(folder / "turns.csv", number, turn, figures)
             progress.advance()
             progress.print(f"round {number}  {turn.case:8}  {turn.precision:8}  "
                            f"{turn.contender:14} {said}")
+    return failures
 
 
-def show(results, folder):
-    """Print and write the tables, draw the picture, and say where they are."""
-    text = f"{report.summary_table(results)}\n\n{report.detail_tables(results)}\n"
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    picture.draw(results, folder / "benchmark.png")
-    print(f"\n{text}\nin {folder}: benchmark.png, table.md, turns.csv, machine.json")
+def show(results, notes, folder):
+    """Print the tables, then write them and the picture; raises UserError."""
+    text = "\n\n".join([report.summary_table(results), report.detail_tables(results),
+                        report.NOTES, *notes]) + "\n"
+    print(f"\n{text}", flush=True)
+    with writing_to(folder):
+        (folder / "table.md").write_text(text, encoding="utf-8")
+        picture.draw(results, folder / "benchmark.png")
+    print(f"in {folder}: benchmark.png, table.md, turns.csv, machine.json")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Case:
 
 
 CASES = {case.name: case for case in (
-    Case(16, 1, 128), Case(16, 2, 128), Case(16, 4, 32), Case(28, 4, 32), Case(28, 10, 16),
+    Case(16, 1, 128), Case(16, 2, 128), Case(16, 4, 32), Case(28, 4, 32), Case(28, 10, 32),
     Case(16, 1, 8, 32), Case(16, 2, 8, 32), Case(16, 1, 2, 64), Case(16, 2, 2, 64))}
 QUICK = ("16-4",)
 

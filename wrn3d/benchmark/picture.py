@@ -1,10 +1,7 @@
 """The benchmark's picture: bars for every contender, the machine's limit as a line."""
-from wrn3d.benchmark.cases import CASES
 from wrn3d.benchmark.contenders import CONTENDERS
 
-OURS, OTHERS = "#1f77b4", "#8c8c8c"
-
-
+OURS, OTHERS, LIMIT = "#1f77b4", "#b8b8b8", "#d62728"
 CAPTION = ("images/s in training: median, lowest to highest; dashed: what the matmul\n"
            "rate of this machine allows, counting the lowered network's multiply-adds")
 
@@ -15,38 +12,38 @@ def draw(results, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    groups = {key: (rows, ceiling) for key, rows, ceiling in results.groups()}
-    cases = list(dict.fromkeys(case for case, _ in groups))
-    precisions = list(dict.fromkeys(precision for _, precision in groups))
+    groups = {(group.case, group.precision): group for group in results.groups}
+    cases, precisions = (list(dict.fromkeys(names)) for names in zip(*groups, strict=True))
     figure, panels = pyplot.subplots(
         len(cases), len(precisions), squeeze=False, layout="constrained",
-        figsize=(6.5 * len(precisions), 0.6 + 2.4 * len(cases)))
+        figsize=(7 * len(precisions), 0.7 + 2.3 * len(cases)))
     for case, line in zip(cases, panels, strict=True):
         # The same scale for both precisions of a case: what one gains over the other shows.
-        limit = max(max(row.highest for row in rows.values())
-                    for (name, _), (rows, _) in groups.items() if name == case)
+        limit = max(_largest(group) for group in results.groups if group.case == case)
         for precision, panel in zip(precisions, line, strict=True):
-            panel.set_title(f"{CASES[case].title}, {precision}", fontsize=10)
             if (case, precision) in groups:
-                _bars(panel, *groups[case, precision])
-                panel.set_xlim(0, 1.05 * max(limit, groups[case, precision][1] or 0))
+                _bars(panel, groups[case, precision])
+                panel.set_xlim(0, 1.03 * limit)
             else:
                 panel.set_axis_off()
     figure.supxlabel(CAPTION, fontsize=9)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
-def _bars(panel, rows, ceiling):
-    rows = list(rows.values())[::-1]  # the first on top
-    titles = [CONTENDERS[row.contender].title for row in rows]
+def _largest(group):
+    return max(group.limit or 0, *(row.highest for row in group.rows.values()))
+
+
+def _bars(panel, group):
+    rows = list(group.rows.values())[::-1]  # the first on top
+    titles = [f"{CONTENDERS[row.contender].title}  {row.rate:.4g}" for row in rows]
     colours = [OURS if title.startswith("wrn3d") else OTHERS for title in titles]
-    rates = [row.rate for row in rows]
     spread = [[row.rate - row.lowest for row in rows], [row.highest - row.rate for row in rows]]
-    panel.barh(titles, rates, color=colours, xerr=spread, ecolor="#444444", capsize=2)
-    for number, row in enumerate(rows):
-        panel.text(0, number, f"  {row.rate:.4g}", va="center", fontsize=8, color="white",
-                   weight="bold")
-    panel.axvline(ceiling, color="#d62728", linestyle="--", linewidth=1)
+    panel.barh(titles, [row.rate for row in rows], color=colours, xerr=spread, ecolor="#444444",
+               capsize=2)
+    if group.limit:
+        panel.axvline(group.limit, color=LIMIT, linestyle="--", linewidth=1)
+    panel.set_title(group.title, fontsize=10)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)

@@ -69,8 +69,9 @@ class Trainer:
     def volumes(self, volumes):
         """(N, D, H, W, C) -> the tensor that the network takes."""
         tensor = torch.from_numpy(volumes).movedim(-1, 1)
-        return (tensor.squeeze(2) if self.dimensions == 2 else tensor).contiguous(
-            memory_format=self.memory_format)
+        tensor = tensor.squeeze(2) if self.dimensions == 2 else tensor
+        # A clone, since `contiguous` leaves one channel's strides, which say channels last.
+        return tensor.clone(memory_format=self.memory_format)
 
     def labels(self, labels):
         """(N,) -> tensor."""

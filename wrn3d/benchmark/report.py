@@ -1,77 +1,50 @@
-"""What came of the turns: rows of figures, tables in Markdown, the CSV and the machine."""
-import csv
-import json
-import os
-import platform
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+"""The results as tables in Markdown, which read as plain text, too."""
 from statistics import median
 
-from wrn3d import runtime
 from wrn3d.benchmark.cases import CASES
-from wrn3d.benchmark.contenders import CONTENDERS, Matmul
+from wrn3d.benchmark.contenders import CONTENDERS
 
-CSV_COLUMNS = ("round", "case", "batch_size", "precision", "contender", "images_per_second",
-               "evaluated_per_second", "first_iteration_seconds", "peak_memory_bytes",
-               "import_memory_bytes", "operations_per_second", "iteration_seconds")
-INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile",
-                    "asimd", "sve", "bf16")
-
-
-@dataclass
-class Row:
-    """One contender on one case in one precision: the figures of its turns so far."""
-
-    case: str
-    precision: str
-    contender: str
-    turns: list = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        """Trained images/s, the median over all timed iterations."""
-        return self._rate(median)
-
-    @property
-    def lowest(self) -> float:
-        return self._rate(max)
-
-    @property
-    def highest(self) -> float:
-        return self._rate(min)
-
-    def median_of(self, name) -> float:
-        """The median over the turns of a figure."""
-        return median(getattr(figures, name) for figures in self.turns)
-
-    def _rate(self, choose):
-        seconds = [value for figures in self.turns for value in figures.iterations]
-        return CASES[self.case].batch_size / choose(seconds)
+SUMMARY_TITLES = ("work", "images/s", "to stock Keras", "to PyTorch 3D", "to PyTorch 2D",
+                  "to own float32", "of matmul", "Keras to TensorLayer", "step to fit",
+                  "first step to stock", "memory to PyTorch")
+DETAIL_TITLES = ("contender", "images/s", "lowest", "highest", "of matmul", "evaluates",
+                 "first step", "memory", "after import")
+NOTES = """\
+images/s: the TensorLayer script's, the median of all timed iterations; lowest and highest are
+single iterations. "to": its ratio to the other's, to the best where there are several. "of
+matmul": the share of the rate of TensorFlow's matmul that it reaches, counting the multiply-adds
+of the lowered network. "step to fit": env.step() of the Keras script to model.fit. First step:
+seconds from the start of the process. Memory: the most in training, of the whole process and
+beyond what importing the libraries took."""
 
 
-class Results:
-    """All rows, in the order in which they were first measured."""
+def summary_table(results) -> str:
+    """A row for each case and precision: this project against the others, as ratios."""
+    float32 = {group.case: group.rows["tensorlayer"].rate for group in results.groups
+               if group.precision == "float32" and "tensorlayer" in group.rows}
+    return markdown_table(SUMMARY_TITLES, [
+        _summary_row(group, float32.get(group.case) if group.precision != "float32" else None)
+        for group in results.groups if "tensorlayer" in group.rows])
 
-    def __init__(self):
-        self.rows = {}
 
-    def add(self, turn, figures):
-        key = turn.case, turn.precision, turn.contender
-        self.rows.setdefault(key, Row(*key)).turns.append(figures)
+def detail_tables(results) -> str:
+    """A table for each case and precision, a row for each contender."""
+    tables = []
+    for group in results.groups:
+        limit = ""
+        if group.limit:
+            limit = (f" (matmul {group.operations_per_second / 1e9:.0f} GFLOP/s: "
+                     f"{group.limit:.1f} images/s)")
+        lines = [_detail_row(row, group.limit) for row in group.rows.values()]
+        tables.append(f"**{group.title}**{limit}\n\n{markdown_table(DETAIL_TITLES, lines)}")
+    return "\n\n".join(tables)
 
-    def groups(self):
-        """[((case, precision), {contender: row}, the matmul rate in images/s)]."""
-        found = {}
-        for (case, precision, contender), row in self.rows.items():
-            found.setdefault((case, precision), {})[contender] = row
-        groups = []
-        for (case, precision), rows in found.items():
-            ceiling = rows.pop(Matmul.name, None)
-            operations = ceiling.median_of("operations_per_second") if ceiling else float("nan")
-            if rows:
-                groups.append(((case, precision), rows,
-                               operations / CASES[case].training_operations))
-        return groups
+
+def figures_line(turn, figures) -> str:
+    """A turn's main figure, for the one who waits."""
+    if not figures.iterations:
+        return f"{figures.operations_per_second / 1e9:.0f} GFLOP/s"
+    return f"{CASES[turn.case].batch_size / median(figures.iterations):.1f} images/s"
 
 
 def markdown_table(titles, rows) -> str:
@@ -88,105 +61,36 @@ def markdown_table(titles, rows) -> str:
     return "\n".join([line(titles), f"|{rule}|", *map(line, rows)])
 
 
-def detail_tables(results) -> str:
-    """A table for each case and precision, a row for each contender."""
-    titles = ["contender", "images/s", "lowest", "highest", "of matmul", "evaluates", "first step",
-              "memory", "after import"]
-    tables = []
-    for (case, precision), rows, ceiling in results.groups():
-        lines = [[CONTENDERS[name].title, f"{row.rate:.1f}", f"{row.lowest:.1f}",
-                  f"{row.highest:.1f}", f"{row.rate / ceiling:.0%}",
-                  f"{row.median_of('evaluation'):.0f}/s",
-                  f"{row.median_of('first_iteration'):.1f} s",
-                  f"{row.median_of('peak_memory') / 2**20:.0f} MiB",
-                  f"{(row.median_of('peak_memory') - row.median_of('import_memory')) / 2**20:.0f}"
-                  " MiB"] for name, row in rows.items()]
-        rate = ceiling * CASES[case].training_operations / 1e9
-        tables.append(f"**{CASES[case].title}, {precision}** (matmul {rate:.0f} GFLOP/s: "
-                      f"{ceiling:.1f} images/s)\n\n{markdown_table(titles, lines)}")
-    return "\n\n".join(tables)
-
-
-def summary_table(results) -> str:
-    """A row for each case and precision: this project against the others, as ratios."""
-    titles = ["work", "images/s", "stock Keras", "PyTorch 3D", "PyTorch 2D", "own float32",
-              "of matmul", "Keras/TL", "step/fit", "first step", "memory"]
-    own_float32 = {case: rows["tensorlayer"].rate for (case, precision), rows, _
-                   in results.groups() if precision == "float32" and "tensorlayer" in rows}
-    lines = []
-    for (case, precision), rows, ceiling in results.groups():
-        own = rows.get("tensorlayer")
-        if not own:
-            continue
-        torch = [rows[name] for name in rows if name.startswith("torch")]
-        volumes = [row.rate for row in torch if not CONTENDERS[row.contender].images_only]
-        images = [row.rate for row in torch if CONTENDERS[row.contender].images_only]
-        keras, stock, fit = (rows.get(name) for name in ("keras", "stock", "keras-fit"))
-        memory = min((row.median_of("peak_memory") for row in torch), default=0)
-        lines.append([
-            f"{CASES[case].title}, {precision}", f"{own.rate:.1f}",
-            _ratio(own.rate, stock and stock.rate), _ratio(own.rate, max(volumes, default=0)),
-            _ratio(own.rate, max(images, default=0)),
-            _ratio(own.rate, precision != "float32" and own_float32.get(case)),
-            f"{own.rate / ceiling:.0%}", _ratio(keras and keras.rate, own.rate),
-            _ratio(keras and keras.rate, fit and fit.rate),
+def _summary_row(group, float32_rate):
+    own, keras, fit, stock = map(group.rows.get, ("tensorlayer", "keras", "keras-fit", "stock"))
+    peers = [row for name, row in group.rows.items() if name.startswith("torch")]
+    best = {images_only: max((row.rate for row in peers if
+                              CONTENDERS[row.contender].images_only == images_only), default=None)
+            for images_only in (False, True)}
+    memory = min((row.median_of("peak_memory") for row in peers), default=None)
+    return [group.title, f"{own.rate:.1f}", _ratio(own.rate, stock and stock.rate),
+            _ratio(own.rate, best[False]), _ratio(own.rate, best[True]),
+            _ratio(own.rate, float32_rate), _share(own.rate, group.limit),
+            _ratio(keras and keras.rate, own.rate), _ratio(keras and keras.rate, fit and fit.rate),
             _ratio(own.median_of("first_iteration"), stock and stock.median_of("first_iteration")),
-            _ratio(own.median_of("peak_memory"), memory)])
-    return markdown_table(titles, lines)
+            _ratio(own.median_of("peak_memory"), memory)]
+
+
+def _detail_row(row, limit):
+    peak, imported = row.median_of("peak_memory"), row.median_of("import_memory")
+    return [CONTENDERS[row.contender].title, f"{row.rate:.1f}", f"{row.lowest:.1f}",
+            f"{row.highest:.1f}", _share(row.rate, limit), f"{row.median_of('evaluation'):.0f}/s",
+            f"{row.median_of('first_iteration'):.1f} s", _mebibytes(peak),
+            _mebibytes(peak and peak - imported)]
 
 
 def _ratio(value, reference):
     return f"{value / reference:.2f}x" if value and reference else "-"
 
 
-def figures_line(turn, figures) -> str:
-    """A turn's main figure, for the one who waits."""
-    if not figures.iterations:
-        return f"{figures.operations_per_second / 1e9:.0f} GFLOP/s"
-    return f"{CASES[turn.case].batch_size / median(figures.iterations):.1f} images/s"
+def _share(value, limit):
+    return f"{value / limit:.0%}" if limit else "-"
 
 
-def append_csv(path, round_number, turn, figures):
-    """Add a turn's raw figures to the file at `path`, which begins with its column names."""
-    case = CASES[turn.case]
-    rate = case.batch_size / median(figures.iterations) if figures.iterations else 0
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if not file.tell():
-            writer.writerow(CSV_COLUMNS)
-        writer.writerow([round_number, turn.case, case.batch_size, turn.precision, turn.contender,
-                         rate, figures.evaluation, figures.first_iteration, figures.peak_memory,
-                         figures.import_memory, figures.operations_per_second,
-                         " ".join(f"{value:.6f}" for value in figures.iterations)])
-
-
-def machine() -> dict:
-    """What the figures were measured on."""
-    flags = runtime.cpu_flags()
-    names = ("tensorflow-cpu", "tensorflow", "keras", "tensorlayer", "numpy", "torch")
-    return {"cpu": runtime.cpu_name(), "cores": os.cpu_count(),
-            "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-            "memory_bytes": runtime.total_memory(), "system": platform.platform(),
-            "versions": {"python": platform.python_version(), **_versions(names)}}
-
-
-def machine_line(found) -> str:
-    """The machine in a sentence."""
-    memory = f", {found['memory_bytes'] / 2**30:.0f} GiB" if found["memory_bytes"] else ""
-    sets = f" ({', '.join(found['instruction_sets'])})" if found["instruction_sets"] else ""
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    return f"{found['cores']} cores of {found['cpu']}{sets}{memory}; {versions}"
-
-
-def write_machine(path, found):
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-
-
-def _versions(names):
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def _mebibytes(size):
+    return f"{size / 2**20:.0f} MiB" if size else "-"

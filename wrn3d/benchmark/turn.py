@@ -3,13 +3,17 @@
     python -m wrn3d.benchmark.turn '{"contender": "keras", "case": "16-4", ...}'
 """
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 
 from wrn3d.benchmark.cases import CASES
-from wrn3d.benchmark.contenders import CONTENDERS, Matmul
+from wrn3d.benchmark.ceiling import MATMUL, matmul_rate
+from wrn3d.benchmark.contenders import CONTENDERS
+from wrn3d.errors import reason
 from wrn3d.runtime import peak_memory
 
 WARM_UP = 2  # the graph is built in the first iteration, memory settles in the second
@@ -30,7 +34,8 @@ class Turn:
 class Figures:
     """What came of it; memory in bytes, times in seconds, evaluation in volumes/s.
 
-    The memory is that of training, the most that the process held, and of its imports alone.
+    `first_iteration` counts from the start of the process. The memory is the most that the
+    process held in training, and after importing its libraries; 0 where the system does not tell.
     """
 
     iterations: list[float] = field(default_factory=list)
@@ -46,14 +51,14 @@ class Failure(Exception):
 
 
 class Stopwatch:
-    """Seconds between laps, each the end of an iteration; the first counts from `start`."""
+    """Seconds between laps, each the end of an iteration; the first took `elapsed` more."""
 
-    def __init__(self, start, seconds):
-        self.seconds, self.laps, self.last = seconds, [], start
+    def __init__(self, elapsed, seconds):
+        self.seconds, self.laps, self.last = seconds, [], time.perf_counter() - elapsed
 
     def lap(self) -> bool:
         """Note an iteration's end; returns whether enough were timed."""
-        now = time.time()
+        now = time.perf_counter()
         self.laps.append(now - self.last)
         self.last = now
         return len(self.timed) >= FEWEST and sum(self.timed) >= self.seconds
@@ -64,25 +69,29 @@ class Stopwatch:
 
 
 def measure(turn) -> Figures:
-    """The figures of a turn in a fresh process; raises Failure."""
+    """The figures of a turn in a fresh process, without GPUs; raises Failure."""
     request = json.dumps(asdict(turn) | {"start": time.time()})
     process = subprocess.run([sys.executable, "-m", "wrn3d.benchmark.turn", request],
+                             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
                              capture_output=True, text=True)
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise Failure(f"ended by {name}{', out of memory?' * (name == 'SIGKILL')}")
     if process.returncode:
-        lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
-        raise Failure(lines[-1])
+        raise Failure((process.stderr.strip().splitlines() or ["no reason was given"])[-1])
     return Figures(**json.loads(process.stdout.splitlines()[-1]))
 
 
 def take_turn(start, **settings) -> Figures:
     """Measure in this process, which was started at the time `start`."""
     turn = Turn(**settings)
-    if turn.contender == Matmul.name:
-        return Figures(operations_per_second=Matmul.rate(turn.precision, turn.seconds))
-    case, watch = CASES[turn.case], Stopwatch(start, turn.seconds)
-    CONTENDERS[turn.contender].import_library()
+    if turn.contender == MATMUL:
+        return Figures(operations_per_second=matmul_rate(turn.precision, turn.seconds))
+    watch = Stopwatch(time.time() - start, turn.seconds)
+    contender_class = CONTENDERS[turn.contender]
+    contender_class.import_libraries()
     import_memory = peak_memory() or 0
-    contender = CONTENDERS[turn.contender](case, turn.precision)
+    contender = contender_class(CASES[turn.case], turn.precision)
     contender.train(watch.lap)
     training_memory = peak_memory() or 0
     return Figures(watch.timed, watch.laps[0], _evaluation_rate(contender, turn.seconds / 2),
@@ -91,11 +100,15 @@ def take_turn(start, **settings) -> Figures:
 
 def _evaluation_rate(contender, seconds):
     contender.evaluate()
-    count, start = 0, time.time()
-    while not count or time.time() - start < seconds:
+    count, start = 0, time.perf_counter()
+    while not count or time.perf_counter() - start < seconds:
         count += contender.evaluate()
-    return count / (time.time() - start)
+    return count / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(take_turn(**json.loads(sys.argv[1])))))
+    try:
+        print(json.dumps(asdict(take_turn(**json.loads(sys.argv[1])))))
+    except Exception as error:
+        print(f"{type(error).__name__}: {reason(error)}", file=sys.stderr)
+        sys.exit(1)

@@ -67,14 +67,10 @@ class KerasFit(KerasScript):
     title = "wrn3d Keras, model.fit"
 
     def train(self, enough):
-        fit_until(enough, self.env.model, self.batches(), steps_per_epoch=10**6,
+        batch_size, dataset = self.env.batch_num, self.env.dataset
+        epoch = batch_at(dataset, 0, 0, 0, whole_batches(dataset, batch_size), augment=False)
+        fit_until(enough, self.env.model, *epoch, batch_size=batch_size, epochs=10**6,
                   shuffle=False)
-
-    def batches(self):
-        env = self.env
-        last_start = env.num_examples - env.batch_num
-        for start in count(step=env.batch_num):
-            yield batch_at(env.dataset, 0, 0, start % last_start, env.batch_num, augment=False)
 
 
 class StockKeras(Contender):
@@ -101,10 +97,9 @@ class StockKeras(Contender):
         self.volumes = evaluation_volumes(case, self.dataset)
 
     def train(self, enough):
-        # Whole batches alone: an iteration on a shorter last one would look fast.
-        rows = slice(len(self.dataset.train_labels) // self.batch_size * self.batch_size)
-        volumes = self.dataset.normalise(self.dataset.train_volumes[rows])
-        fit_until(enough, self.model, volumes, self.dataset.train_labels[rows],
+        count = whole_batches(self.dataset, self.batch_size)
+        volumes = self.dataset.normalise(self.dataset.train_volumes[:count])
+        fit_until(enough, self.model, volumes, self.dataset.train_labels[:count],
                   batch_size=self.batch_size, epochs=10**6)
 
     def evaluate(self):
@@ -173,6 +168,11 @@ def evaluation_volumes(case, dataset):
     """The case's batch of test volumes, normalised, repeated where the split has too few."""
     rows = [row % len(dataset.test_labels) for row in range(case.evaluation_batch)]
     return dataset.normalise(dataset.test_volumes[rows])
+
+
+def whole_batches(dataset, batch_size):
+    """Training samples in an epoch of whole batches: one on a shorter last one would look fast."""
+    return len(dataset.train_labels) // batch_size * batch_size
 
 
 def repeat(step, enough):

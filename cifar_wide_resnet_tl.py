@@ -38,7 +38,8 @@ class CNNEnv(TrainingEnvironment):
                                    self.config.nesterov, self.config.weight_decay)
         weights = self.model.trainable_weights
 
-        @tf.function(reduce_retracing=True)
+        # There is no Python control flow to convert; looking for it would take a second and more.
+        @tf.function(reduce_retracing=True, autograph=False)
         def train(volumes, labels):
             with tf.GradientTape() as tape:
                 logits = self.model(volumes, is_train=True)
@@ -47,7 +48,7 @@ class CNNEnv(TrainingEnvironment):
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
             return loss, accuracy(labels, logits)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def evaluate(volumes):
             return self.model(volumes, is_train=False)
 

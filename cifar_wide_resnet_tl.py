@@ -38,7 +38,7 @@ class CNNEnv(TrainingEnvironment):
                                    self.config.nesterov, self.config.weight_decay)
         weights = self.model.trainable_weights
 
-        # There is no Python control flow to convert; looking for it would take a second and more.
+        # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
         @tf.function(reduce_retracing=True, autograph=False)
         def train(volumes, labels):
             with tf.GradientTape() as tape:

@@ -58,17 +58,22 @@ def test_bfloat16_conv3d_is_the_exact_one_rounded(sides, channels, filters, size
                        tf.cast(upstream, tf.float64)))
 
 
-@pytest.mark.parametrize("sides", [(2, 2, 1), (2, 2, 2), (2, 1, 5), (2, 4, 2), (3, 2, 2)], ids=str)
-def test_bfloat16_gradients_of_small_volumes_hold_nothing_else(sides):
+@pytest.mark.parametrize("sides, stride", [
+    ((2, 2, 1), 1), ((2, 2, 2), 1), ((2, 1, 5), 1), ((2, 4, 2), 1), ((3, 2, 2), 1),
+    ((2, 2, 2), 2), ((3, 3, 3), 2), ((4, 4, 4), 2), ((5, 4, 4), 2), ((4, 5, 5), 2)], ids=str)
+def test_bfloat16_gradients_of_small_volumes_hold_nothing_else(sides, stride):
     # oneDNN's own leave parts of the filter gradient unwritten there: repeat, on a used heap.
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        volumes = [tf.cast(rng.standard_normal((4, *sides, 32)), tf.bfloat16) for _ in range(2)]
+        strided = [-(-side // stride) for side in sides]
+        volumes = [tf.cast(rng.standard_normal((4, *shape, 32)), tf.bfloat16)
+                   for shape in (sides, strided)]
         kernel = tf.cast(rng.standard_normal((3, 3, 3, 32, 32)), tf.bfloat16)
         np.full(kernel.shape, 3e38, np.float32)
         doubles = [tf.cast(value, tf.float64) for value in (*volumes, kernel)]
-        assert_rounded(conv_and_gradients(conv3d, volumes[0], kernel, 1, volumes[1]),
-                       conv_and_gradients(symmetric_conv3d, doubles[0], doubles[2], 1, doubles[1]))
+        assert_rounded(conv_and_gradients(conv3d, volumes[0], kernel, stride, volumes[1]),
+                       conv_and_gradients(symmetric_conv3d, doubles[0], doubles[2], stride,
+                                          doubles[1]))
 
 
 def conv_and_gradients(convolve, x, kernel, stride, upstream):

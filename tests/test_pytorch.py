@@ -14,7 +14,7 @@ CASES = [(WideResNetSpec(10, 2, shortcut="projection"), 2),
          (WideResNetSpec(10, 1, input_shape=(9, 8, 12, 1), shortcut="projection"), 3)]
 
 
-def to_torch(name, array, dimensions):
+def to_torch(array, dimensions):
     """A canonical array in PyTorch's layout: (F, C, ...) kernels, (units, C) dense weights."""
     if array.ndim == 5:
         array = array[1 if array.shape[0] == 3 else 0] if dimensions == 2 else array
@@ -29,7 +29,7 @@ def test_both_models_are_pytorchs_network(front_end, spec, dimensions):
     names = {name: name if name.rsplit(".", 1)[-1] in ("weight", "bias", "running_mean",
                                                        "running_var") else f"{name}.weight"
              for name in weights}
-    missing = theirs.load_state_dict({names[name]: to_torch(name, array, dimensions)
+    missing = theirs.load_state_dict({names[name]: to_torch(array, dimensions)
                                       for name, array in weights.items()}, strict=False)
     assert not missing.unexpected_keys
     assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
@@ -56,7 +56,7 @@ def test_both_models_are_pytorchs_network(front_end, spec, dimensions):
     parameters = dict(theirs.named_parameters())
     for name, gradient in tape.gradient(our_loss, trained).items():
         expected = parameters[names[name]].grad.numpy()
-        assert_close(to_torch(name, gradient.numpy(), dimensions), expected, name, tolerance=2e-4)
+        assert_close(to_torch(gradient.numpy(), dimensions), expected, name, tolerance=2e-4)
     state = theirs.state_dict()
     for name, variable in variables.items():
         if "running" in name:

@@ -1,8 +1,8 @@
 """The network, once: wide residual blocks in three groups, over any front end's layers.
 
-`layers` is a module that offers Cast, Conv3d, BatchNormRelu, Dropout, PadShortcut, Add,
-GlobalAveragePool and Dense: `layers_keras` and `layers_tl` build models of them,
-`parameters` only follows the shapes.
+`layers` is a module that offers Conv3d, BatchNormRelu, Dropout, PadShortcut, Add,
+GlobalAveragePool and Dense, and Cast where the precision is not float32: `layers_keras` and
+`layers_tl` build models of them, `parameters` only follows the shapes.
 """
 from wrn3d.checks import require
 

@@ -28,13 +28,14 @@ class BenchmarkConfig:
     """What is measured. Every contender has its turn, in a process of its own, then again."""
 
     quick: bool = False
-    """One size, one round of a second each, float32: less than two minutes."""
+    """One size in float32, one round of a second each whatever else is said: under two minutes."""
     cases: tuple[str, ...] = ()
     """Which sizes, such as 16-4, or 16-1-32 for 32x32x32 volumes; all if none is named."""
     precisions: tuple[str, ...] = ()
     """float32, bfloat16; those for which the CPU has instructions if none is named."""
     contenders: tuple[str, ...] = ()
-    """tensorlayer, keras, keras-fit, stock, torch-3d, torch-3d-last, torch-2d-last; or all."""
+    """tensorlayer, keras, keras-fit, stock, torch-3d, torch-3d-last, torch-2d-last; all if none
+    is named."""
     rounds: int = 3
     """How often each contender has its turn."""
     seconds: float = 3.0
@@ -60,7 +61,8 @@ def benchmark(config):
     turns = planned(config)
     folder = make_folder(config.output)
     found = machine.describe()
-    print("\n".join([machine.sentence(found), *notes]), flush=True)
+    notes.insert(0, machine.sentence(found))
+    print("\n".join(notes), flush=True)
     results = Results()
     try:
         with writing_to(folder):
@@ -103,10 +105,10 @@ def left_out(config):
     notes = [f"left out: {CONTENDERS[name].title}, whose {' or '.join(CONTENDERS[name].libraries)}"
              " is not installed (pip install -r requirements-bench.txt)"
              for name in _contenders(config) if not CONTENDERS[name].is_installed()]
-    if "bfloat16" not in _precisions(config):
+    if not config.precisions and "bfloat16" not in _precisions(config):
         why = "which --quick does not measure" if config.quick else \
             "for which no instructions of this CPU are known"
-        notes += [] if config.precisions else [f"left out: bfloat16, {why}"]
+        notes.append(f"left out: bfloat16, {why}")
     if any(CASES[case].side for case in _cases(config)):
         notes += [f"left out on volumes: {CONTENDERS[name].title}" for name in _contenders(config)
                   if CONTENDERS[name].images_only]
@@ -170,13 +172,15 @@ def run(turns, results, folder):
 
 
 def show(results, notes, folder):
-    """Print the tables, then write them and the picture; raises UserError."""
+    """Print the tables and write them and the picture, each also where the other fails."""
     text = "\n\n".join([report.summary_table(results), report.detail_tables(results),
                         report.NOTES, *notes]) + "\n"
-    print(f"\n{text}", flush=True)
-    with writing_to(folder):
-        (folder / "table.md").write_text(text, encoding="utf-8")
-        picture.draw(results, folder / "benchmark.png")
+    try:
+        print(f"\n{text}", flush=True)
+    finally:
+        with writing_to(folder):
+            (folder / "table.md").write_text(text, encoding="utf-8")
+            picture.draw(results, folder / "benchmark.png")
     print(f"in {folder}: benchmark.png, table.md, turns.csv, machine.json")
 
 

@@ -41,13 +41,13 @@ class Script(Contender):
                 return case.dataset()
 
         self.env = Environment(spec=case.spec, batch_size=case.batch_size, precision=precision)
-        self.volumes = evaluation_volumes(case, self.env.dataset)
+        self.evaluation_batch = evaluation_volumes(case, self.env.dataset)
 
     def train(self, enough):
         repeat(self.env.step, enough)
 
     def evaluate(self):
-        return len(self.env.predict(self.volumes))
+        return len(self.env.predict(self.evaluation_batch))
 
 
 class TensorLayerScript(Script):
@@ -80,7 +80,7 @@ class StockKeras(Contender):
 
     @classmethod
     def import_libraries(cls):
-        # This package has set it: a newcomer has what TensorFlow chooses for the CPU.
+        # Which importing this package sets: a newcomer has what TensorFlow chooses for the CPU.
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
         super().import_libraries()
 
@@ -94,7 +94,7 @@ class StockKeras(Contender):
         self.model = stock_keras_model(case.spec)
         self.batch_size = case.batch_size
         self.dataset = case.dataset()
-        self.volumes = evaluation_volumes(case, self.dataset)
+        self.evaluation_batch = evaluation_volumes(case, self.dataset)
 
     def train(self, enough):
         count = whole_batches(self.dataset, self.batch_size)
@@ -103,7 +103,7 @@ class StockKeras(Contender):
                   batch_size=self.batch_size, epochs=10**6)
 
     def evaluate(self):
-        return len(self.model.predict(self.volumes, batch_size=len(self.volumes), verbose=0))
+        return len(self.model.predict_on_batch(self.evaluation_batch))
 
 
 class PyTorch(Contender):
@@ -123,7 +123,7 @@ class PyTorch(Contender):
         self.starts = (start % (len(self.labels) - case.batch_size)
                        for start in count(step=case.batch_size))
         self.batch_size = case.batch_size
-        self.evaluated = self.trainer.volumes(evaluation_volumes(case, dataset))
+        self.evaluation_batch = self.trainer.volumes(evaluation_volumes(case, dataset))
 
     def train(self, enough):
         repeat(self.step, enough)
@@ -134,7 +134,7 @@ class PyTorch(Contender):
         return self.trainer.step(self.volumes[rows], self.labels[rows])
 
     def evaluate(self):
-        return len(self.trainer.logits(self.evaluated))
+        return len(self.trainer.logits(self.evaluation_batch))
 
 
 class PyTorchConv3d(PyTorch):

@@ -8,6 +8,7 @@ from wrn3d import runtime
 
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile",
                     "asimd", "sve", "bf16")
+SETTINGS = ("OMP_", "ONEDNN_", "DNNL_", "MKL_", "TF_NUM_")  # of the libraries' threads, mostly
 DISTRIBUTIONS = ("tensorflow-cpu", "tensorflow", "keras", "tensorlayer", "numpy", "torch")
 
 
@@ -18,7 +19,7 @@ def describe() -> dict:
             "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
             "memory_bytes": runtime.total_memory(), "system": platform.platform(),
             "environment": {name: value for name, value in sorted(os.environ.items())
-                            if name.startswith(("TF_", "OMP_", "ONEDNN_", "DNNL_", "MKL_"))},
+                            if name.startswith(SETTINGS)},
             "versions": {"python": platform.python_version(), **_versions()}}
 
 
@@ -27,7 +28,8 @@ def sentence(found) -> str:
     memory = f", {found['memory_bytes'] / 2**30:.0f} GiB" if found["memory_bytes"] else ""
     sets = f" ({', '.join(found['instruction_sets'])})" if found["instruction_sets"] else ""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    return f"{found['cores']} cores of {found['cpu']}{sets}{memory}; {versions}"
+    settings = "".join(f"; {name}={value}" for name, value in found["environment"].items())
+    return f"{found['cores']} cores of {found['cpu']}{sets}{memory}; {versions}{settings}"
 
 
 def write(path, found):

@@ -1,8 +1,6 @@
 """The results as tables in Markdown, which read as plain text, too."""
-from statistics import median
-
-from wrn3d.benchmark.cases import CASES
 from wrn3d.benchmark.contenders import CONTENDERS
+from wrn3d.benchmark.results import images_per_second
 
 SUMMARY_TITLES = ("work", "images/s", "to stock Keras", "to PyTorch 3D", "to PyTorch 2D",
                   "to own float32", "of matmul", "Keras to TensorLayer", "step to fit",
@@ -10,12 +8,13 @@ SUMMARY_TITLES = ("work", "images/s", "to stock Keras", "to PyTorch 3D", "to PyT
 DETAIL_TITLES = ("contender", "images/s", "lowest", "highest", "of matmul", "evaluates",
                  "first step", "memory", "after import")
 NOTES = """\
-images/s: the TensorLayer script's, the median of all timed iterations; lowest and highest are
-single iterations. "to": its ratio to the other's, to the best where there are several. "of
-matmul": the share of the rate of TensorFlow's matmul that it reaches, counting the multiply-adds
-of the lowered network. "step to fit": env.step() of the Keras script to model.fit. First step:
-seconds from the start of the process. Memory: the most in training, of the whole process and
-beyond what importing the libraries took."""
+images/s: the TensorLayer script's in the first table; the median of the turns' medians, lowest and
+highest of single iterations. "to": the ratio to the other's, to the best where there are several;
+for first step (seconds from the start of the process) and memory less is better. "of matmul": the
+share of the rate of TensorFlow's matmul that it reaches, counting the multiply-adds of the lowered
+network. "step to fit": env.step() of the Keras script to model.fit. Memory: the most in training,
+of the whole process and beyond what importing the libraries took. Stock Keras has oneDNN as
+TensorFlow chooses for the CPU, the others have it on."""
 
 
 def summary_table(results) -> str:
@@ -44,7 +43,7 @@ def figures_line(turn, figures) -> str:
     """A turn's main figure, for the one who waits."""
     if not figures.iterations:
         return f"{figures.operations_per_second / 1e9:.0f} GFLOP/s"
-    return f"{CASES[turn.case].batch_size / median(figures.iterations):.1f} images/s"
+    return f"{images_per_second(turn.case, figures):.1f} images/s"
 
 
 def markdown_table(titles, rows) -> str:
@@ -64,16 +63,19 @@ def markdown_table(titles, rows) -> str:
 def _summary_row(group, float32_rate):
     own, keras, fit, stock = map(group.rows.get, ("tensorlayer", "keras", "keras-fit", "stock"))
     peers = [row for name, row in group.rows.items() if name.startswith("torch")]
-    best = {images_only: max((row.rate for row in peers if
-                              CONTENDERS[row.contender].images_only == images_only), default=None)
-            for images_only in (False, True)}
     memory = min((row.median_of("peak_memory") for row in peers), default=None)
     return [group.title, f"{own.rate:.1f}", _ratio(own.rate, stock and stock.rate),
-            _ratio(own.rate, best[False]), _ratio(own.rate, best[True]),
+            _ratio(own.rate, _best_rate(peers, images_only=False)),
+            _ratio(own.rate, _best_rate(peers, images_only=True)),
             _ratio(own.rate, float32_rate), _share(own.rate, group.limit),
             _ratio(keras and keras.rate, own.rate), _ratio(keras and keras.rate, fit and fit.rate),
             _ratio(own.median_of("first_iteration"), stock and stock.median_of("first_iteration")),
             _ratio(own.median_of("peak_memory"), memory)]
+
+
+def _best_rate(rows, images_only):
+    return max((row.rate for row in rows
+                if CONTENDERS[row.contender].images_only == images_only), default=None)
 
 
 def _detail_row(row, limit):

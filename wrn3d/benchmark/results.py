@@ -16,32 +16,27 @@ class Row:
     """One contender on one case in one precision: the figures of its turns so far."""
 
     case: str
-    precision: str
     contender: str
     turns: list = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Trained images/s, the median over all timed iterations."""
-        return self._rate(median)
+        """Trained images/s, the median of the turns' medians."""
+        return median(images_per_second(self.case, figures) for figures in self.turns)
 
     @property
     def lowest(self) -> float:
         """That of the slowest iteration."""
-        return self._rate(max)
+        return CASES[self.case].batch_size / max(max(turn.iterations) for turn in self.turns)
 
     @property
     def highest(self) -> float:
         """That of the fastest iteration."""
-        return self._rate(min)
+        return CASES[self.case].batch_size / min(min(turn.iterations) for turn in self.turns)
 
     def median_of(self, name) -> float:
         """The median over the turns of a figure."""
         return median(getattr(figures, name) for figures in self.turns)
-
-    def _rate(self, choose):
-        seconds = [value for figures in self.turns for value in figures.iterations]
-        return CASES[self.case].batch_size / choose(seconds)
 
 
 @dataclass
@@ -85,7 +80,7 @@ class Results:
         """Note a turn's figures."""
         group = self._groups.setdefault((turn.case, turn.precision),
                                         Group(turn.case, turn.precision))
-        new = Row(turn.case, turn.precision, turn.contender)
+        new = Row(turn.case, turn.contender)
         if turn.contender == MATMUL:
             group.matmul = row = group.matmul or new
         else:
@@ -93,15 +88,19 @@ class Results:
         row.turns.append(figures)
 
 
+def images_per_second(case, figures) -> float:
+    """A turn's rate of training, by its median iteration."""
+    return CASES[case].batch_size / median(figures.iterations)
+
+
 def append_csv(path, round_number, turn, figures):
     """Add a turn's raw figures to the file at `path`, which begins with its column names."""
-    batch_size = CASES[turn.case].batch_size
-    rate = batch_size / median(figures.iterations) if figures.iterations else 0
+    rate = images_per_second(turn.case, figures) if figures.iterations else 0
     with open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if not file.tell():
             writer.writerow(CSV_COLUMNS)
-        writer.writerow([round_number, turn.case, batch_size, turn.precision, turn.contender,
-                         rate, figures.evaluation, figures.first_iteration, figures.peak_memory,
-                         figures.import_memory, figures.operations_per_second,
+        writer.writerow([round_number, turn.case, CASES[turn.case].batch_size, turn.precision,
+                         turn.contender, rate, figures.evaluation, figures.first_iteration,
+                         figures.peak_memory, figures.import_memory, figures.operations_per_second,
                          " ".join(f"{value:.6f}" for value in figures.iterations)])

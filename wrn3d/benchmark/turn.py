@@ -71,15 +71,21 @@ class Stopwatch:
 def measure(turn) -> Figures:
     """The figures of a turn in a fresh process, without GPUs; raises Failure."""
     request = json.dumps(asdict(turn) | {"start": time.time()})
-    process = subprocess.run([sys.executable, "-m", "wrn3d.benchmark.turn", request],
-                             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
-                             capture_output=True, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "wrn3d.benchmark.turn", request], text=True,
+                               env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        output, errors = process.communicate()
+    except BaseException:  # Ctrl-C: nothing is left running
+        process.kill()
+        process.wait()
+        raise
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
-        raise Failure(f"ended by {name}{', out of memory?' * (name == 'SIGKILL')}")
+        raise Failure(f"ended by {name}" + (", out of memory?" if name == "SIGKILL" else ""))
     if process.returncode:
-        raise Failure((process.stderr.strip().splitlines() or ["no reason was given"])[-1])
-    return Figures(**json.loads(process.stdout.splitlines()[-1]))
+        raise Failure((errors.strip().splitlines() or ["no reason was given"])[-1])
+    return Figures(**json.loads(output.splitlines()[-1]))
 
 
 def take_turn(start, **settings) -> Figures:

@@ -38,6 +38,12 @@ def sample(spec, count=6):
     return weights, volumes, rng.integers(0, spec.num_classes, count)
 
 
+def trained(front_end, variables):
+    """{name: TensorFlow's own variable} of the trained ones, which Keras wraps in its own."""
+    return {name: variable.value if front_end == "keras" else variable
+            for name, variable in variables.items() if "running" not in name}
+
+
 def assert_close(actual, expected, name, tolerance=2e-5):
     """Equal up to float32 rounding, measured against the array's largest element."""
     error = np.abs(np.asarray(actual, np.float64) - expected).max()
@@ -64,12 +70,10 @@ def test_training_step_agrees_with_the_reference(front_end, spec):
 
     with tf.GradientTape() as tape:
         loss = ops.cross_entropy(labels, call(front_end, model, volumes, training=True))
-    trained = {name: variable for name, variable in variables.items() if "running" not in name}
-    gradients = tape.gradient(loss, [getattr(v, "value", v) if front_end == "keras" else v
-                                     for v in trained.values()])
+    gradients = tape.gradient(loss, trained(front_end, variables))
 
     assert_close(loss, expected_loss, "loss")
-    for name, gradient in zip(trained, gradients, strict=True):
+    for name, gradient in gradients.items():
         assert_close(gradient, reference.gradients[name], name, tolerance=2e-4)
     for name, expected in reference.averages.items():
         assert_close(variables[name].numpy(), expected, name)
@@ -132,9 +136,7 @@ def test_bfloat16_is_the_same_network_more_coarsely(spec):
         with tf.GradientTape() as tape:
             logits = call(name, model, volumes, training=True)
             loss = ops.cross_entropy(labels, logits)
-        watched = {key: getattr(variable, "value", variable) if name == "keras" else variable
-                   for key, variable in variables.items() if "running" not in key}
-        gradients = tape.gradient(loss, watched)
+        gradients = tape.gradient(loss, trained(name, variables))
         assert {value.dtype for value in (logits, loss, *gradients.values())} == {tf.float32}
         # Rounded to 8 bits in every layer, and not less: by norm, since single elements may differ.
         assert 1e-4 < relative_error(logits, reference.logits) < 0.05

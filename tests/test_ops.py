@@ -52,10 +52,7 @@ def test_bfloat16_conv3d_is_the_exact_one_rounded(sides, channels, filters, size
     kernel = tf.cast(rng.standard_normal((size, size, size, channels, filters)), tf.bfloat16)
     upstream = tf.cast(rng.standard_normal((2, *(-(-side // stride) for side in sides), filters)),
                        tf.bfloat16)
-    assert_rounded(conv_and_gradients(conv3d, x, kernel, stride, upstream),
-                   conv_and_gradients(symmetric_conv3d, *(
-                       tf.cast(value, tf.float64) for value in (x, kernel)), stride,
-                       tf.cast(upstream, tf.float64)))
+    assert_exact_but_rounded(x, kernel, stride, upstream)
 
 
 @pytest.mark.parametrize("sides, stride", [
@@ -70,10 +67,7 @@ def test_bfloat16_gradients_of_small_volumes_hold_nothing_else(sides, stride):
                    for shape in (sides, strided)]
         kernel = tf.cast(rng.standard_normal((3, 3, 3, 32, 32)), tf.bfloat16)
         np.full(kernel.shape, 3e38, np.float32)
-        doubles = [tf.cast(value, tf.float64) for value in (*volumes, kernel)]
-        assert_rounded(conv_and_gradients(conv3d, volumes[0], kernel, stride, volumes[1]),
-                       conv_and_gradients(symmetric_conv3d, doubles[0], doubles[2], stride,
-                                          doubles[1]))
+        assert_exact_but_rounded(volumes[0], kernel, stride, volumes[1])
 
 
 def conv_and_gradients(convolve, x, kernel, stride, upstream):
@@ -83,7 +77,11 @@ def conv_and_gradients(convolve, x, kernel, stride, upstream):
     return [y, *tape.gradient(y, [x, kernel], output_gradients=upstream)]
 
 
-def assert_rounded(actual, expected):
+def assert_exact_but_rounded(x, kernel, stride, upstream):
+    """conv3d and its gradients in bfloat16 are those of float64, rounded."""
+    actual = conv_and_gradients(conv3d, x, kernel, stride, upstream)
+    x, kernel, upstream = (tf.cast(value, tf.float64) for value in (x, kernel, upstream))
+    expected = conv_and_gradients(symmetric_conv3d, x, kernel, stride, upstream)
     for ours, exact in zip(actual, expected, strict=True):
         assert ours.dtype == tf.bfloat16
         # The sums are float32's; the result is rounded to 8 bits.
@@ -99,10 +97,7 @@ def test_filter_gradient_as_matrix_products_is_tensorflows(height, width, channe
                    for size in (channels, filters))
     kernel = tf.cast(rng.standard_normal((3, 3, 3, channels, filters)), tf.bfloat16)
     assert convolution._has_slow_filter_gradient(x[:, 0], kernel[1])
-    assert_rounded(conv_and_gradients(conv3d, x, kernel, 1, upstream),
-                   conv_and_gradients(symmetric_conv3d, *(
-                       tf.cast(value, tf.float64) for value in (x, kernel)), 1,
-                       tf.cast(upstream, tf.float64)))
+    assert_exact_but_rounded(x, kernel, 1, upstream)
 
 
 @SETTINGS

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import torch
 
-from tests.test_models import BUILDERS, assert_close, call, sample
+from tests.test_models import BUILDERS, assert_close, call, sample, trained
 from wrn3d import WideResNetSpec, ops
 from wrn3d.benchmark.pytorch import WideResNet
 from wrn3d.models import assign, named_variables
@@ -51,10 +51,8 @@ def test_both_models_are_pytorchs_network(front_end, spec, dimensions):
         our_loss = ops.cross_entropy(labels, our_logits)
     assert_close(our_logits, logits.detach().numpy(), "logits")
     assert_close(our_loss, loss.item(), "loss")
-    trained = {name: getattr(variable, "value", variable) if front_end == "keras" else variable
-               for name, variable in variables.items() if "running" not in name}
     parameters = dict(theirs.named_parameters())
-    for name, gradient in tape.gradient(our_loss, trained).items():
+    for name, gradient in tape.gradient(our_loss, trained(front_end, variables)).items():
         expected = parameters[names[name]].grad.numpy()
         assert_close(to_torch(gradient.numpy(), dimensions), expected, name, tolerance=2e-4)
     state = theirs.state_dict()

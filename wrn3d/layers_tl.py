@@ -13,7 +13,18 @@ from wrn3d.randomness import stream_key
 ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
 
 
-class Cast(tl.layers.Layer):
+class Layer(tl.layers.Layer):
+    """TensorLayer's, without a record of its constructor's arguments.
+
+    From that record TensorLayer can restore layers of its own alone. It takes a second to make,
+    where the call stack it looks through has frames without a source file, as under `python -m`.
+    """
+
+    def _get_init_args(self, skip=3):
+        return {}
+
+
+class Cast(Layer):
     """The same volumes in another precision, which the layers that follow take over."""
 
     def __init__(self, to, name=None):
@@ -30,7 +41,7 @@ class Cast(tl.layers.Layer):
         return tf.cast(inputs, self.to)
 
 
-class Conv3d(tl.layers.Layer):
+class Conv3d(Layer):
     """Convolution without bias, padded symmetrically."""
 
     def __init__(self, filters, kernel_size, stride, name=None):
@@ -53,7 +64,7 @@ class Conv3d(tl.layers.Layer):
         return {"": self.kernel}
 
 
-class BatchNormRelu(tl.layers.Layer):
+class BatchNormRelu(Layer):
     """Batch norm over (N, D, H, W), then ReLU."""
 
     def __init__(self, name=None):
@@ -85,7 +96,7 @@ class BatchNormRelu(tl.layers.Layer):
                 ".running_mean": self.running_mean, ".running_var": self.running_var}
 
 
-class Dropout(tl.layers.Layer):
+class Dropout(Layer):
     """Dropout whose mask is a function of (seed, the layer's name, iteration)."""
 
     def __init__(self, rate, seed, name=None):
@@ -107,7 +118,7 @@ class Dropout(tl.layers.Layer):
         return y
 
 
-class PadShortcut(tl.layers.Layer):
+class PadShortcut(Layer):
     """Average pooling by the stride, then zero channels."""
 
     def __init__(self, filters, stride, name=None):
@@ -124,14 +135,14 @@ class PadShortcut(tl.layers.Layer):
         return ops.pad_shortcut(inputs, self.filters, self.stride)
 
 
-class Add(tl.layers.Elementwise):
+class Add(Layer, tl.layers.Elementwise):
     """The sum of the block and its shortcut."""
 
     def __init__(self, name=None):
         super().__init__(combine_fn=tf.add, name=name)
 
 
-class GlobalAveragePool(tl.layers.Layer):
+class GlobalAveragePool(Layer):
     """(N, D, H, W, C) -> (N, C)."""
 
     def __init__(self, name=None):
@@ -147,7 +158,7 @@ class GlobalAveragePool(tl.layers.Layer):
         return ops.global_average_pool(inputs)
 
 
-class Dense(tl.layers.Layer):
+class Dense(Layer):
     """Logits: (N, C) -> (N, units)."""
 
     def __init__(self, units, name=None):

@@ -20,15 +20,13 @@ from wrn3d.errors import UserError, reason
 from wrn3d.network import PRECISIONS, check_precision
 from wrn3d.progress import Progress
 
-QUICK_SECONDS = 1.0
-
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """What is measured. Every contender has its turn, in a process of its own, then again."""
 
     quick: bool = False
-    """One size in float32, one round of a second each whatever else is said: under two minutes."""
+    """One size in float32, one round: under two minutes."""
     cases: tuple[str, ...] = ()
     """Which sizes, such as 16-4, or 16-1-32 for 32x32x32 volumes; all if none is named."""
     precisions: tuple[str, ...] = ()
@@ -38,7 +36,7 @@ class BenchmarkConfig:
     is named."""
     rounds: int = 3
     """How often each contender has its turn."""
-    seconds: float = 3.0
+    seconds: float = 1.0
     """Timed seconds in a turn (three iterations at least), after two iterations that are not."""
     output: Path = Path("runs")
     """Folder in which benchmark-<time> is made."""
@@ -118,14 +116,13 @@ def left_out(config):
 def planned(config):
     """[(round, Turn)] in the order in which they are taken; raises UsageError if nobody is left."""
     rounds = 1 if config.quick else config.rounds
-    seconds = min(config.seconds, QUICK_SECONDS) if config.quick else config.seconds
     turns = []
     for case in _cases(config):
         names = [name for name in _contenders(config) if CONTENDERS[name].is_installed()
                  and not (CONTENDERS[name].images_only and CASES[case].side)]
         require(names, f"none of the contenders can be measured on {case}: install torch (pip "
                        "install -r requirements-bench.txt) or name others")
-        turns += [(number, Turn(name, case, precision, seconds))
+        turns += [(number, Turn(name, case, precision, config.seconds))
                   for number in range(1, rounds + 1) for precision in _precisions(config)
                   for name in (MATMUL, *names)]
     return turns

@@ -56,6 +56,35 @@ def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, set
     assert_same(*runs)
 
 
+CONTINUED = """
+from {script} import CNNEnv
+env = CNNEnv(**{settings!r})
+if {start!r}:
+    env.load({start!r})
+while env.iteration < {until}:
+    env.step()
+env.save({end!r})
+"""
+
+
+def test_a_run_can_change_sides(tmp_path):
+    settings = FULL | {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 200}
+
+    def continued(script, start, until):
+        end = str(tmp_path / f"{script}-{until}-{bool(start)}")
+        process = run_python("-c", CONTINUED.format(script=SCRIPTS[script], settings=settings,
+                                                    start=start, until=until, end=end))
+        assert process.returncode == 0, process.stderr
+        return end
+
+    undisturbed = Checkpoint.load(continued("keras", None, 10))
+    for first, second in (("tensorlayer", "keras"), ("keras", "tensorlayer")):
+        middle = continued(first, None, 8)
+        position = Checkpoint.load(middle)
+        assert (position.epochs_completed, position.index_in_epoch) == (1, 200)  # in an epoch
+        assert_same(((), Checkpoint.load(continued(second, middle, 10))), ((), undisturbed))
+
+
 def test_a_run_repeats_itself(tmp_path, front_end):
     settings = FULL | {"dataset": "digits", "depth": 10}
     assert_same(*(run(SCRIPTS[front_end], settings, tmp_path / str(n)) for n in range(2)))

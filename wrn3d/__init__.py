@@ -9,6 +9,8 @@ Volumes are (N, D, H, W, C); an image is a volume of depth 1.
 import importlib
 import os
 
+from wrn3d.keras_registration import register_with_keras
+
 # TensorFlow and Keras read these once, when they are imported, which nothing here does before it
 # has to. TensorFlow leaves oneDNN off on some CPUs, where it is worth 3x. What the user set stays,
 # but for Keras's backend: nothing here runs on another.
@@ -27,11 +29,12 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "initial_weights": "parameters",
     "keras_model": "models",
-    "load_keras_model": "models",
     "tensorlayer_model": "models",
     "SGD": "optimizer",
 }
 __all__ = sorted(_HOMES)
+
+register_with_keras()
 
 
 def __getattr__(name):

@@ -1,7 +1,5 @@
 """A run's whole state at one moment, in memory and as one safetensors file."""
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +7,21 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.errors import DataError, MissingDataError
+from wrn3d.files import write_whole
 
 FORMAT = "wrn3d checkpoint 1"
 MOMENTUM_PREFIX = "momentum/"
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
+
+
+def is_checkpoint(path) -> bool:
+    """Whether a file says of itself that it is one, of whatever format number."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format", "").startswith(FORMAT[:-1])
+    except (SafetensorError, OSError):
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,31 +40,14 @@ class Checkpoint:
     config: dict = field(default_factory=dict)
 
     def save(self, path) -> None:
-        """Write the file beside `path`, then put it in its place.
-
-        Raises MissingDataError where the folder is not there, DataError where nothing can be
-        written to it.
-        """
-        path = Path(path)
-        if path.is_dir():
-            raise DataError(f"{path} is a folder: name a file in it")
-        if not path.parent.is_dir():
-            raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
-                                   f"{path.name}")
+        """Write one safetensors file, whole or not at all; raises what `write_whole` does."""
         arrays = self.weights | {MOMENTUM_PREFIX + name: array
                                  for name, array in self.momentum.items()}
         # safetensors writes memory as it lies, whatever an array's strides say.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata = {"format": FORMAT, "config": json.dumps(self.config, default=str),
                     **{name: str(getattr(self, name)) for name in COUNTERS}}
-        try:
-            with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
-                unfinished = Path(folder) / path.name
-                unfinished.write_bytes(save(arrays, metadata))
-                os.replace(unfinished, path)
-        except OSError as error:
-            raise DataError(f"{path} cannot be written ({reason(error)}): name another "
-                            "place") from error
+        write_whole(path, save(arrays, metadata))
 
     @classmethod
     def load(cls, path) -> "Checkpoint":

@@ -12,7 +12,15 @@ from wrn3d.checks import check_count, check_number, require
 from wrn3d.config import configuration
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
-from wrn3d.models import assign, check_same, named_momentum, named_variables, set_iteration, values
+from wrn3d.models import (
+    assign,
+    check_same,
+    keras_model,
+    named_momentum,
+    named_variables,
+    set_iteration,
+    values,
+)
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
 
@@ -199,6 +207,19 @@ class TrainingEnvironment(ABC):
     def load(self, path):
         """Continue from a file that `save` wrote; raises MissingDataError or DataError."""
         self.restore(Checkpoint.load(path))
+
+    @property
+    def keras_model(self):
+        """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
+        Keras script's own, from another a copy."""
+        import keras
+
+        if isinstance(self.model, keras.Model):
+            return self.model
+        model = keras_model(self.spec, self.config.seed, self.config.precision)
+        assign(named_variables(model), self.get_weights(), f"weights for {self.spec.name}")
+        set_iteration(model, self.iteration)
+        return model
 
     @property
     def x_train(self) -> np.ndarray:

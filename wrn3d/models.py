@@ -6,7 +6,7 @@ import numpy as np
 from wrn3d.errors import DataError
 from wrn3d.network import wide_resnet
 from wrn3d.parameters import initial_weights
-from wrn3d.runtime import be_deterministic, import_tensorflow
+from wrn3d.runtime import be_deterministic
 
 
 def keras_model(spec, seed=0, precision="float32"):
@@ -25,20 +25,6 @@ def keras_model(spec, seed=0, precision="float32"):
     model = keras.Model(volumes, logits, name=spec.name)
     initialize(model, spec, seed)
     return model
-
-
-def load_keras_model(path):
-    """`keras.models.load_model` for a saved Keras model that has this network in it.
-
-    Keras must know the layers, loss and optimizer before it reads them: importing them here
-    tells it.
-    """
-    import_tensorflow()
-    import keras
-
-    from wrn3d import layers_keras, losses, optimizer  # noqa: F401
-
-    return keras.models.load_model(path)
 
 
 def tensorlayer_model(spec, seed=0, precision="float32"):

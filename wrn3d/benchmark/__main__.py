@@ -1,14 +1,12 @@
 """Training speed on this machine's CPU, side by side with what users would pick instead."""
 import sys
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from wrn3d import runtime
-from wrn3d.benchmark import machine, picture, report
+from wrn3d import machine, runtime
+from wrn3d.benchmark import picture, report
 from wrn3d.benchmark.cases import CASES, QUICK
 from wrn3d.benchmark.ceiling import MATMUL
 from wrn3d.benchmark.contenders import CONTENDERS
@@ -16,9 +14,10 @@ from wrn3d.benchmark.results import Results, append_csv
 from wrn3d.benchmark.turn import Failure, Turn, measure
 from wrn3d.checks import check_count, check_number, require
 from wrn3d.command import exit_status
-from wrn3d.errors import UserError, reason
+from wrn3d.errors import UserError
 from wrn3d.network import PRECISIONS, check_precision
 from wrn3d.progress import Progress
+from wrn3d.reporting import new_folder, writing_to
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,18 @@ def benchmark(config):
     check(config)
     notes = left_out(config)
     turns = planned(config)
-    folder = make_folder(config.output)
     found = machine.describe()
     notes.insert(0, machine.sentence(found))
     print("\n".join(notes), flush=True)
     results = Results()
-    try:
-        with writing_to(folder):
-            machine.write(folder / "machine.json", found)
-        failures = run(turns, results, folder)
-    finally:
-        if results.groups:
-            show(results, notes, folder)
+    with new_folder(config.output, "benchmark") as folder:
+        try:
+            with writing_to(folder):
+                machine.write(folder / "machine.json", found)
+            failures = run(turns, results, folder)
+        finally:
+            if results.groups:
+                show(results, notes, folder)
     if failures:
         raise UserError(f"{len(failures)} of {len(turns)} turns failed, the first of them "
                         f"{failures[0]}")
@@ -126,25 +125,6 @@ def planned(config):
                   for number in range(1, rounds + 1) for precision in _precisions(config)
                   for name in (MATMUL, *names)]
     return turns
-
-
-def make_folder(output):
-    """The new folder for the results; raises UserError where it cannot be."""
-    with writing_to(output):
-        while (folder := output / time.strftime("benchmark-%Y%m%d-%H%M%S")).is_dir():
-            time.sleep(0.1)  # another benchmark's, of the same second
-        folder.mkdir(parents=True)
-    return folder
-
-
-@contextmanager
-def writing_to(folder):
-    """Raises UserError where what is done within cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({reason(error)}): name another folder with "
-                        "--output") from error
 
 
 def run(turns, results, folder):

@@ -1,6 +1,7 @@
 """The results as tables in Markdown, which read as plain text, too."""
 from wrn3d.benchmark.contenders import CONTENDERS
 from wrn3d.benchmark.results import images_per_second
+from wrn3d.reporting import markdown_table
 
 SUMMARY_TITLES = ("work", "images/s", "to stock Keras", "to PyTorch 3D", "to PyTorch 2D",
                   "to own float32", "of matmul", "Keras to TensorLayer", "step to fit",
@@ -44,20 +45,6 @@ def figures_line(turn, figures) -> str:
     if not figures.iterations:
         return f"{figures.operations_per_second / 1e9:.0f} GFLOP/s"
     return f"{images_per_second(turn.case, figures):.1f} images/s"
-
-
-def markdown_table(titles, rows) -> str:
-    """Rows of strings as a Markdown table whose columns line up in plain text, too."""
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-
-    def line(cells):
-        first, *others = (cell.ljust(width) if number == 0 else cell.rjust(width)
-                          for number, (cell, width) in enumerate(zip(cells, widths, strict=True)))
-        return f"| {' | '.join([first, *others])} |"
-
-    rule = "|".join("-" * (width + 1) + ("-" if number == 0 else ":")
-                    for number, width in enumerate(widths))
-    return "\n".join([line(titles), f"|{rule}|", *map(line, rows)])
 
 
 def _summary_row(group, float32_rate):

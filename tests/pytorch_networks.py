@@ -1,0 +1,108 @@
+"""Wide ResNets in PyTorch under the names and in the forms in which they are published.
+
+`Blocks` has the parameters of xternalz/WideResNet-pytorch; `authors_logits` computes with a flat
+dictionary of tensors, as the paper's authors do.
+"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, stride, dropout):
+        super().__init__()
+        self.bn1, self.bn2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        if inputs != outputs:
+            self.convShortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.drop = dropout
+
+    def forward(self, x):
+        activated = F.relu(self.bn1(x))
+        y = F.relu(self.bn2(self.conv1(activated)))
+        shortcut = self.convShortcut(activated) if hasattr(self, "convShortcut") else x
+        return shortcut + self.conv2(self.drop(self, y))
+
+
+class Group(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.layer = nn.Sequential(*blocks)
+
+
+class Blocks(nn.Module):
+    """`dropout(block, x)` is called between a block's convolutions."""
+
+    def __init__(self, depth, widen_factor, num_classes=10, dropout=lambda block, x: x):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        inputs = 16
+        for group, stride in enumerate((1, 2, 2), 1):
+            outputs = 8 * 2**group * widen_factor
+            count = (depth - 4) // 6
+            self.add_module(f"block{group}", Group([
+                Block(outputs if number else inputs, outputs, 1 if number else stride, dropout)
+                for number in range(count)]))
+            inputs = outputs
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.fc = nn.Linear(inputs, num_classes)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for group in (self.block1, self.block2, self.block3):
+            x = group.layer(x)
+        return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
+
+
+def authors_logits(params, x, training, dropout=lambda name, x: x):
+    """(N, 3, H, W) -> (N, classes); moves the running averages where `training`."""
+    def batch_norm_relu(x, name):
+        return F.relu(F.batch_norm(x, params[f"{name}.running_mean"], params[f"{name}.running_var"],
+                                   params[f"{name}.weight"], params[f"{name}.bias"], training))
+
+    x = F.conv2d(x, params["conv0"], padding=1)
+    for group, stride in enumerate((1, 2, 2)):
+        block = 0
+        while f"group{group}.block{block}.conv0" in params:
+            name, step = f"group{group}.block{block}", 1 if block else stride
+            activated = batch_norm_relu(x, f"{name}.bn0")
+            y = F.conv2d(activated, params[f"{name}.conv0"], stride=step, padding=1)
+            y = dropout(name, batch_norm_relu(y, f"{name}.bn1"))
+            y = F.conv2d(y, params[f"{name}.conv1"], padding=1)
+            if f"{name}.convdim" in params:
+                x = F.conv2d(activated, params[f"{name}.convdim"], stride=step)
+            x, block = x + y, block + 1
+    return F.linear(batch_norm_relu(x, "bn").mean((2, 3)), params["fc.weight"], params["fc.bias"])
+
+
+def authors_params(depth, widen_factor, num_classes=10):
+    """A flat dictionary of the authors' parameters, away from the initial values."""
+    torch.manual_seed(3)
+    params = {"conv0": torch.randn(16, 3, 3, 3) / 5}
+
+    def batch_norm(name, channels):
+        params.update({f"{name}.weight": 0.5 + torch.rand(channels),
+                       f"{name}.bias": torch.randn(channels) / 10,
+                       f"{name}.running_mean": torch.randn(channels) / 10,
+                       f"{name}.running_var": 0.5 + torch.rand(channels)})
+
+    def conv(name, inputs, outputs, side):
+        params[name] = torch.randn(outputs, inputs, side, side) / (side * inputs**0.5)
+
+    inputs = 16
+    for group in range(3):
+        outputs = 16 * 2**group * widen_factor
+        for block in range((depth - 4) // 6):
+            name = f"group{group}.block{block}"
+            batch_norm(f"{name}.bn0", inputs)
+            conv(f"{name}.conv0", inputs, outputs, 3)
+            batch_norm(f"{name}.bn1", outputs)
+            conv(f"{name}.conv1", outputs, outputs, 3)
+            if inputs != outputs:
+                conv(f"{name}.convdim", inputs, outputs, 1)
+            inputs = outputs
+    batch_norm("bn", inputs)
+    params["fc.weight"] = torch.randn(num_classes, inputs) / inputs**0.5
+    params["fc.bias"] = torch.randn(num_classes) / 10
+    return params

@@ -1,0 +1,105 @@
+"""Train both scripts from the same start and say whether, and where, their results differ."""
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from wrn3d import machine
+from wrn3d.checks import check_count, check_number
+from wrn3d.command import exit_status
+from wrn3d.compare import picture, report
+from wrn3d.compare.comparison import Pair
+from wrn3d.config import TrainingConfig
+from wrn3d.progress import Progress, fitted
+from wrn3d.reporting import new_folder, writing_to
+
+LINES = 10  # printed for a seed
+DIFFERENT = 1  # exit status
+
+
+@dataclass(frozen=True)
+class CompareConfig(TrainingConfig):
+    """A run's settings, and how it is compared."""
+
+    seeds: int = 1
+    """How many seeds, from --seed up; several give means and intervals."""
+    tolerance: float = 0.0
+    """Largest difference in loss, logits and weights that still counts as agreement."""
+    output: Path = Path("runs")
+    """Folder in which compare-<time> is made."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_count("seeds", self.seeds)
+        check_number("tolerance", self.tolerance)
+
+    @property
+    def settings(self) -> dict:
+        """CNNEnv's keywords."""
+        return {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
+
+
+class _Flags(CompareConfig):
+    """The fields alone, as the scripts' flags: checked outside of tyro."""
+
+    def __post_init__(self):
+        pass
+
+
+def main() -> int:
+    """Compare, and show what came of it.
+
+    Returns the exit status: 0 where both sides agree; 1 where they do not, or where data or a
+    folder cannot be used; 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
+    """
+    import tyro  # here, since the sides' processes import this module, too
+
+    flags = tyro.cli(_Flags, prog="python -m wrn3d.compare", description=__doc__)
+    outcome = []
+    status = exit_status(lambda: outcome.append(run(CompareConfig(**vars(flags)))))
+    return status or (0 if outcome[0] else DIFFERENT)
+
+
+def run(config) -> bool:
+    """Compare as `config` says, print and write the results; returns whether the sides agree."""
+    with new_folder(config.output, "compare") as folder:
+        comparisons = []
+        for seed in range(config.seed, config.seed + config.seeds):
+            comparison, title = _compare(config, seed)
+            comparisons.append(comparison)
+        return show(comparisons, title, config, folder)
+
+
+def show(comparisons, title, config, folder) -> bool:
+    """Print the tables and the verdict, write them and the pictures; whether the sides agree."""
+    found, said = machine.describe(), report.verdict(comparisons, config.tolerance)
+    agrees = all(comparison.agrees(config.tolerance) for comparison in comparisons)
+    print(f"\n{report.text(comparisons)}\n\n{fitted(machine.sentence(found), indent=0)}\n")
+    settings = {name: str(value) for name, value in asdict(config).items()}
+    with writing_to(folder):
+        report.write_iterations(folder / "iterations.csv", comparisons)
+        report.write_summary(folder / "summary.json", comparisons, said, settings, found)
+        report.write_page(folder / "report.html", comparisons, said, agrees, title,
+                          picture.draw(comparisons, folder), settings, machine.sentence(found))
+    print(f"in {folder}: report.html, {', '.join(picture.PLOTS)}, iterations.csv, summary.json")
+    print(said)
+    return agrees
+
+
+def _compare(config, seed):
+    """The Comparison of one seed, while how it goes is printed; and what was trained, in words."""
+    with Pair(config.settings | {"seed": seed}) as pair:
+        print(fitted(f"seed {seed}    {pair.title}"), flush=True)
+        every = max(1, pair.total // LINES)
+        with Progress(pair.total, f"seed {seed}") as progress:
+            for number in range(1, pair.total + 1):
+                losses = " and ".join(f"{result.loss:.6f}" for result in pair.step())
+                said = str(pair.first or "the same so far")
+                progress.advance(said)
+                if number % every == 0 or number == pair.total:
+                    progress.print(f"iteration {number:{len(str(pair.total))}}/{pair.total}  "
+                                   f"loss {losses}  {said}")
+        return pair.comparison(config.evaluate), pair.title
+
+
+if __name__ == "__main__":
+    sys.exit(main())

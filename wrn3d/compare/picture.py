@@ -1,0 +1,40 @@
+"""A comparison's pictures: loss, accuracy and images/s of both sides over the iterations."""
+
+PLOTS = {  # file: (of a StepResult, its axis)
+    "loss.png": ("loss", "loss of the batch"),
+    "accuracy.png": ("accuracy", "accuracy on the batch"),
+    "speed.png": ("images_per_second", "images/s"),
+}
+# The second over the first, thin over thick, so that both show where they are the same.
+STYLES = ({"color": "#f2a541", "linewidth": 4}, {"color": "#1b4965", "linewidth": 1.2})
+
+
+def draw(comparisons, folder):
+    """Write the PNGs; returns {caption: path}."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
+
+    captions = {}
+    for name, (field, label) in PLOTS.items():
+        figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+        for comparison in comparisons:
+            for (front_end, run), style in zip(comparison.runs.items(), STYLES, strict=True):
+                # The first iteration builds the graph: its speed is no speed.
+                results = run.results[1:] if field == "images_per_second" else run.results
+                axes.plot([result.iteration for result in results],
+                          [getattr(result, field) for result in results],
+                          label=front_end if comparison is comparisons[0] else None,
+                          marker="o" if len(results) < 2 else None, **style)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(bottom=0)
+        axes.grid(color="#e5e8ec")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        figure.savefig(folder / name, dpi=150)
+        pyplot.close(figure)
+        captions[label[0].upper() + label[1:]] = folder / name
+    return captions

@@ -1,0 +1,28 @@
+"""Files that are there whole or not at all."""
+import os
+import tempfile
+from pathlib import Path
+
+from wrn3d.errors import DataError, MissingDataError, reason
+
+
+def write_whole(path, contents: bytes) -> None:
+    """Write the file beside `path`, then put it in its place.
+
+    Raises MissingDataError where the folder is not there, DataError where nothing can be written
+    to it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
+                               f"{path.name}")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+            unfinished = Path(folder) / path.name
+            unfinished.write_bytes(contents)
+            os.replace(unfinished, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({reason(error)}): name another "
+                        "place") from error

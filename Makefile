@@ -27,7 +27,7 @@ benchmark: .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-bench.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt .venv/bench.stamp
+.venv/dev.stamp: requirements-dev.txt requirements-onnx.txt .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

@@ -1,6 +1,7 @@
 """Both models against the NumPy reference, and as what they claim to be in their framework."""
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
 import tensorlayer as tl
@@ -224,6 +225,15 @@ assert "wrn3d" not in sys.modules""", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), stepped.predict(volumes),
                                rtol=1e-5, atol=1e-5)  # without oneDNN, where it is off
+
+
+def test_an_onnx_file_gives_the_same_logits(tmp_path, stepped):
+    volumes = stepped.dataset.normalise(stepped.dataset.test_volumes[:5])
+    path = tmp_path / "model.onnx"
+    stepped.keras_model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    logits, = session.run(None, {session.get_inputs()[0].name: volumes})
+    np.testing.assert_allclose(logits, stepped.predict(volumes), rtol=1e-5, atol=1e-5)
 
 
 def test_a_runs_keras_model_trains_on_as_the_run_does(stepped):

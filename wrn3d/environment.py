@@ -219,6 +219,8 @@ class TrainingEnvironment(ABC):
         model = keras_model(self.spec, self.config.seed, self.config.precision)
         assign(named_variables(model), self.get_weights(), f"weights for {self.spec.name}")
         set_iteration(model, self.iteration)
+        # Called once, or Keras would not export it to ONNX.
+        model(np.zeros((1, *self.spec.input_shape), np.float32))
         return model
 
     @property

@@ -18,7 +18,7 @@ def draw(comparisons, folder):
 
     captions = {}
     for name, (field, label) in PLOTS.items():
-        figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+        figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
         for comparison in comparisons:
             for (front_end, run), style in zip(comparison.runs.items(), STYLES, strict=True):
                 # The first iteration builds the graph: its speed is no speed.
@@ -30,11 +30,11 @@ def draw(comparisons, folder):
         axes.set_xlabel("iteration")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1])
         axes.grid(color="#e5e8ec")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        figure.savefig(folder / name, dpi=150)
+        figure.savefig(folder / name, dpi=200)
         pyplot.close(figure)
         captions[label[0].upper() + label[1:]] = folder / name
     return captions

@@ -160,6 +160,13 @@ th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
 img {{ width: 100%; height: auto; }}
 figure {{ margin: 1rem 0; }} figcaption, footer, .small {{ color: #5a6675; font-size: .875rem; }}
 code {{ overflow-wrap: anywhere; }}
+@media (max-width: 32rem) {{
+  table {{ font-size: .8125rem; }} th, td {{ padding: .3rem .35rem; }}
+  td:first-child {{ white-space: normal; overflow-wrap: anywhere; }}
+}}
+@media (min-width: 50rem) {{
+  .figures {{ display: grid; grid-template-columns: 1fr 1fr; column-gap: 1.5rem; }}
+}}
 </style>
 </head>
 <body>
@@ -168,7 +175,9 @@ code {{ overflow-wrap: anywhere; }}
 <p class="verdict">{verdict}</p>
 <div class="scroll">{summary}</div>
 <p class="small">{note}</p>
+<div class="figures">
 {figures}
+</div>
 <h2>Largest differences</h2>
 <div class="scroll">{largest}</div>
 <p class="small">The largest absolute difference between the two: of the loss over all iterations,

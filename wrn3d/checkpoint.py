@@ -1,4 +1,5 @@
 """A run's whole state at one moment, in memory and as one safetensors file."""
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from safetensors.numpy import save
 from wrn3d.errors import DataError, MissingDataError
 from wrn3d.files import write_whole
 
-FORMAT = "wrn3d checkpoint 1"
+FORMAT = "wrn3d checkpoint "
+VERSION = 2  # from which on there is a checksum
 MOMENTUM_PREFIX = "momentum/"
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 
@@ -19,7 +21,7 @@ def is_checkpoint(path) -> bool:
     """Whether a file says of itself that it is one, of whatever format number."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return (file.metadata() or {}).get("format", "").startswith(FORMAT[:-1])
+            return (file.metadata() or {}).get("format", "").startswith(FORMAT)
     except (SafetensorError, OSError):
         return False
 
@@ -45,8 +47,9 @@ class Checkpoint:
                                  for name, array in self.momentum.items()}
         # safetensors writes memory as it lies, whatever an array's strides say.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        metadata = {"format": FORMAT, "config": json.dumps(self.config, default=str),
+        metadata = {"format": f"{FORMAT}{VERSION}", "config": json.dumps(self.config, default=str),
                     **{name: str(getattr(self, name)) for name in COUNTERS}}
+        metadata["sha256"] = _checksum(arrays, metadata)
         write_whole(path, save(arrays, metadata))
 
     @classmethod
@@ -62,8 +65,9 @@ class Checkpoint:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+            _check_format(metadata.get("format"))
+            if metadata.pop("sha256", None) != _checksum(arrays, metadata):
+                raise ValueError("its checksum is another: it was damaged")
             counters = {name: int(metadata[name]) for name in COUNTERS}
             config = json.loads(metadata["config"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -71,3 +75,25 @@ class Checkpoint:
         momentum = {name.removeprefix(MOMENTUM_PREFIX): arrays.pop(name)
                     for name in list(arrays) if name.startswith(MOMENTUM_PREFIX)}
         return cls(weights=arrays, momentum=momentum, config=config, **counters)
+
+
+def _check_format(said):
+    version = (said or "").removeprefix(FORMAT)
+    if version == said or not version.isdecimal():
+        raise ValueError(f"its format is {said!r}, not {FORMAT + str(VERSION)!r}")
+    if int(version) > VERSION:
+        raise ValueError(f"its format {version} is newer than this project's, {VERSION}: update "
+                         "the project")
+    if int(version) < VERSION:
+        raise ValueError(f"its format {version} is no longer read: {VERSION} is")
+
+
+def _checksum(arrays, metadata):
+    """Of names, types, shapes and contents, and of the metadata."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array)
+    digest.update(json.dumps(metadata, sort_keys=True).encode())
+    return digest.hexdigest()

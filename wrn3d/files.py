@@ -7,7 +7,7 @@ from wrn3d.errors import DataError, MissingDataError, reason
 
 
 def write_whole(path, contents: bytes) -> None:
-    """Write the file beside `path`, then put it in its place.
+    """Write the file beside `path`, flush it to the disk, then put it in its place.
 
     Raises MissingDataError where the folder is not there, DataError where nothing can be written
     to it.
@@ -21,8 +21,22 @@ def write_whole(path, contents: bytes) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
-            unfinished.write_bytes(contents)
+            with unfinished.open("wb") as file:
+                file.write(contents)
+                file.flush()
+                os.fsync(file.fileno())  # its contents are on the disk before its name is
             os.replace(unfinished, path)
+            _flush_folder(path.parent)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({reason(error)}): name another "
                         "place") from error
+
+
+def _flush_folder(folder):
+    if os.name == "nt":  # where a folder can't be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,41 @@
+"""Checkpoint files that were damaged, or come from elsewhere."""
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wrn3d import Checkpoint, WideResNetSpec, initial_weights
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint's file, and its size in bytes."""
+    path = tmp_path_factory.mktemp("saved") / "x"
+    weights = {name: array for name, array in
+               initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith("fc")}
+    Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64, {"seed": 0}).save(path)
+    return path
+
+
+@given(data=st.data())
+@settings(max_examples=300)
+def test_a_checkpoint_with_a_flipped_bit_or_cut_short_is_refused(saved, data):
+    whole = saved.read_bytes()
+    position = data.draw(st.integers(0, len(whole) - 1))
+    flipped = bytearray(whole)
+    flipped[position] ^= 1 << data.draw(st.integers(0, 7))
+    damaged = saved.with_name("damaged")
+    for content in (bytes(flipped), whole[:position]):
+        damaged.write_bytes(content)
+        with pytest.raises(ValueError, match="damaged is no checkpoint that can be read"):
+            Checkpoint.load(damaged)
+    assert Checkpoint.load(saved).iteration == 7
+
+
+def test_a_checkpoint_of_a_newer_format_says_so(saved, monkeypatch):
+    newer = saved.with_name("newer")
+    monkeypatch.setattr("wrn3d.checkpoint.VERSION", 9)
+    Checkpoint({}).save(newer)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="its format 9 is newer than this project's, 2: update"):
+        Checkpoint.load(newer)

@@ -4,15 +4,22 @@ import signal
 import sys
 import time
 import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
 from statistics import median
 
 import tyro
 
 from wrn3d import runtime
+from wrn3d.checks import check_count, require
 from wrn3d.config import TrainingConfig
-from wrn3d.errors import UserError
+from wrn3d.errors import Stopped, UserError
 from wrn3d.parameters import parameter_count
 from wrn3d.progress import Progress, fitted
+from wrn3d.run_folder import RunFolder
+from wrn3d.signals import StopRequest
+from wrn3d.training import Training
 
 LINES = 100  # a run of twice as many iterations or more prints one for several together
 
@@ -22,7 +29,8 @@ def main(environment_class, description, arguments=None) -> int:
     def work():
         summary = description.split("\n", 1)[0]
         flags = tyro.cli(_Flags, description=summary, args=arguments)
-        train(environment_class(**vars(flags)))
+        config = CommandConfig(**vars(flags))
+        train(environment_class(**config.settings), config)
 
     return exit_status(work)
 
@@ -39,8 +47,11 @@ def exit_status(work, *arguments) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt as interrupt:
-        print(f"stopped by Ctrl-C{interrupt}", file=sys.stderr)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_status
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever reads the output, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,39 +59,78 @@ def exit_status(work, *arguments) -> int:
     return 0
 
 
-class _Flags(TrainingConfig):
+@dataclass(frozen=True)
+class CommandConfig(TrainingConfig):
+    """A run's settings, and what is kept of it."""
+
+    output: Path | None = None
+    """Folder for the run's log and checkpoints; none are kept without."""
+    save_every: int = 100
+    """Iterations from one checkpoint to the next; the last three are kept."""
+    resume: bool = False
+    """Go on with the run in --output, from its newest whole checkpoint."""
+    override: tuple[str, ...] = ()
+    """Settings that may differ from those of the run that is gone on with, such as batch_size."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_count("save_every", self.save_every)
+        require(self.output or not (self.resume or self.override),
+                "resume and override need the folder of the run: name it with --output")
+
+    @property
+    def settings(self) -> dict:
+        """CNNEnv's keywords."""
+        return {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
+
+
+class _Flags(CommandConfig):
     """The fields alone: tyro would put a box of its own around what checking them raises, so
-    that is left to the environment."""
+    that is done outside of it."""
 
     def __post_init__(self):
         pass
 
 
-def train(environment):
-    """Train as the environment's configuration says, and print how it goes."""
-    total = environment.config.total_iterations(environment.num_examples)
+def train(environment, config):
+    """Train as `config` says, print how it goes and keep what is asked for."""
+    total = config.total_iterations(environment.num_examples)
     for line in describe(environment, total):
         print(fitted(line), flush=True)
+    with StopRequest() as stop, \
+            RunFolder(config.output, config.resume) if config.output else nullcontext() as folder:
+        training = Training(environment, total, stop, folder, config.save_every)
+        if folder:
+            for line in training.start(config.override):
+                print(fitted(line), flush=True)
+        _iterate(training, total)
+        if config.evaluate:
+            _evaluate(environment, training)
 
+
+def _iterate(training, total):
     start, results = time.perf_counter(), []
     every = max(1, total // LINES)
-    with Progress(total, "training") as progress:
-        for number in range(1, total + 1):
-            try:
-                results.append(environment.step())
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f" after iteration {number - 1} of {total}") from None
-            progress.advance(f"loss {results[-1].loss:.4f}")
-            if number % every == 0 or number == total:
-                recent = results[(number - 1) // every * every:]
-                progress.print(iteration_line(recent, total))
+    with Progress(total, "training", training.environment.iteration) as progress:
+        for result in training:
+            results.append(result)
+            progress.advance(f"loss {result.loss:.4f}")
+            if result.iteration % every == 0 or result.iteration == total:
+                since_line = (result.iteration - 1) % every + 1
+                progress.print(iteration_line(results[-since_line:], total))
     print(fitted(closing_line(results, time.perf_counter() - start)))
 
-    if environment.config.evaluate:
-        with Progress(len(environment.y_test), "evaluating") as progress:
-            result = environment.evaluate(track=progress.track)
-        print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
-              f"({len(environment.y_test):,} images)")
+
+def _evaluate(environment, training):
+    with Progress(len(environment.y_test), "evaluating") as progress:
+        def track(batches):
+            for batch in progress.track(batches):
+                yield batch
+                training.check_stop()
+
+        result = environment.evaluate(track)
+    print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
+          f"({len(environment.y_test):,} images)")
 
 
 def describe(environment, total):
@@ -116,6 +166,8 @@ def iteration_line(results, total):
 
 def closing_line(results, seconds):
     """What the whole run came to."""
+    if not results:
+        return "done      nothing was left to train"
     steady = results[1:] or results  # the first one builds the graph
     rate = median(result.images_per_second for result in steady)
     memory = runtime.peak_memory()

@@ -99,3 +99,8 @@ def configuration(spec, settings):
     both = [name for name in NETWORK_FIELDS if name in settings]
     require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
     return TrainingConfig(**settings, **{name: getattr(spec, name) for name in NETWORK_FIELDS})
+
+
+# What decides a run's result: a run that goes on with another value of these is another run.
+RESULT_FIELDS = tuple(field.name for field in fields(TrainingConfig) if field.name not in
+                      ("data_dir", "iterations", "epochs", "evaluate"))

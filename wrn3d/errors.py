@@ -25,3 +25,15 @@ class DataError(UserError, ValueError):
 
 class MissingDataError(UserError, FileNotFoundError):
     """A data set or a checkpoint that is not there and cannot be fetched."""
+
+
+class DivergedError(UserError):
+    """A loss that is no finite number: there is nothing to go on with."""
+
+
+class Stopped(BaseException):
+    """A signal ended the work in good order; says where, and how to go on."""
+
+    def __init__(self, number, message):
+        super().__init__(message)
+        self.exit_status = 128 + number

@@ -1,9 +1,12 @@
 """Files that are there whole or not at all."""
+import errno
 import os
 import tempfile
 from pathlib import Path
 
 from wrn3d.errors import DataError, MissingDataError, reason
+
+UNFINISHED = ".unfinished-"  # begins the name of a folder that a killed process may leave
 
 
 def write_whole(path, contents: bytes) -> None:
@@ -19,7 +22,7 @@ def write_whole(path, contents: bytes) -> None:
         raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
                                f"{path.name}")
     try:
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
             with unfinished.open("wb") as file:
                 file.write(contents)
@@ -30,6 +33,18 @@ def write_whole(path, contents: bytes) -> None:
     except OSError as error:
         raise DataError(f"{path} cannot be written ({reason(error)}): name another "
                         "place") from error
+
+
+def append_whole(path, contents: bytes) -> None:
+    """Add to a file in one write, which is taken back where it was cut short (a full disk).
+
+    Raises OSError.
+    """
+    with Path(path).open("ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.write(contents) != len(contents):
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _flush_folder(folder):

@@ -6,10 +6,11 @@ from wrn3d.runtime import on_terminal
 
 
 class Progress:
-    """A context in which `total` units of work are done; the bar shows only on a terminal."""
+    """A context in which `total` units of work are done, `completed` of them before; the bar shows
+    only on a terminal."""
 
-    def __init__(self, total, title):
-        self.total, self.title, self.bar = total, title, None
+    def __init__(self, total, title, completed=0):
+        self.total, self.title, self.completed, self.bar = total, title, completed, None
 
     def __enter__(self):
         if on_terminal():
@@ -20,7 +21,8 @@ class Progress:
                 progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
                 progress.TextColumn("{task.fields[note]}"), transient=True)
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.total, note="")
+            self.task = self.bar.add_task(self.title, total=self.total, note="",
+                                          completed=self.completed)
         return self
 
     def __exit__(self, *exception):

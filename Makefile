@@ -11,7 +11,7 @@ train: .venv/run.stamp
 
 test: .venv/dev.stamp
 	.venv/bin/ruff check .
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 benchmark: .venv/bench.stamp
 	.venv/bin/python -m wrn3d.benchmark $(ARGS)

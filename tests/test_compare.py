@@ -1,6 +1,7 @@
 """The comparison as a command, on real runs, also on ones that are made to differ."""
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -81,48 +82,90 @@ def test_both_scripts_are_identical_and_the_report_says_so(tmp_path):
     assert "group2.block0.conv1" in page.words and "identical" in page.words
 
 
-PERTURBED = {
-    "group1.block0.conv0": """
-    def step(self, learning_rate=None):
-        import numpy as np
-        result = super().step(learning_rate)
-        if result.iteration == 3:
+NUDGED = """
+            import numpy as np
             weights = self.get_weights()
             kernel = weights["group1.block0.conv0"]
             kernel[1, 1, 1, 0, 0] = np.nextafter(kernel[1, 1, 1, 0, 0], np.float32(np.inf))
             self.set_weights(weights)
+"""
+PERTURBED = {  # what a side does differently, and where that has to be found
+    "after an iteration": ("""
+    def step(self, learning_rate=None):
+        result = super().step(learning_rate)
+        if result.iteration == 3:""" + NUDGED + """
         return result
-""",
-    "the loss": """
+""", 3, "group1.block0.conv0"),
+    "before training": ("""
+    def reset(self, first=False):
+        super().reset(first)
+        if True:""" + NUDGED, 0, "group1.block0.conv0"),
+    "in the loss": ("""
     def step(self, learning_rate=None):
         from dataclasses import replace
+        import numpy as np
         result = super().step(learning_rate)
-        return replace(result, loss=result.loss + (result.iteration == 3) * 2**-20)
-"""}
+        if result.iteration == 3:
+            result = replace(result, loss=float(np.nextafter(np.float32(result.loss), 9)))
+        return result
+""", 3, "the loss"),
+    "in evaluation mode": ("""
+    def logits(self, volumes):
+        import numpy as np
+        logits = super().logits(volumes)
+        logits[0, 0] = np.nextafter(logits[0, 0], np.float32(np.inf))
+        return logits
+""", 5, "the logits"),
+}
 
 
-@pytest.mark.parametrize("name", PERTURBED)
-def test_one_unit_in_the_last_place_is_found_and_named(tmp_path, name, front_end):
+def perturbed_scripts(folder, front_end, change):
+    """Both scripts, one of them with `change` among its methods, as real files."""
     for script in SCRIPTS.values():
         source = (ROOT / f"{script}.py").read_text()
         if script == SCRIPTS[front_end]:
-            line = next(line for line in source.splitlines() if line.startswith("    front_end ="))
-            source = source.replace(line, line + "\n" + PERTURBED[name])
-        (tmp_path / f"{script}.py").write_text(source)
-    process = compare("--iterations", "5", "--output", "runs", cwd=tmp_path,
-                      env={"PYTHONPATH": str(ROOT), "PATH": ""})
+            base = f"class Changed(CNNEnv):\n{change}\n\nCNNEnv = Changed\n"
+            source = source.replace('if __name__ ==', f"{base}\n\nif __name__ ==")
+        (folder / f"{script}.py").write_text(source)
+    return {"cwd": folder, "env": {"PYTHONPATH": str(ROOT), "PATH": ""}}
+
+
+@pytest.mark.parametrize("where", PERTURBED)
+def test_one_unit_in_the_last_place_is_found_and_named(tmp_path, where, front_end):
+    change, iteration, name = PERTURBED[where]
+    options = perturbed_scripts(tmp_path, front_end, change)
+    process = compare("--iterations", "5", "--output", "runs", **options)
     assert (process.returncode, process.stderr) == (1, "")
     said = process.stdout.splitlines()[-1]
-    size = float(re.fullmatch(f"differs first at iteration 3 in {name} by (\\S+)", said)[1])
+    found = re.fullmatch(f"differs first at iteration {iteration} in {name} by (\\S+)", said)
     summary = json.loads((only_folder(tmp_path / "runs") / "summary.json").read_text())
     first = summary["seeds"][0]["first_difference"]
-    assert (first["iteration"], first["name"]) == (3, name)
-    # A float32 below 1 is at least 2**-126 and has 24 bits: its unit is a power of two.
-    assert 0 < size < 1e-6 and np.frexp(first["size"])[0] == 0.5
+    assert (first["iteration"], first["name"]) == (iteration, name)
+    # The unit of a float32 is a power of two.
+    assert 0 < float(found[1]) < 1e-6 and np.frexp(first["size"])[0] == 0.5
     assert "identical" not in process.stdout
-    if name != "the loss":
-        assert summary["seeds"][0]["largest_differences"]["weights"] > 0
-        assert "| parameter " in process.stdout
+
+
+def test_a_tolerance_lets_a_small_difference_pass(tmp_path):
+    options = perturbed_scripts(tmp_path, "keras", PERTURBED["in the loss"][0])
+    process = compare("--iterations", "4", "--tolerance", "1e-6", **options)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert re.match("within the tolerance of 1e-06: at most .* apart; differs first at iteration 3",
+                    process.stdout.splitlines()[-1])
+
+
+def test_runs_that_diverge_are_compared_all_the_same(tmp_path):
+    process = compare("--iterations", "4", "--seeds", "2", "--learning-rate", "1e30", "--output",
+                      tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.splitlines()[-1] == "identical"  # NaN on both sides
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    text = (only_folder(tmp_path) / "summary.json").read_text()
+    summary = json.loads(text, parse_constant=refuse)
+    assert summary["quantities"]["loss, last iteration"]["Keras"] == ["nan", "nan"]
 
 
 def results(losses, rate=100.0):
@@ -142,7 +185,7 @@ def test_a_tolerance_decides_whether_a_difference_is_one():
     apart = comparison([[2.0, 1.0], [2.0, 1.25]], Difference(2, "conv0", 0.125, 3), 0.125)
     assert same.agrees(0) and report.verdict([same], 0) == "identical"
     assert not apart.agrees(0) and not apart.agrees(0.2) and apart.agrees(0.25)
-    said = "differs first at iteration 2 in conv0 by 0.125 (and 3 other arrays)"
+    said = "differs first at iteration 2 in conv0 by 0.125 (and 3 more)"
     assert report.verdict([apart], 0.2) == said
     within = f"within the tolerance of 0.5: at most 0.25 apart; {said}"
     assert report.verdict([apart], 0.5) == within
@@ -161,7 +204,7 @@ def test_means_and_intervals_are_scipys():
     assert np.allclose([middle, low, high], [np.mean(second - first), *expected])
     row = next(row for row in report.summary_rows(several)[1] if row[0].startswith("loss"))
     assert row[1] == f"{first.mean():.6f} ± {first.std(ddof=1):.6f}"
-    assert row[3] == f"0.100000 ({expected.low:.6f} to {expected.high:.6f})"
+    assert row[3] == f"0.1 ({expected.low:.3g} to {expected.high:.3g})"
 
 
 @pytest.mark.parametrize("left, right, size", [
@@ -199,17 +242,28 @@ def test_what_cannot_be_compared_ends_with_a_sentence(tmp_path, arguments, statu
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
 
 
-def test_ctrl_c_ends_both_sides(tmp_path):
+@pytest.mark.parametrize("started", [False, True], ids=["at the start", "later"])
+def test_ctrl_c_ends_both_sides(tmp_path, started):
     process = subprocess.Popen(
         [sys.executable, "-m", "wrn3d.compare", *SMALL, "--iterations", "100000", "--output",
-         str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    assert process.stdout.readline().startswith("seed 0")
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+         str(tmp_path / "runs")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    if started:
+        assert process.stdout.readline().startswith("seed 0")
+        time.sleep(0.5)
+    else:
+        while not (tmp_path / "runs").exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (130, "stopped by Ctrl-C\n")
-    assert not any(tmp_path.iterdir())
+    assert not any((tmp_path / "runs").iterdir())
+    with pytest.raises(ProcessLookupError):  # nobody is left, in a moment
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
 
 
 def test_help_is_instant():

@@ -1,16 +1,14 @@
 """Both models against the NumPy reference, and as what they claim to be in their framework."""
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
 import tensorlayer as tl
 
 import wrn3d
-from tests.conftest import environment_class, run_python
 from tests.reference import Reference
 from wrn3d import WideResNetSpec, ops
-from wrn3d.losses import BatchLoss, CrossEntropy
+from wrn3d.losses import CrossEntropy
 from wrn3d.models import assign, named_variables
 from wrn3d.parameters import network_parameters
 
@@ -185,68 +183,6 @@ def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout, precision):
     # Momentum, weight decay and the place in the dropout masks came along.
     assert model.train_on_batch(volumes, labels) == loaded.train_on_batch(volumes, labels)
     assert np.array_equal(model.predict(volumes, verbose=0), loaded.predict(volumes, verbose=0))
-
-
-@pytest.fixture(scope="module")
-def stepped(front_end):
-    """A run of either script that has trained one iteration, with dropout."""
-    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=8,
-                                       dropout=0.2)
-    env.step()
-    return env
-
-
-@pytest.mark.parametrize("imports", ["import wrn3d, keras", "import keras, wrn3d",
-                                     "import tensorflow, wrn3d, keras",
-                                     "import wrn3d, tensorflow; keras = tensorflow.keras"])
-def test_a_saved_keras_model_opens_in_another_process(tmp_path, stepped, imports):
-    volumes = stepped.dataset.normalise(stepped.dataset.test_volumes[:5])
-    stepped.keras_model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "volumes.npy", volumes)
-    process = run_python("-c", f"""
-{imports}
-import numpy
-model = keras.models.load_model({str(tmp_path / "model.keras")!r})
-numpy.save({str(tmp_path / "logits.npy")!r},
-           model.predict_on_batch(numpy.load({str(tmp_path / "volumes.npy")!r})))""")
-    assert process.returncode == 0, process.stderr
-    assert np.array_equal(np.load(tmp_path / "logits.npy"), stepped.predict(volumes))
-
-
-def test_an_exported_model_serves_without_this_package(tmp_path, stepped):
-    volumes = stepped.dataset.normalise(stepped.dataset.test_volumes[:5])
-    stepped.keras_model.export(tmp_path / "served", verbose=False)
-    np.save(tmp_path / "volumes.npy", volumes)
-    process = run_python("-c", """
-import numpy, sys, tensorflow
-served = tensorflow.saved_model.load("served")
-numpy.save("logits.npy", served.serve(numpy.load("volumes.npy")))
-assert "wrn3d" not in sys.modules""", cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), stepped.predict(volumes),
-                               rtol=1e-5, atol=1e-5)  # without oneDNN, where it is off
-
-
-def test_an_onnx_file_gives_the_same_logits(tmp_path, stepped):
-    volumes = stepped.dataset.normalise(stepped.dataset.test_volumes[:5])
-    path = tmp_path / "model.onnx"
-    stepped.keras_model.export(path, format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(path)
-    logits, = session.run(None, {session.get_inputs()[0].name: volumes})
-    np.testing.assert_allclose(logits, stepped.predict(volumes), rtol=1e-5, atol=1e-5)
-
-
-def test_a_runs_keras_model_trains_on_as_the_run_does(stepped):
-    model = stepped.keras_model
-    volumes, labels = stepped.dataset.normalise(stepped.dataset.train_volumes[:8]), np.arange(8)
-    before = stepped.snapshot()
-    expected = stepped.train_batch(volumes, labels, 0.01)
-    if model is stepped.model:
-        return  # it is the Keras script's own
-    model.compile(wrn3d.SGD(0.01), loss=CrossEntropy(), metrics=[BatchLoss()])
-    stepped.restore(before)
-    logs = model.train_on_batch(volumes, labels, return_dict=True)
-    assert logs["batch_loss"] == expected[0]
 
 
 @pytest.mark.parametrize("weights", [None, [1] * 6, [1, 0, 0, 0, 0, 0], [0.5, 2, 1, 1, 3, 0]])

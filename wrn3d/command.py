@@ -3,7 +3,6 @@ import os
 import signal
 import sys
 import time
-import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,7 +40,7 @@ def exit_status(work, *arguments) -> int:
     0: done. 1: data that cannot be used or had. 2: settings that cannot be. 130: Ctrl-C.
     141: nobody reads the output any more.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    runtime.show_warnings_as_notes()
     try:
         work(*arguments)
     except UserError as error:

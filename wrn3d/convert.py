@@ -19,7 +19,7 @@ from wrn3d.command import exit_status
 from wrn3d.errors import DataError
 from wrn3d.parameters import parameter_count
 from wrn3d.pytorch_files import read_arrays, write_arrays
-from wrn3d.pytorch_weights import from_pytorch, to_pytorch
+from wrn3d.pytorch_weights import KERNELS, NAMINGS, from_pytorch, to_pytorch
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ConvertConfig:
     """A file that torch.save wrote, or .safetensors; one of this project's goes to PyTorch."""
     target: Annotated[Path, tyro.conf.Positional]
     """The file to write; for PyTorch .safetensors, or else as torch.save writes it."""
-    kernels: Literal["centre", "inflated", "whole"] = "centre"
+    kernels: Literal[KERNELS] = "centre"
     """How 2D kernels and 3D ones become each other: centre slice (exact on volumes of depth 1),
     inflated (spread over the depth, for real volumes), or whole (3D ones stay 3D)."""
-    naming: Literal["authors", "modules", "wideresnet-pytorch"] = "authors"
+    naming: Literal[tuple(NAMINGS)] = "authors"
     """Names for PyTorch: the authors', the same on torch.nn modules, or WideResNet-pytorch's."""
 
 
@@ -56,7 +56,10 @@ def _to_pytorch(config):
     with _named(config.source):
         arrays = to_pytorch(weights, config.naming, config.kernels)
     write_arrays(config.target, arrays, "params" if config.naming == "authors" else None)
-    return f"{config.target}: {len(arrays)} arrays under the names of {config.naming}"
+    kept = {"centre": "the kernels' centre slices, which are all that volumes of depth 1 meet",
+            "inflated": "2D kernels, the sums over the depth", "whole": "3D kernels"}
+    return (f"{config.target}: {len(arrays)} arrays under the names of {config.naming}; "
+            f"{kept[config.kernels]}")
 
 
 def _from_pytorch(config):
@@ -65,9 +68,10 @@ def _from_pytorch(config):
         spec, weights = from_pytorch(arrays, config.kernels)
     network = {"depth": spec.depth, "widen_factor": spec.widen_factor, "shortcut": spec.shortcut}
     Checkpoint(weights, config=network).save(config.target)
-    keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
+    data = {"dataset": "cifar100"} if spec.num_classes == 100 else {}
+    keywords = ", ".join(f"{name}={value!r}" for name, value in (data | network).items())
     return (f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
-            f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; to use it:\n"
+            f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; on data of these:\n"
             f"env = CNNEnv({keywords}); env.load({str(config.target)!r})")
 
 

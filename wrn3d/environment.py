@@ -85,7 +85,7 @@ class TrainingEnvironment(ABC):
                           "it are known (AVX512_BF16, AMX or a GPU that has them)", stacklevel=2)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
-        self.reset()
+        self.restore(Checkpoint(self.get_weights()))  # built with fresh weights: as after `reset`
 
     def load_data(self):
         """The run's Dataset; a subclass may have another than those with a name."""
@@ -214,13 +214,13 @@ class TrainingEnvironment(ABC):
         Keras script's own, from another a copy."""
         import keras
 
-        if isinstance(self.model, keras.Model):
-            return self.model
-        model = keras_model(self.spec, self.config.seed, self.config.precision)
-        assign(named_variables(model), self.get_weights(), f"weights for {self.spec.name}")
-        set_iteration(model, self.iteration)
+        model = self.model
+        if not isinstance(model, keras.Model):
+            model = keras_model(self.spec, self.config.seed, self.config.precision)
+            assign(named_variables(model), self.get_weights(), f"weights for {self.spec.name}")
+            set_iteration(model, self.iteration)
         # Called once, or Keras would not export it to ONNX.
-        model(np.zeros((1, *self.spec.input_shape), np.float32))
+        model(np.zeros((1, *self.spec.input_shape), np.float32), training=False)
         return model
 
     @property

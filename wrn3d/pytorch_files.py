@@ -1,5 +1,6 @@
 """Files of PyTorch weights, read without running code from them."""
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,15 @@ def read_arrays(path) -> dict[str, np.ndarray]:
         # weights_only: an unpickler that makes tensors and containers, and calls nothing else.
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, for files that are not what they should be
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it holds {refused[1]}" if refused else type(error).__name__
         raise DataError(f"{path} holds no weights that can be read without running code from it "
-                        f"({type(error).__name__}: {reason(error)})") from error
-    return {name: _array(path, name, tensor) for name, tensor in _tensors(path, saved).items()}
+                        f"({why})") from error
+    tensors = _tensors(path, saved)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if claimed > path.stat().st_size:
+        raise DataError(f"{path} claims more numbers than it has room for")
+    return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
 
 
 def write_arrays(path, arrays, wrapper=None):
@@ -49,10 +56,12 @@ def write_arrays(path, arrays, wrapper=None):
 
 
 def _read_safetensors(path):
+    import ml_dtypes  # noqa: F401, which gives NumPy bfloat16
+
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no safetensors file that can be read "
                         f"({reason(error)})") from error
 
@@ -67,15 +76,17 @@ def _torch(path):
 
 
 def _tensors(path, saved):
+    """{name: tensor}, dense ones of real numbers."""
     if not isinstance(saved, dict):
         raise DataError(f"{path} holds {type(saved).__name__}, not a dictionary of weights")
     for keys in WRAPPERS:
-        if isinstance(saved.get(keys[0]), dict):
-            return {name: tensor for key in keys for name, tensor in saved.get(key, {}).items()}
+        parts = [saved[key] for key in keys if isinstance(saved.get(key), dict)]
+        if parts:
+            saved = {name: tensor for part in parts for name, tensor in part.items()}
+            break
+    for name, tensor in saved.items():
+        dense = (hasattr(tensor, "detach") and not tensor.is_sparse and not tensor.is_quantized
+                 and not tensor.is_nested and tensor.device.type == "cpu")
+        if not (isinstance(name, str) and dense and not tensor.is_complex()):
+            raise DataError(f"{path} holds {name!r}, which is no array of real numbers")
     return saved
-
-
-def _array(path, name, tensor):
-    if not hasattr(tensor, "detach"):
-        raise DataError(f"{path} holds {name}, which is no array but {type(tensor).__name__}")
-    return tensor.detach().float().numpy()

@@ -5,14 +5,18 @@
 
 PyTorch's kernels are (out, in, [depth,] height, width), its dense weights (out, in).
 """
+import re
+
 import numpy as np
 
+from wrn3d.checks import require
 from wrn3d.errors import DataError
 from wrn3d.network import STEM_FILTERS
 from wrn3d.parameters import network_parameters
 from wrn3d.spec import WideResNetSpec
 
 KERNELS = ("centre", "inflated", "whole")
+MOST_BLOCKS = 200  # in a group, of which the deepest that has been published has 166
 _TOP_LAYERS = {"conv0": "conv1", "bn": "bn1", "fc": "fc"}
 _BLOCK_LAYERS = {"bn0": "bn1", "conv0": "conv1", "bn1": "bn2", "conv1": "conv2",
                  "convdim": "convShortcut"}
@@ -26,7 +30,7 @@ def _in_wideresnet_pytorch(name):
     *block, layer, end = _in_modules(name).split(".")
     if not block:
         return f"{_TOP_LAYERS[layer]}.{end}"
-    group, number = (int(part.lstrip("groupblck")) for part in block)
+    group, number = (int(re.sub(r"\D", "", part)) for part in block)  # "group0", "block0"
     return f"block{group + 1}.layer.{number}.{_BLOCK_LAYERS[layer]}.{end}"
 
 
@@ -47,28 +51,16 @@ def from_pytorch(arrays, kernels="centre"):
     which only 2D networks need. Raises DataError, which names the first parameter that is missing,
     left over or of the wrong shape.
     """
+    _check_kernels(kernels)
     arrays = {name.removeprefix("module."): array for name, array in arrays.items()
               if not name.endswith("num_batches_tracked")}
     their_name = _naming(arrays)
-    spec = _network(arrays, their_name)
-    is_3d = arrays[their_name("conv0")].ndim == 5
-    if kernels == "whole" and not is_3d:
+    spec = _checked_network(arrays, their_name)
+    if kernels == "whole" and arrays[their_name("conv0")].ndim == 4:
         raise DataError("its kernels are 2D: say whether they become centre slices or are inflated")
-    weights, expected = {}, set()
-    for parameter in network_parameters(spec):
-        name = their_name(parameter.name)
-        expected.add(name)
-        shape = _to_their_layout(np.broadcast_to(0, parameter.shape),
-                                 "whole" if is_3d else "centre").shape
-        if name not in arrays:
-            raise DataError(f"{name} is missing, which a {spec.name} has")
-        if arrays[name].shape != shape:
-            raise DataError(f"{name} is {arrays[name].shape}, but {shape} in a {spec.name}")
-        weights[parameter.name] = _from_their_layout(arrays[name], parameter.shape, kernels)
-    for name in arrays:
-        if name not in expected:
-            raise DataError(f"{name} is left over, which a {spec.name} does not have")
-    return spec, weights
+    return spec, {parameter.name: _from_their_layout(arrays[their_name(parameter.name)],
+                                                     parameter.shape, kernels)
+                  for parameter in network_parameters(spec)}
 
 
 def to_pytorch(weights, naming="authors", kernels="centre"):
@@ -79,13 +71,18 @@ def to_pytorch(weights, naming="authors", kernels="centre"):
     DataError for weights of another network, and for one with the pad shortcut, which these
     programs do not have.
     """
+    _check_kernels(kernels)
     if "group1.block0.conv0" in weights and "group1.block0.convdim" not in weights:
         raise DataError("it has the pad shortcut, which PyTorch's networks of these names have "
                         "not: only a network with the projection shortcut can be converted")
-    # Raises where it is no network of ours.
-    from_pytorch({name: _to_their_layout(array, "whole") for name, array in weights.items()})
+    _checked_network({name: _to_their_layout(array, "whole") for name, array in weights.items()},
+                     NAMINGS["authors"])
     return {NAMINGS[naming](name): np.ascontiguousarray(_to_their_layout(array, kernels))
             for name, array in weights.items()}
+
+
+def _check_kernels(kernels):
+    require(kernels in KERNELS, f"kernels is {kernels!r}, but must be {', '.join(KERNELS)}")
 
 
 def _naming(arrays):
@@ -96,8 +93,26 @@ def _naming(arrays):
                     "which a Wide ResNet has one")
 
 
+def _checked_network(arrays, their_name):
+    """The spec that blocks and shapes tell; raises DataError unless all arrays are its, in 2D or
+    in 3D as the first kernel."""
+    spec = _network(arrays, their_name)
+    kernels = "whole" if arrays[their_name("conv0")].ndim == 5 else "centre"
+    expected = {their_name(parameter.name):
+                _to_their_layout(np.broadcast_to(0, parameter.shape), kernels).shape
+                for parameter in network_parameters(spec)}
+    for name, shape in expected.items():
+        if name not in arrays:
+            raise DataError(f"{name} is missing, which a {spec.name} has")
+        if arrays[name].shape != shape:
+            raise DataError(f"{name} is {arrays[name].shape}, but {shape} in a {spec.name}")
+    for name in arrays:
+        if name not in expected:
+            raise DataError(f"{name} is left over, which a {spec.name} does not have")
+    return spec
+
+
 def _network(arrays, their_name):
-    """The spec, read from how many blocks there are and from their shapes."""
     def shape(name, index):
         array = arrays.get(their_name(name))
         if array is None:
@@ -106,11 +121,13 @@ def _network(arrays, their_name):
             raise DataError(f"{their_name(name)} is {array.shape}, which no Wide ResNet has")
         return array.shape[index]
 
-    blocks = 1
-    while their_name(f"group0.block{blocks}.conv0") in arrays:
-        blocks += 1
+    # A block counts where any of its arrays is there, so that one that is missing is missed.
+    blocks = [block for block in range(MOST_BLOCKS)
+              if any(their_name(f"group{group}.block{block}.{layer}") in arrays
+                     for group in range(3) for layer in ("conv0", "conv1", "bn0.weight"))]
     return WideResNetSpec(
-        depth=6 * blocks + 4, widen_factor=max(1, shape("group0.block0.conv0", 0) // STEM_FILTERS),
+        depth=6 * max(blocks, default=0) + 10,
+        widen_factor=max(1, shape("group0.block0.conv0", 0) // STEM_FILTERS),
         num_classes=max(2, shape("fc.bias", 0)), input_shape=(1, 32, 32, max(1, shape("conv0", 1))),
         shortcut="projection")
 

@@ -10,13 +10,17 @@ def new_folder(output, kind):
     """A context with the new folder `output`/`kind`-<time>, which goes again where nothing is
     written into it; raises UserError where it cannot be made."""
     with writing_to(output):
-        while (folder := output / time.strftime(f"{kind}-%Y%m%d-%H%M%S")).is_dir():
-            time.sleep(0.1)  # another run's, of the same second
-        folder.mkdir(parents=True)
+        while True:
+            folder = output / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:  # another run's, of the same second
+                time.sleep(0.1)
     try:
         yield folder
     finally:
-        if not any(folder.iterdir()):
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 

@@ -3,6 +3,7 @@ import os
 import platform
 import sys
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def show_warnings_as_notes():
+    """In this process: "note: ..." alone, without the line of code that warns."""
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
 
 
 def on_terminal() -> bool:

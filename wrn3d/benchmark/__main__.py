@@ -58,9 +58,9 @@ def benchmark(config):
     turns = planned(config)
     found = machine.describe()
     notes.insert(0, machine.sentence(found))
-    print("\n".join(notes), flush=True)
     results = Results()
     with new_folder(config.output, "benchmark") as folder:
+        print("\n".join(notes), flush=True)
         try:
             with writing_to(folder):
                 machine.write(folder / "machine.json", found)

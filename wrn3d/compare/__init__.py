@@ -3,5 +3,5 @@
     python -m wrn3d.compare --dataset digits --iterations 100
 
 `side` runs a script in a process of its own, `comparison` takes the steps in turn and finds what
-differs, `report` and `picture` write it down.
+differs, `report`, `picture` and `page` write it down.
 """

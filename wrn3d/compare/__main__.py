@@ -3,10 +3,12 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import tyro
+
 from wrn3d import machine
 from wrn3d.checks import check_count, check_number
 from wrn3d.command import exit_status
-from wrn3d.compare import picture, report
+from wrn3d.compare import page, picture, report
 from wrn3d.compare.comparison import Pair
 from wrn3d.config import TrainingConfig
 from wrn3d.progress import Progress, fitted
@@ -23,7 +25,8 @@ class CompareConfig(TrainingConfig):
     seeds: int = 1
     """How many seeds, from --seed up; several give means and intervals."""
     tolerance: float = 0.0
-    """Largest difference in loss, logits and weights that still counts as agreement."""
+    """Largest difference that still counts as agreement: of the losses, of logits and weights at
+    the end, and where the sides first differ."""
     output: Path = Path("runs")
     """Folder in which compare-<time> is made."""
 
@@ -51,8 +54,6 @@ def main() -> int:
     Returns the exit status: 0 where both sides agree; 1 where they do not, or where data or a
     folder cannot be used; 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
     """
-    import tyro  # here, since the sides' processes import this module, too
-
     flags = tyro.cli(_Flags, prog="python -m wrn3d.compare", description=__doc__)
     outcome = []
     status = exit_status(lambda: outcome.append(run(CompareConfig(**vars(flags)))))
@@ -60,29 +61,35 @@ def main() -> int:
 
 
 def run(config) -> bool:
-    """Compare as `config` says, print and write the results; returns whether the sides agree."""
+    """Compare as `config` says, print and write the results, also of the seeds that were done
+    before Ctrl-C or a failure; returns whether the sides agree."""
+    comparisons, titles = [], []
     with new_folder(config.output, "compare") as folder:
-        comparisons = []
-        for seed in range(config.seed, config.seed + config.seeds):
-            comparison, title = _compare(config, seed)
-            comparisons.append(comparison)
-        return show(comparisons, title, config, folder)
+        try:
+            for seed in range(config.seed, config.seed + config.seeds):
+                comparison, title = _compare(config, seed)
+                comparisons.append(comparison)
+                titles.append(title)
+        finally:
+            if comparisons:
+                said = show(comparisons, titles[0], config, folder)
+    print(said)
+    return all(comparison.agrees(config.tolerance) for comparison in comparisons)
 
 
-def show(comparisons, title, config, folder) -> bool:
-    """Print the tables and the verdict, write them and the pictures; whether the sides agree."""
+def show(comparisons, title, config, folder) -> str:
+    """Write the tables and pictures and print them; returns the verdict."""
     found, said = machine.describe(), report.verdict(comparisons, config.tolerance)
     agrees = all(comparison.agrees(config.tolerance) for comparison in comparisons)
-    print(f"\n{report.text(comparisons)}\n\n{fitted(machine.sentence(found), indent=0)}\n")
-    settings = {name: str(value) for name, value in asdict(config).items()}
+    settings = asdict(config)
     with writing_to(folder):
         report.write_iterations(folder / "iterations.csv", comparisons)
         report.write_summary(folder / "summary.json", comparisons, said, settings, found)
-        report.write_page(folder / "report.html", comparisons, said, agrees, title,
-                          picture.draw(comparisons, folder), settings, machine.sentence(found))
+        page.write(folder / "report.html", comparisons, said, agrees, title,
+                   picture.draw(comparisons, folder), settings, machine.sentence(found))
+    print(f"\n{report.text(comparisons)}\n\n{fitted(machine.sentence(found), indent=0)}\n")
     print(f"in {folder}: report.html, {', '.join(picture.PLOTS)}, iterations.csv, summary.json")
-    print(said)
-    return agrees
+    return said
 
 
 def _compare(config, seed):

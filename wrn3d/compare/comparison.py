@@ -5,7 +5,7 @@ from statistics import median
 
 import numpy as np
 
-from wrn3d.compare.side import SCRIPTS, Side
+from wrn3d.compare.side import MOMENTUM, SCRIPTS, Side
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where the sides first differ: the largest difference of the array that is named."""
+    """Where the sides first differ: the largest difference of the array that is named.
+
+    Iteration 0 is the start, before any training.
+    """
 
     iteration: int
     name: str
@@ -33,7 +36,7 @@ class Difference:
     others: int  # arrays that differ, too
 
     def __str__(self):
-        others = f" (and {self.others} other arrays)" if self.others else ""
+        others = f" (and {self.others} more)" if self.others else ""
         return f"differs first at iteration {self.iteration} in {self.name} by {self.size:.3g}" \
                + others
 
@@ -59,9 +62,14 @@ class Comparison:
         """{what: its largest difference}."""
         return {"loss": self.loss, "logits": self.logits, "weights": max(self.weights.values())}
 
+    @property
+    def size(self) -> float:
+        """The largest difference of all that was compared."""
+        return max(*self.largest.values(), self.first.size if self.first else 0.0)
+
     def agrees(self, tolerance) -> bool:
         """Identical, or nowhere further apart than a tolerance above zero."""
-        return self.first is None or (max(self.largest.values()) <= tolerance and tolerance > 0)
+        return self.first is None or self.size <= tolerance > 0
 
 
 class Pair:
@@ -79,11 +87,16 @@ class Pair:
 
     def __enter__(self):
         with ExitStack() as stack:
+            starts = []
             for front_end in SCRIPTS:
                 side = stack.enter_context(Side(front_end, self.settings))
+                starts.append(side.arrays())
                 # Before the other side starts: the time to the first step counts from the start.
                 self.first_steps.append(side.step())
                 self.sides.append(side)
+            self.first = _difference_of_arrays(0, [
+                name for name, array in starts[0].items()
+                if array.tobytes() != starts[1][name].tobytes()], starts)
             self.total, self.title = self.sides[0].total_iterations(), self.sides[0].title()
             self.stack = stack.pop_all()
         return self
@@ -97,34 +110,44 @@ class Pair:
         self.first_steps = []
         for results, step in zip(self.results.values(), steps, strict=True):
             results.append(step.result)
-        if self.first is None:
-            self.first = self._difference(*steps)
+        self.first = self.first or self._difference_of_steps(*steps)
         return [step.result for step in steps]
 
     def comparison(self, evaluate) -> Comparison:
         """What came of it so far; `evaluate` says whether on the test split, too."""
-        left, right = (side.logits() for side in self.sides)
-        runs = {side.front_end: Run(self.results[side.front_end], side.first_step_seconds,
-                                    side.peak_memory(), side.evaluation() if evaluate else None)
-                for side in self.sides}
-        return Comparison(self.settings["seed"], runs, self.first, self._weight_differences(),
-                          largest_difference(left, right))
+        memory = [side.peak_memory() for side in self.sides]  # in training
+        logits = [side.logits() for side in self.sides]
+        evaluations = [side.evaluation() if evaluate else None for side in self.sides]
+        runs = {side.front_end: Run(self.results[side.front_end], side.first_step_seconds, *rest)
+                for side, *rest in zip(self.sides, memory, evaluations, strict=True)}
+        last = len(self.results[self.sides[0].front_end])
+        if self.first is None and logits[0].tobytes() != logits[1].tobytes():
+            self.first = Difference(last, "the logits", largest_difference(*logits), 0)
+        if self.first is None and str(evaluations[0]) != str(evaluations[1]):
+            self.first = Difference(last, "the evaluation", largest_difference(*evaluations), 0)
+        left, right = (side.arrays() for side in self.sides)
+        weights = {name: largest_difference(left[name], right[name]) for name in left
+                   if not name.startswith(MOMENTUM)}
+        return Comparison(self.settings["seed"], runs, self.first, weights,
+                          largest_difference(*logits))
 
-    def _weight_differences(self):
-        left, right = (side.weights() for side in self.sides)
-        return {name: largest_difference(left[name], right[name]) for name in left}
-
-    def _difference(self, left, right):
+    def _difference_of_steps(self, left, right):
         iteration = left.result.iteration
         names = [name for name, digest in left.digests.items() if right.digests[name] != digest]
-        if names:
-            size = self._weight_differences()[names[0]]
-            return Difference(iteration, names[0], size, len(names) - 1)
+        found = _difference_of_arrays(iteration, names, names and [side.arrays() for side
+                                                                   in self.sides])
         for name in ("loss", "accuracy"):
             values = getattr(left.result, name), getattr(right.result, name)
-            if values[0].hex() != values[1].hex():
-                return Difference(iteration, f"the {name}", largest_difference(*values), 0)
+            if found is None and values[0].hex() != values[1].hex():
+                found = Difference(iteration, f"the {name}", largest_difference(*values), 0)
+        return found
+
+
+def _difference_of_arrays(iteration, names, arrays):
+    if not names:
         return None
+    size = largest_difference(*(side[names[0]] for side in arrays))
+    return Difference(iteration, names[0], size, len(names) - 1)
 
 
 def largest_difference(left, right) -> float:

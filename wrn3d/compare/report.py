@@ -1,10 +1,12 @@
-"""A comparison as tables, as CSV and JSON, and as one HTML page."""
-import base64
+"""A comparison as a verdict and tables, as CSV and as JSON."""
 import csv
-import html
+import io
 import json
-from statistics import mean, stdev
+import math
 
+import numpy as np
+
+from wrn3d.files import write_whole
 from wrn3d.reporting import markdown_table
 
 SHOWN_PARAMETERS = 10  # on the terminal; the page has all
@@ -29,7 +31,7 @@ def verdict(comparisons, tolerance) -> str:
     first = apart[0]
     seed = f" with seed {first.seed}" if len(comparisons) > 1 else ""
     if all(comparison.agrees(tolerance) for comparison in comparisons):
-        size = max(max(comparison.largest.values()) for comparison in apart)
+        size = max(comparison.size for comparison in apart)
         return (f"within the tolerance of {tolerance:g}: at most {size:.3g} apart; "
                 f"{first.first}{seed}")
     return f"{first.first}{seed}"
@@ -44,36 +46,44 @@ def values(comparisons):
             if all(value is not None for side in sides.values() for value in side)}
 
 
+def mean_and_deviation(numbers):
+    """(mean, standard deviation), the latter NaN for one number."""
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        deviation = np.std(numbers, ddof=1) if len(numbers) > 1 else math.nan
+        return float(np.mean(numbers)), float(deviation)
+
+
 def difference_interval(sides):
     """(mean, low, high) of the second side less the first, paired by seed: the 95 % confidence
-    interval of Student's t; (difference, None, None) for a single seed."""
+    interval of Student's t; low and high are NaN for a single seed."""
     first, second = sides.values()
-    differences = [right - left for left, right in zip(first, second, strict=True)]
-    middle = mean(differences)
+    with np.errstate(invalid="ignore"):
+        differences = np.subtract(second, first)
+    middle, deviation = mean_and_deviation(differences)
     if len(differences) == 1:
-        return middle, None, None
+        return middle, math.nan, math.nan
     from scipy.stats import t
 
     count = len(differences)
-    half = t.ppf((1 + CONFIDENCE) / 2, count - 1) * stdev(differences) / count**0.5
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
     return middle, middle - half, middle + half
 
 
 def summary_rows(comparisons):
     """(titles, rows) of both sides, with means and standard deviations where there are seeds."""
-    found = values(comparisons)
-    front_ends = list(comparisons[0].runs)
     several = len(comparisons) > 1
-    titles = ["mean ± standard deviation" if several else "", *front_ends,
+    titles = ["mean ± standard deviation" if several else "", *comparisons[0].runs,
               f"difference ({CONFIDENCE:.0%} interval)" if several else "difference"]
     rows = []
-    for name, sides in found.items():
+    for name, sides in values(comparisons).items():
         text = QUANTITIES[name][1].format
+        cells = []
+        for side in sides.values():
+            middle, deviation = mean_and_deviation(side)
+            cells.append(text(middle) + (f" ± {text(deviation)}" if several else ""))
         middle, low, high = difference_interval(sides)
-        cells = [text(mean(side)) + (f" ± {text(stdev(side))}" if several else "")
-                 for side in sides.values()]
-        interval = f" ({text(low)} to {text(high)})" if several else ""
-        rows.append([name, *cells, text(middle) + interval])
+        interval = f" ({low:.3g} to {high:.3g})" if several else ""
+        rows.append([name, *cells, f"{middle:.3g}{interval}"])
     return titles, rows
 
 
@@ -97,124 +107,53 @@ def text(comparisons) -> str:
     """The tables for the terminal."""
     titles, rows = parameter_rows(comparisons)
     apart = [row for row in rows if float(row[1])]
-    parameters = f"weights: all {len(rows)} arrays are equal to the last bit"
-    if apart or any(comparison.first for comparison in comparisons):
-        left_out = len(rows) - min(len(apart), SHOWN_PARAMETERS)
-        parameters = markdown_table(titles, [*apart[:SHOWN_PARAMETERS],
-                                             [f"{left_out} others", "in the report"]])
+    if apart:
+        rest = [[f"{len(apart) - SHOWN_PARAMETERS} more", "see the report"]]
+        parameters = markdown_table(titles, apart[:SHOWN_PARAMETERS] +
+                                    (rest if len(apart) > SHOWN_PARAMETERS else []))
+    else:
+        parameters = f"weights: all {len(rows)} arrays are equal to the last bit"
     return "\n\n".join([markdown_table(*summary_rows(comparisons)),
                         markdown_table(*largest_rows(comparisons)), parameters])
 
 
 def write_iterations(path, comparisons):
     """A line for each seed and iteration, numbers to their last bit."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = [f"{front_end.lower()}_{name}" for front_end in comparisons[0].runs
-                 for name in ("loss", "accuracy", "seconds")]
-        writer.writerow(["seed", "iteration", "learning_rate", "batch_size", *names])
-        for comparison in comparisons:
-            for results in zip(*(run.results for run in comparison.runs.values()), strict=True):
-                one = results[0]
-                writer.writerow([comparison.seed, one.iteration, one.learning_rate, one.batch_size,
-                                 *(value for result in results for value
-                                   in (result.loss, result.accuracy, result.seconds))])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    names = [f"{front_end.lower()}_{name}" for front_end in comparisons[0].runs
+             for name in ("loss", "accuracy", "seconds")]
+    writer.writerow(["seed", "iteration", "learning_rate", "batch_size", *names])
+    for comparison in comparisons:
+        for results in zip(*(run.results for run in comparison.runs.values()), strict=True):
+            one = results[0]
+            writer.writerow([comparison.seed, one.iteration, one.learning_rate, one.batch_size,
+                             *(value for result in results for value
+                               in (result.loss, result.accuracy, result.seconds))])
+    write_whole(path, file.getvalue().encode())
 
 
 def write_summary(path, comparisons, said, settings, machine):
-    """Everything but the single iterations, as JSON."""
+    """Everything but the single iterations, as JSON; what is no finite number is a string."""
     quantities = {}
     for name, sides in values(comparisons).items():
         middle, low, high = difference_interval(sides)
-        quantities[name] = sides | {"difference": middle, "interval": [low, high]}
+        quantities[name] = sides | {"difference": middle}
+        if len(comparisons) > 1:
+            quantities[name]["interval"] = [low, high]
     summary = {
         "verdict": said, "settings": settings, "machine": machine, "quantities": quantities,
-        "seeds": [{"seed": comparison.seed, "first_difference": _first(comparison),
+        "seeds": [{"seed": comparison.seed,
+                   "first_difference": comparison.first and vars(comparison.first),
                    "largest_differences": comparison.largest,
                    "weights": comparison.weights} for comparison in comparisons]}
-    path.write_text(json.dumps(summary, indent=2, default=str) + "\n", encoding="utf-8")
+    content = json.dumps(_finite(summary), indent=2, default=str, allow_nan=False)
+    write_whole(path, f"{content}\n".encode())
 
 
-def _first(comparison):
-    return comparison.first and vars(comparison.first)
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>TensorLayer and Keras: {verdict}</title>
-<style>
-:root {{ color-scheme: light; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; color: #1d2530; max-width: 60rem; margin: 0 auto;
-  padding: 1rem; }}
-h1 {{ font-size: 1.5rem; line-height: 1.25; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
-.verdict {{ padding: .75rem 1rem; border-radius: .4rem; font-weight: 600; background: {colour};
-  overflow-wrap: anywhere; }}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .75rem; text-align: right; border-bottom: 1px solid #d9dee5;
-  white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
-img {{ width: 100%; height: auto; }}
-figure {{ margin: 1rem 0; }} figcaption, footer, .small {{ color: #5a6675; font-size: .875rem; }}
-code {{ overflow-wrap: anywhere; }}
-@media (max-width: 32rem) {{
-  table {{ font-size: .8125rem; }} th, td {{ padding: .3rem .35rem; }}
-  td:first-child {{ white-space: normal; overflow-wrap: anywhere; }}
-}}
-@media (min-width: 50rem) {{
-  .figures {{ display: grid; grid-template-columns: 1fr 1fr; column-gap: 1.5rem; }}
-}}
-</style>
-</head>
-<body>
-<h1>TensorLayer and Keras, side by side</h1>
-<p>{title}</p>
-<p class="verdict">{verdict}</p>
-<div class="scroll">{summary}</div>
-<p class="small">{note}</p>
-<div class="figures">
-{figures}
-</div>
-<h2>Largest differences</h2>
-<div class="scroll">{largest}</div>
-<p class="small">The largest absolute difference between the two: of the loss over all iterations,
-of the logits of the first test volumes and of the weights at the end.</p>
-<h2>By parameter</h2>
-<div class="scroll">{parameters}</div>
-<h2>Settings</h2>
-<p><code>{settings}</code></p>
-<footer><p>{machine}</p></footer>
-</body>
-</html>
-"""
-NOTE = ("Both sides start from the same weights, see the same batches and compute with the same "
-        "operations; each runs in a process of its own, the two iterate in turn. images/s leaves "
-        "the first iteration out, which builds the graph; the first step counts from the start of "
-        "the process; memory is the most that the process held.")
-
-
-def write_page(path, comparisons, said, agrees, title, pictures, settings, machine):
-    """The report as one file that needs no other; `pictures` are {caption: path of a PNG}."""
-    figures = "\n".join(
-        f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,'
-        f'{base64.b64encode(picture.read_bytes()).decode()}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, picture in pictures.items())
-    path.write_text(PAGE.format(
-        title=html.escape(title), verdict=html.escape(said),
-        colour="#d8f0dd" if agrees else "#fbdcd9", summary=_table(*summary_rows(comparisons)),
-        note=NOTE, figures=figures, largest=_table(*largest_rows(comparisons)),
-        parameters=_table(*parameter_rows(comparisons)),
-        settings=html.escape(" ".join(f"{name}={value}" for name, value in settings.items())),
-        machine=html.escape(machine)), encoding="utf-8")
-
-
-def _table(titles, rows):
-    def line(cells, tag):
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "\n".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(titles, 'th')}</thead><tbody>\n{body}\n</tbody></table>"
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

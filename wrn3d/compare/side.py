@@ -2,6 +2,7 @@
 import hashlib
 import importlib
 import multiprocessing
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -9,15 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from wrn3d.errors import UserError
-from wrn3d.runtime import peak_memory
+from wrn3d.runtime import peak_memory, show_warnings_as_notes
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}
+MOMENTUM = "the momentum of "
 COMPARED_VOLUMES = 200  # test volumes whose logits are compared
 
 
 @dataclass(frozen=True)
 class Step:
-    """An iteration's StepResult, and a digest of every array of weights after it."""
+    """An iteration's StepResult, and a digest of every one of the arrays after it."""
 
     result: object
     digests: dict[str, bytes]
@@ -30,15 +32,21 @@ class Side:
     """
 
     def __init__(self, front_end, settings):
-        self.front_end = front_end
+        self.front_end, self.first_step_seconds = front_end, None
+        # On a GPU each process would take all of the memory.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         context = multiprocessing.get_context("spawn")  # nothing of this process is inherited
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, daemon=True, name=front_end, args=(
             theirs, SCRIPTS[front_end], settings))
         self.start = time.perf_counter()
-        self.process.start()
+        # Ctrl-C reaches both, but is for the one who asks; what is ignored stays so in the other.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
         theirs.close()
-        self.first_step_seconds = None
 
     def __enter__(self):
         return self
@@ -47,6 +55,7 @@ class Side:
         self.connection.close()  # which ends it
         self.process.join(timeout=5)
         self.process.kill()
+        self.process.join()
 
     def step(self) -> Step:
         """Train one iteration."""
@@ -62,8 +71,9 @@ class Side:
         """The network and the data, in words."""
         return self._ask("title")
 
-    def weights(self) -> dict[str, np.ndarray]:
-        return self._ask("weights")
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights by canonical name, momentum under MOMENTUM."""
+        return self._ask("arrays")
 
     def logits(self) -> np.ndarray:
         """Of the first test volumes, (N, num_classes)."""
@@ -91,7 +101,9 @@ class Side:
 
 
 def _ending(code):
-    if code is None or code >= 0:
+    if code is None:
+        return "it hangs"
+    if code >= 0:
         return f"exit status {code}; what it printed is above"
     name = signal.Signals(-code).name
     return f"killed by {name}" + (", out of memory?" if name == "SIGKILL" else "")
@@ -99,19 +111,18 @@ def _ending(code):
 
 def serve(connection, script, settings):
     """In the new process: make the run, then answer until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks
-    try:
-        env = importlib.import_module(script).CNNEnv(**settings)
-        answers = _answers(env)
-    except UserError as error:
-        connection.send(error)
-        return
+    show_warnings_as_notes()
+    answers = None
     while True:
         try:
             question = connection.recv()
         except (EOFError, OSError):
             return
-        answer = answers[question]()
+        try:
+            answers = answers or _answers(importlib.import_module(script).CNNEnv(**settings))
+            answer = answers[question]()
+        except UserError as error:
+            answer = error
         try:
             connection.send(answer)
         except OSError:
@@ -119,9 +130,14 @@ def serve(connection, script, settings):
 
 
 def _answers(env):
+    def arrays():
+        state = env.snapshot()
+        return state.weights | {MOMENTUM + name: array for name, array in state.momentum.items()}
+
     def step():
         result = env.step()
-        return Step(result, {name: _digest(array) for name, array in env.get_weights().items()})
+        return Step(result, {name: hashlib.blake2b(array.tobytes(), digest_size=8).digest()
+                             for name, array in arrays().items()})
 
     def title():
         return (f"{env.spec.name}, {env.spec.shortcut} shortcut, on {env.dataset.title} from "
@@ -130,10 +146,6 @@ def _answers(env):
     def logits():
         return env.predict(env.dataset.normalise(env.dataset.test_volumes[:COMPARED_VOLUMES]))
 
-    return {"step": step, "title": title, "logits": logits, "weights": env.get_weights,
+    return {"step": step, "title": title, "logits": logits, "arrays": arrays,
             "evaluation": env.evaluate, "peak_memory": peak_memory,
             "total_iterations": lambda: env.config.total_iterations(env.num_examples)}
-
-
-def _digest(array):
-    return hashlib.blake2b(array.tobytes(), digest_size=8).digest()

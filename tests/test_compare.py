@@ -97,8 +97,8 @@ PERTURBED = {  # what a side does differently, and where that has to be found
         return result
 """, 3, "group1.block0.conv0"),
     "before training": ("""
-    def reset(self, first=False):
-        super().reset(first)
+    def build(self):
+        super().build()
         if True:""" + NUDGED, 0, "group1.block0.conv0"),
     "in the loss": ("""
     def step(self, learning_rate=None):
@@ -130,10 +130,10 @@ def perturbed_scripts(folder, front_end, change):
     return {"cwd": folder, "env": {"PYTHONPATH": str(ROOT), "PATH": ""}}
 
 
-@pytest.mark.parametrize("where", PERTURBED)
-def test_one_unit_in_the_last_place_is_found_and_named(tmp_path, where, front_end):
+@pytest.mark.parametrize("where, side", zip(PERTURBED, [*SCRIPTS, *SCRIPTS], strict=True))
+def test_one_unit_in_the_last_place_is_found_and_named(tmp_path, where, side):
     change, iteration, name = PERTURBED[where]
-    options = perturbed_scripts(tmp_path, front_end, change)
+    options = perturbed_scripts(tmp_path, side, change)
     process = compare("--iterations", "5", "--output", "runs", **options)
     assert (process.returncode, process.stderr) == (1, "")
     said = process.stdout.splitlines()[-1]

@@ -252,7 +252,7 @@ def test_the_command_converts_there_and_back(tmp_path):
                          tmp_path / "ours.safetensors")
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith(f"{tmp_path / 'ours.safetensors'}: WRN-16-2, 2,047,290 param")
-    assert "depth=16, widen_factor=2, shortcut='projection'" in process.stdout
+    assert "dataset=..., depth=16, widen_factor=2, shortcut='projection'" in process.stdout
     loaded = Checkpoint.load(tmp_path / "ours.safetensors")
     assert (loaded.momentum, loaded.iteration) == ({}, 0)
 
@@ -284,3 +284,8 @@ def test_the_command_ends_with_a_sentence(tmp_path, make, status, said):
 def test_a_file_is_not_converted_onto_itself(tmp_path):
     with pytest.raises(UserError, match="is what is read"):
         convert(ConvertConfig(tmp_path / "a.pt", tmp_path / "a.pt"))
+
+
+def test_a_checkpoint_is_not_named_as_pytorchs_file(tmp_path):
+    with pytest.raises(UserError, match="out.pt will be a checkpoint .* a .safetensors file"):
+        convert(ConvertConfig(tmp_path / "in.pt", tmp_path / "out.pt"))

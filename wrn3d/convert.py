@@ -63,16 +63,18 @@ def _to_pytorch(config):
 
 
 def _from_pytorch(config):
+    require(config.target.suffix == ".safetensors", f"{config.target} will be a checkpoint of this "
+            "project: name a .safetensors file")
     arrays = read_arrays(config.source)
     with _named(config.source):
         spec, weights = from_pytorch(arrays, config.kernels)
     network = {"depth": spec.depth, "widen_factor": spec.widen_factor, "shortcut": spec.shortcut}
     Checkpoint(weights, config=network).save(config.target)
-    data = {"dataset": "cifar100"} if spec.num_classes == 100 else {}
-    keywords = ", ".join(f"{name}={value!r}" for name, value in (data | network).items())
+    keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
     return (f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
-            f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; on data of these:\n"
-            f"env = CNNEnv({keywords}); env.load({str(config.target)!r})")
+            f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; with the data set "
+            "that they were trained on:\n"
+            f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})")
 
 
 @contextmanager

@@ -35,8 +35,10 @@ class Training:
             if checkpoint is not None:
                 self._check_settings(checkpoint, override)
                 self.environment.restore(checkpoint)
-            said.append(f"resumed   {self.folder.path} after iteration {self.environment.iteration}"
-                        + ("" if checkpoint else ", without a checkpoint"))
+                said.append(f"resumed   {self.folder.path} after iteration "
+                            f"{checkpoint.iteration}")
+            else:
+                said.append(f"started   {self.folder.path}, where no checkpoint was to go on from")
         self.folder.start_log(self.environment.iteration)
         return said
 
@@ -61,16 +63,17 @@ class Training:
         raise Stopped(self.stop.number, said)
 
     def _check_settings(self, checkpoint, override):
+        override = [name.replace("-", "_") for name in override]
         for name in override:
             require(name in RESULT_FIELDS,
                     f"override has {name!r}, but can have {', '.join(RESULT_FIELDS)}")
         ours = {name: getattr(self.environment.config, name) for name in RESULT_FIELDS}
-        differing = [f"{name} was {checkpoint.config.get(name)!r} and is {value!r}"
+        differing = {name: f"{name} was {checkpoint.config.get(name)!r} and is {value!r}"
                      for name, value in ours.items()
-                     if checkpoint.config.get(name) != value and name not in override]
+                     if checkpoint.config.get(name) != value and name not in override}
         require(not differing, f"the run in {self.folder.path} has other settings: "
-                f"{', '.join(differing)}; give it its own, or name those that you mean with "
-                "--override")
+                f"{', '.join(differing.values())}; go on with those that it had, or add --override "
+                f"{' '.join([*override, *differing])}")
 
     def _check_loss(self, result):
         if not math.isfinite(result.loss):

@@ -30,7 +30,8 @@ def draw(comparisons, folder):
         axes.set_xlabel("iteration")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(0, axes.get_ylim()[1])
+        if field != "loss":  # which has no natural zero in sight
+            axes.set_ylim(0, axes.get_ylim()[1])
         axes.grid(color="#e5e8ec")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)

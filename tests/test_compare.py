@@ -82,24 +82,27 @@ def test_both_scripts_are_identical_and_the_report_says_so(tmp_path):
     assert "group2.block0.conv1" in page.words and "identical" in page.words
 
 
-NUDGED = """
-            import numpy as np
-            weights = self.get_weights()
-            kernel = weights["group1.block0.conv0"]
-            kernel[1, 1, 1, 0, 0] = np.nextafter(kernel[1, 1, 1, 0, 0], np.float32(np.inf))
-            self.set_weights(weights)
+NUDGE = """
+    def nudge(self):
+        import numpy as np
+        weights = self.get_weights()
+        kernel = weights["group1.block0.conv0"]
+        kernel[1, 1, 1, 0, 0] = np.nextafter(kernel[1, 1, 1, 0, 0], np.float32(np.inf))
+        self.set_weights(weights)
 """
 PERTURBED = {  # what a side does differently, and where that has to be found
     "after an iteration": ("""
     def step(self, learning_rate=None):
         result = super().step(learning_rate)
-        if result.iteration == 3:""" + NUDGED + """
+        if result.iteration == 3:
+            self.nudge()
         return result
 """, 3, "group1.block0.conv0"),
     "before training": ("""
     def build(self):
         super().build()
-        if True:""" + NUDGED, 0, "group1.block0.conv0"),
+        self.nudge()
+""", 0, "group1.block0.conv0"),
     "in the loss": ("""
     def step(self, learning_rate=None):
         from dataclasses import replace
@@ -124,7 +127,7 @@ def perturbed_scripts(folder, front_end, change):
     for script in SCRIPTS.values():
         source = (ROOT / f"{script}.py").read_text()
         if script == SCRIPTS[front_end]:
-            base = f"class Changed(CNNEnv):\n{change}\n\nCNNEnv = Changed\n"
+            base = f"class Changed(CNNEnv):\n{NUDGE}{change}\n\nCNNEnv = Changed\n"
             source = source.replace('if __name__ ==', f"{base}\n\nif __name__ ==")
         (folder / f"{script}.py").write_text(source)
     return {"cwd": folder, "env": {"PYTHONPATH": str(ROOT), "PATH": ""}}

@@ -212,17 +212,13 @@ def test_a_learning_rate_that_diverges_ends_with_a_sentence(front_end):
 def test_a_second_ctrl_c_stops_at_once():
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
     try:
-        _stop_twice()
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.number == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, earlier)
-
-
-def _stop_twice():
-    with StopRequest() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.number == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("arguments, status, said", [

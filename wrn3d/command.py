@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +27,7 @@ def main(environment_class, description, arguments=None) -> int:
     """Run a script's command line; returns its exit status, as `exit_status` says."""
     def work():
         summary = description.split("\n", 1)[0]
-        flags = tyro.cli(_Flags, description=summary, args=arguments)
-        config = CommandConfig(**vars(flags))
+        config = read_flags(CommandConfig, description=summary, args=arguments)
         train(environment_class(**config.settings), config)
 
     return exit_status(work)
@@ -77,18 +76,15 @@ class CommandConfig(TrainingConfig):
         require(self.output or not (self.resume or self.override),
                 "resume and override need the folder of the run: name it with --output")
 
-    @property
-    def settings(self) -> dict:
-        """CNNEnv's keywords."""
-        return {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
 
+def read_flags(config_class, **options):
+    """The command line as a `config_class`; raises what its checks raise, UsageError mostly.
 
-class _Flags(CommandConfig):
-    """The fields alone: tyro would put a box of its own around what checking them raises, so
-    that is done outside of it."""
-
-    def __post_init__(self):
-        pass
+    tyro would put a box of its own around that, so it reads the fields alone.
+    """
+    unchecked = type("_Flags", (config_class,), {"__post_init__": lambda self: None,
+                                                 "__doc__": config_class.__doc__})
+    return config_class(**vars(tyro.cli(unchecked, **options)))
 
 
 def train(environment, config):

@@ -72,6 +72,11 @@ class TrainingConfig:
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
+    @property
+    def settings(self) -> dict:
+        """CNNEnv's keywords: these fields, without those that a subclass adds."""
+        return {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
+
     def network_spec(self, dataset) -> WideResNetSpec:
         """The network that these settings mean for `dataset`."""
         return WideResNetSpec(self.depth, self.widen_factor, self.dropout,

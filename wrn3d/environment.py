@@ -13,9 +13,9 @@ from wrn3d.config import configuration
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.models import (
+    as_keras_model,
     assign,
     check_same,
-    keras_model,
     named_momentum,
     named_variables,
     set_iteration,
@@ -212,15 +212,8 @@ class TrainingEnvironment(ABC):
     def keras_model(self):
         """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
         Keras script's own, from another a copy."""
-        import keras
-
-        model = self.model
-        if not isinstance(model, keras.Model):
-            model = keras_model(self.spec, self.config.seed, self.config.precision)
-            assign(named_variables(model), self.get_weights(), f"weights for {self.spec.name}")
-            set_iteration(model, self.iteration)
-        # Called once, or Keras would not export it to ONNX.
-        model(np.zeros((1, *self.spec.input_shape), np.float32), training=False)
+        model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
+        set_iteration(model, self.iteration)
         return model
 
     @property

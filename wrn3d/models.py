@@ -27,6 +27,19 @@ def keras_model(spec, seed=0, precision="float32"):
     return model
 
 
+def as_keras_model(model, spec, seed=0, precision="float32"):
+    """The network of a model of either framework as a keras.Model: itself, or a copy."""
+    import keras
+
+    if not isinstance(model, keras.Model):
+        arrays = values(named_variables(model))
+        model = keras_model(spec, seed, precision)
+        assign(named_variables(model), arrays, f"weights for {spec.name}")
+    # Called once, or Keras would not export it to ONNX.
+    model(np.zeros((1, *spec.input_shape), np.float32), training=False)
+    return model
+
+
 def tensorlayer_model(spec, seed=0, precision="float32"):
     """A static tl.models.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 

@@ -1,13 +1,11 @@
 """Train both scripts from the same start and say whether, and where, their results differ."""
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import tyro
 
 from wrn3d import machine
 from wrn3d.checks import check_count, check_number
-from wrn3d.command import exit_status
+from wrn3d.command import exit_status, read_flags
 from wrn3d.compare import page, picture, report
 from wrn3d.compare.comparison import Pair
 from wrn3d.config import TrainingConfig
@@ -35,18 +33,6 @@ class CompareConfig(TrainingConfig):
         check_count("seeds", self.seeds)
         check_number("tolerance", self.tolerance)
 
-    @property
-    def settings(self) -> dict:
-        """CNNEnv's keywords."""
-        return {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
-
-
-class _Flags(CompareConfig):
-    """The fields alone, as the scripts' flags: checked outside of tyro."""
-
-    def __post_init__(self):
-        pass
-
 
 def main() -> int:
     """Compare, and show what came of it.
@@ -54,30 +40,28 @@ def main() -> int:
     Returns the exit status: 0 where both sides agree; 1 where they do not, or where data or a
     folder cannot be used; 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
     """
-    flags = tyro.cli(_Flags, prog="python -m wrn3d.compare", description=__doc__)
     outcome = []
-    status = exit_status(lambda: outcome.append(run(CompareConfig(**vars(flags)))))
+    status = exit_status(lambda: outcome.append(run(read_flags(
+        CompareConfig, prog="python -m wrn3d.compare", description=__doc__))))
     return status or (0 if outcome[0] else DIFFERENT)
 
 
 def run(config) -> bool:
     """Compare as `config` says, print and write the results, also of the seeds that were done
     before Ctrl-C or a failure; returns whether the sides agree."""
-    comparisons, titles = [], []
+    comparisons = []
     with new_folder(config.output, "compare") as folder:
         try:
             for seed in range(config.seed, config.seed + config.seeds):
-                comparison, title = _compare(config, seed)
-                comparisons.append(comparison)
-                titles.append(title)
+                comparisons.append(_compare(config, seed))
         finally:
             if comparisons:
-                said = show(comparisons, titles[0], config, folder)
+                said = show(comparisons, config, folder)
     print(said)
     return all(comparison.agrees(config.tolerance) for comparison in comparisons)
 
 
-def show(comparisons, title, config, folder) -> str:
+def show(comparisons, config, folder) -> str:
     """Write the tables and pictures and print them; returns the verdict."""
     found, said = machine.describe(), report.verdict(comparisons, config.tolerance)
     agrees = all(comparison.agrees(config.tolerance) for comparison in comparisons)
@@ -85,7 +69,7 @@ def show(comparisons, title, config, folder) -> str:
     with writing_to(folder):
         report.write_iterations(folder / "iterations.csv", comparisons)
         report.write_summary(folder / "summary.json", comparisons, said, settings, found)
-        page.write(folder / "report.html", comparisons, said, agrees, title,
+        page.write(folder / "report.html", comparisons, said, agrees,
                    picture.draw(comparisons, folder), settings, machine.sentence(found))
     print(f"\n{report.text(comparisons)}\n\n{fitted(machine.sentence(found), indent=0)}\n")
     print(f"in {folder}: report.html, {', '.join(picture.PLOTS)}, iterations.csv, summary.json")
@@ -93,7 +77,7 @@ def show(comparisons, title, config, folder) -> str:
 
 
 def _compare(config, seed):
-    """The Comparison of one seed, while how it goes is printed; and what was trained, in words."""
+    """The Comparison of one seed, while how it goes is printed."""
     with Pair(config.settings | {"seed": seed}) as pair:
         print(fitted(f"seed {seed}    {pair.title}"), flush=True)
         every = max(1, pair.total // LINES)
@@ -105,7 +89,7 @@ def _compare(config, seed):
                 if number % every == 0 or number == pair.total:
                     progress.print(f"iteration {number:{len(str(pair.total))}}/{pair.total}  "
                                    f"loss {losses}  {said}")
-        return pair.comparison(config.evaluate), pair.title
+        return pair.comparison(config.evaluate)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class Comparison:
     first: Difference | None
     weights: dict[str, float]  # at the end, by parameter
     logits: float  # at the end
+    title: str = ""  # what was trained
 
     @property
     def loss(self) -> float:
@@ -129,7 +130,7 @@ class Pair:
         weights = {name: largest_difference(left[name], right[name]) for name in left
                    if not name.startswith(MOMENTUM)}
         return Comparison(self.settings["seed"], runs, self.first, weights,
-                          largest_difference(*logits))
+                          largest_difference(*logits), self.title)
 
     def _difference_of_steps(self, left, right):
         iteration = left.result.iteration

@@ -62,7 +62,7 @@ NOTE = ("Both sides start from the same weights, see the same batches and comput
         "the process; memory is the most that the process held.")
 
 
-def write(path, comparisons, said, agrees, title, pictures, settings, machine):
+def write(path, comparisons, said, agrees, pictures, settings, machine):
     """The report as one file that needs no other; `pictures` are {caption: path of a PNG}."""
     figures = "\n".join(
         f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,'
@@ -70,7 +70,7 @@ def write(path, comparisons, said, agrees, title, pictures, settings, machine):
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         for caption, picture in pictures.items())
     content = PAGE.format(
-        title=html.escape(title), verdict=html.escape(said),
+        title=html.escape(comparisons[0].title), verdict=html.escape(said),
         colour="#d8f0dd" if agrees else "#fbdcd9",
         summary=_table(*report.summary_rows(comparisons)), note=NOTE, figures=figures,
         largest=_table(*report.largest_rows(comparisons)),

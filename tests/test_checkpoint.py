@@ -13,7 +13,7 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "x"
     weights = {name: array for name, array in
                initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith("fc")}
-    Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64, {"seed": 0}).save(path)
+    Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64, config={"seed": 0}).save(path)
     return path
 
 
@@ -34,8 +34,8 @@ def test_a_checkpoint_with_a_flipped_bit_or_cut_short_is_refused(saved, data):
 
 def test_a_checkpoint_of_a_newer_format_says_so(saved, monkeypatch):
     newer = saved.with_name("newer")
-    monkeypatch.setattr("wrn3d.checkpoint.VERSION", 9)
+    monkeypatch.setattr("wrn3d.checkpoint.FORMAT", 9)
     Checkpoint({}).save(newer)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="its format 9 is newer than this project's, 2: update"):
+    with pytest.raises(ValueError, match="its format is 9, and 3 is what is read: it is another"):
         Checkpoint.load(newer)

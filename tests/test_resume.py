@@ -10,10 +10,11 @@ import pytest
 
 from tests.conftest import ROOT, SCRIPTS, environment_class, run_script
 from wrn3d import Checkpoint
+from wrn3d.config import RunConfig
 from wrn3d.errors import DivergedError, UsageError
 from wrn3d.run_folder import RunFolder
 from wrn3d.signals import StopRequest
-from wrn3d.training import Training
+from wrn3d.training import Training, starting_point
 
 SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
 FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4",
@@ -112,12 +113,14 @@ def run(front_end, tmp_path):
     return env, tmp_path / "run"
 
 
-def train(env, path, total, resume=False, override=(), **options):
-    with StopRequest() as stop, RunFolder(path, resume) as folder:
-        training = Training(env, total, stop, folder, **options)
-        said = training.start(override)
-        results = list(training)
-    return said, results
+def train(env, path, total, **options):
+    """What is said about where it starts, and the iterations' results."""
+    config = RunConfig(**env.config.settings | {"iterations": total}, output=path, **options)
+    with StopRequest() as stop, RunFolder(path, config.resume, config.save_every) as folder:
+        checkpoint, said = starting_point(config, folder)
+        training = Training(env, config, stop, folder)
+        training.start(checkpoint)
+        return said, list(training)
 
 
 def test_a_run_that_is_there_is_not_overwritten(run):
@@ -146,7 +149,7 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     said = str(raised.value)
     assert "other settings: learning_rate was 0.01 and is 0.5; go on with those" in said
     assert said.endswith("add --override seed learning_rate")
-    with pytest.raises(UsageError, match="override has 'sed', but can have dataset, depth"):
+    with pytest.raises(UsageError, match="override has 'sed', but can have data, dataset,"):
         train(other, path, 4, resume=True, override=("sed",))
     said, results = train(other, path, 4, resume=True, override=("seed", "learning-rate"))
     assert said == [f"resumed   {path} after iteration 2"]
@@ -224,7 +227,7 @@ def test_a_second_ctrl_c_stops_at_once():
 @pytest.mark.parametrize("arguments, status, said", [
     (["--output", "/dev/null/run"], 1, "/dev/null/run cannot be written"),
     (["--output", "/proc/run"], 1, "/proc/run cannot be written"),
-    (["--resume"], 2, "resume and override need the folder of the run"),
+    (["--resume"], 2, "resume, override and on_nan need the folder of the run"),
     (["--save-every", "0"], 2, "save_every is 0"),
 ])
 def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, status, said):

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
-from wrn3d.errors import DataError, MissingDataError
-from wrn3d.files import write_whole
+from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.files import whole_file
 
-FORMAT = "wrn3d checkpoint "
-VERSION = 2  # from which on there is a checksum
+FORMAT = 3  # of the file; up to 2 there was another kind of header
+HEADER = "wrn3d checkpoint"  # safetensors' only metadata: of several it shuffles the order
 MOMENTUM_PREFIX = "momentum/"
-COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
+NUMBERS = {"iteration": int, "epochs_completed": int, "index_in_epoch": int,
+           "learning_rate_scale": float}
 
 
 def is_checkpoint(path) -> bool:
     """Whether a file says of itself that it is one, of whatever format number."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return (file.metadata() or {}).get("format", "").startswith(FORMAT)
+            return HEADER in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
 
@@ -31,7 +32,8 @@ class Checkpoint:
     """Weights and momentum by canonical name, and the position of the next batch.
 
     Nothing else has to be kept: order, crops, flips and dropout follow from seed and position.
-    `config` describes the run that wrote it, for people.
+    `learning_rate_scale` is by what divergence has lowered the run's learning rate. `config` holds
+    the settings of the run that wrote it.
     """
 
     weights: dict[str, np.ndarray]
@@ -39,18 +41,28 @@ class Checkpoint:
     iteration: int = 0
     epochs_completed: int = 0
     index_in_epoch: int = 0
+    learning_rate_scale: float = 1.0
     config: dict = field(default_factory=dict)
 
     def save(self, path) -> None:
-        """Write one safetensors file, whole or not at all; raises what `write_whole` does."""
+        """Write one safetensors file, whole or not at all, the same bytes for the same state;
+        raises what `whole_file` does."""
         arrays = self.weights | {MOMENTUM_PREFIX + name: array
                                  for name, array in self.momentum.items()}
         # safetensors writes memory as it lies, whatever an array's strides say.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        metadata = {"format": f"{FORMAT}{VERSION}", "config": json.dumps(self.config, default=str),
-                    **{name: str(getattr(self, name)) for name in COUNTERS}}
-        metadata["sha256"] = _checksum(arrays, metadata)
-        write_whole(path, save(arrays, metadata))
+        header = {"format": FORMAT, "config": self.config,
+                  **{name: getattr(self, name) for name in NUMBERS}}
+        header = json.loads(json.dumps(header, default=str))  # a Path, for one, as text
+        header["sha256"] = _checksum(arrays, header)
+        with whole_file(path) as unfinished:
+            unfinished.touch()  # with the permissions of any other file, which safetensors narrows
+            permissions = unfinished.stat().st_mode
+            try:
+                save_file(arrays, unfinished, {HEADER: json.dumps(header)})
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+            unfinished.chmod(permissions)
 
     @classmethod
     def load(cls, path) -> "Checkpoint":
@@ -63,37 +75,38 @@ class Checkpoint:
             raise MissingDataError(f"{path} is not there, or no file: name a saved checkpoint")
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
+                header = _header(file.metadata() or {})
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            _check_format(metadata.get("format"))
-            if metadata.pop("sha256", None) != _checksum(arrays, metadata):
+            if header.pop("sha256", None) != _checksum(arrays, header):
                 raise ValueError("its checksum is another: it was damaged")
-            counters = {name: int(metadata[name]) for name in COUNTERS}
-            config = json.loads(metadata["config"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no checkpoint that can be read ({error})") from error
+            numbers = {name: kind(header[name]) for name, kind in NUMBERS.items()}
+            config = dict(header["config"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError,
+                RecursionError) as error:
+            raise DataError(f"{path} is no checkpoint that can be read "
+                            f"({reason(error)})") from error
         momentum = {name.removeprefix(MOMENTUM_PREFIX): arrays.pop(name)
                     for name in list(arrays) if name.startswith(MOMENTUM_PREFIX)}
-        return cls(weights=arrays, momentum=momentum, config=config, **counters)
+        return cls(weights=arrays, momentum=momentum, config=config, **numbers)
 
 
-def _check_format(said):
-    version = (said or "").removeprefix(FORMAT)
-    if version == said or not version.isdecimal():
-        raise ValueError(f"its format is {said!r}, not {FORMAT + str(VERSION)!r}")
-    if int(version) > VERSION:
-        raise ValueError(f"its format {version} is newer than this project's, {VERSION}: update "
-                         "the project")
-    if int(version) < VERSION:
-        raise ValueError(f"its format {version} is no longer read: {VERSION} is")
+def _header(metadata):
+    """What `save` says beside the arrays; raises ValueError for a format that is not read."""
+    if HEADER not in metadata:
+        raise ValueError("nothing in it says that this project wrote it, or not this version")
+    header = json.loads(metadata[HEADER])
+    if header["format"] != FORMAT:
+        raise ValueError(f"its format is {header['format']}, and {FORMAT} is what is read: it is "
+                         "another version's")
+    return header
 
 
-def _checksum(arrays, metadata):
-    """Of names, types, shapes and contents, and of the metadata."""
+def _checksum(arrays, header):
+    """Of names, types, shapes and contents, and of the header."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array)
-    digest.update(json.dumps(metadata, sort_keys=True).encode())
+    digest.update(json.dumps(header, sort_keys=True).encode())
     return digest.hexdigest()

@@ -3,23 +3,22 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import tyro
 
-from wrn3d import runtime
-from wrn3d.checks import check_count, require
-from wrn3d.config import TrainingConfig
+from wrn3d import memory, runtime
+from wrn3d.config import RunConfig
 from wrn3d.errors import Stopped, UserError
 from wrn3d.parameters import parameter_count
 from wrn3d.progress import Progress, fitted
-from wrn3d.run_folder import RunFolder
+from wrn3d.run_folder import BEST, RunFolder
 from wrn3d.signals import StopRequest
-from wrn3d.training import Training
+from wrn3d.training import Training, starting_point
 
+RATES = 1000  # of the last iterations, of which the median is given
 LINES = 100  # a run of twice as many iterations or more prints one for several together
 
 
@@ -27,8 +26,7 @@ def main(environment_class, description, arguments=None) -> int:
     """Run a script's command line; returns its exit status, as `exit_status` says."""
     def work():
         summary = description.split("\n", 1)[0]
-        config = read_flags(CommandConfig, description=summary, args=arguments)
-        train(environment_class(**config.settings), config)
+        train(environment_class, read_flags(RunConfig, description=summary, args=arguments))
 
     return exit_status(work)
 
@@ -57,26 +55,6 @@ def exit_status(work, *arguments) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class CommandConfig(TrainingConfig):
-    """A run's settings, and what is kept of it."""
-
-    output: Path | None = None
-    """Folder for the run's log and checkpoints; none are kept without."""
-    save_every: int = 100
-    """Iterations from one checkpoint to the next; the last three are kept."""
-    resume: bool = False
-    """Go on with the run in --output, from its newest whole checkpoint."""
-    override: tuple[str, ...] = ()
-    """Settings that may differ from those of the run that is gone on with, such as batch_size."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_count("save_every", self.save_every)
-        require(self.output or not (self.resume or self.override),
-                "resume and override need the folder of the run: name it with --output")
-
-
 def read_flags(config_class, **options):
     """The command line as a `config_class`; raises what its checks raise, UsageError mostly.
 
@@ -87,52 +65,72 @@ def read_flags(config_class, **options):
     return config_class(**vars(tyro.cli(unchecked, **options)))
 
 
-def train(environment, config):
+def train(environment_class, config):
     """Train as `config` says, print how it goes and keep what is asked for."""
-    total = config.total_iterations(environment.num_examples)
-    for line in describe(environment, total):
-        print(fitted(line), flush=True)
-    with StopRequest() as stop, \
-            RunFolder(config.output, config.resume) if config.output else nullcontext() as folder:
-        training = Training(environment, total, stop, folder, config.save_every)
-        if folder:
-            for line in training.start(config.override):
-                print(fitted(line), flush=True)
-        _iterate(training, total)
-        if config.evaluate:
-            _evaluate(environment, training)
+    # The folder comes first: what is wrong with it is said before TensorFlow is imported.
+    with RunFolder(config.output, config.resume, config.save_every) if config.output \
+            else nullcontext() as folder:
+        checkpoint, said = starting_point(config, folder)
+        environment = environment_class(**config.settings)
+        for line in [*describe(environment, config), *said]:
+            print(fitted(line), flush=True)
+        with StopRequest() as stop:
+            training = Training(environment, config, stop, folder)
+            training.start(checkpoint)
+            try:
+                _iterate(training)
+                if config.evaluate:
+                    _evaluate(environment, training)
+            except KeyboardInterrupt:
+                raise _stopped_at_once(training) from None
 
 
-def _iterate(training, total):
-    start, results = time.perf_counter(), []
-    every = max(1, total // LINES)
-    with Progress(total, "training", training.environment.iteration) as progress:
+def _stopped_at_once(training):
+    said = f"stopped at once by a second {training.stop.name}"
+    if training.folder:
+        said += (f", after iteration {training.saved} was saved" if training.saved else
+                 ", before anything was saved") + ": to go on add --resume"
+    return Stopped(training.stop.number, said)
+
+
+def _iterate(training):
+    total, every = training.total, max(1, training.total // LINES)
+    start, first = time.perf_counter(), training.environment.iteration
+    since_line, rates = [], deque(maxlen=RATES)
+    with Progress(total, "training", first) as progress:
+        training.report = progress.print
         for result in training:
-            results.append(result)
-            progress.advance(f"loss {result.loss:.4f}")
+            since_line = [earlier for earlier in since_line if earlier.iteration < result.iteration]
+            since_line.append(result)
+            if result.iteration > first + 1:  # the first one builds the graph
+                rates.append(result.images_per_second)
+            progress.update(result.iteration, f"loss {result.loss:.4f}")
             if result.iteration % every == 0 or result.iteration == total:
-                since_line = (result.iteration - 1) % every + 1
-                progress.print(iteration_line(results[-since_line:], total))
-    print(fitted(closing_line(results, time.perf_counter() - start)))
+                progress.print(iteration_line(since_line, total))
+                since_line = []
+    print(fitted(closing_line(total - first, rates, time.perf_counter() - start)))
+    best = training.folder and training.folder.best()[0]
+    if best:
+        print(fitted(f"best      iteration {best.iteration}, validation accuracy "
+                     f"{training.best_accuracy:.4f}: {training.folder.path / BEST}"))
 
 
 def _evaluate(environment, training):
     with Progress(len(environment.y_test), "evaluating") as progress:
-        def track(batches):
-            for batch in progress.track(batches):
-                yield batch
-                training.check_stop()
-
-        result = environment.evaluate(track)
+        result = environment.evaluate(track=lambda batches: progress.track(
+            training.until_stopped(batches)))
     print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
           f"({len(environment.y_test):,} images)")
 
 
-def describe(environment, total):
+def describe(environment, config):
     """What is about to be trained, in lines."""
-    config, spec, dataset = environment.config, environment.spec, environment.dataset
+    spec, dataset = environment.spec, environment.dataset
+    total = config.total_iterations(environment.num_examples)
     versions = ", ".join(f"{name} {number}" for name, number in runtime.versions().items())
     sides = "x".join(map(str, spec.input_shape))
+    validation = f", {count:,} validation" if (count := len(dataset.validation_labels)) else ""
+    needed = memory.training_memory(spec, config, dataset.nbytes)
     epochs = total * config.batch_size / environment.num_examples
     options = [f"learning rate {config.learning_rate:g}", f"batch {config.batch_size}"]
     options += [f"{name.replace('_', ' ')} {value:g}" for name in ("momentum", "weight_decay")
@@ -142,12 +140,15 @@ def describe(environment, total):
     return [
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}: "
         f"{parameter_count(spec):,} parameters",
-        f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training "
-        f"and {len(dataset.test_labels):,} test volumes of {sides}, {spec.num_classes} classes",
+        f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
+        f"{validation} and {len(dataset.test_labels):,} test volumes of {sides}, "
+        f"{spec.num_classes} classes",
         f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
         f"{', '.join(options)}, seed {config.seed}",
         f"versions  {versions}",
         f"device    {runtime.device()}",
+        f"memory    about {memory.in_gib(needed.total)} at most, "
+        f"{memory.in_gib(memory.available_memory())} are free",
     ]
 
 
@@ -159,13 +160,12 @@ def iteration_line(results, total):
             f"accuracy {accuracy:.4f}  {results[-1].batch_size / seconds:.1f} images/s")
 
 
-def closing_line(results, seconds):
-    """What the whole run came to."""
-    if not results:
+def closing_line(count, rates, seconds):
+    """What the whole run came to; `rates` are images/s of iterations."""
+    if not count:
         return "done      nothing was left to train"
-    steady = results[1:] or results  # the first one builds the graph
-    rate = median(result.images_per_second for result in steady)
-    memory = runtime.peak_memory()
-    used = f", at most {memory / 2**30:.2f} GiB of memory" if memory else ""
-    return (f"done      {len(results):,} iterations in {seconds:.1f} s, "
-            f"median {rate:.1f} images/s{used}")
+    said = f"done      {count:,} iterations in {seconds:.1f} s"
+    if rates:
+        said += f", median {median(rates):.1f} images/s"
+    peak = memory.peak_memory()
+    return said + (f", at most {memory.in_gib(peak)} of memory" if peak else "")

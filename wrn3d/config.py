@@ -18,9 +18,12 @@ class TrainingConfig:
     """
 
     dataset: str = "cifar10"
-    """cifar10, cifar100 or digits (real handwritten digits, embedded: no download)."""
+    """cifar10, cifar100, digits (real handwritten digits, embedded: no download), or the path of
+    an .npz file of images or volumes in MedMNIST's format."""
     data_dir: Path = Path("data")
     """Where CIFAR lies, or goes when it is downloaded."""
+    validation: int = 0
+    """Training images to set aside, the last ones; by them the best checkpoint is chosen."""
     depth: int = 28
     """Layers of the network, 6n + 4 with n blocks in each of the three groups."""
     widen_factor: int = 4
@@ -68,7 +71,8 @@ class TrainingConfig:
         checked["momentum"] = check_share("momentum", self.momentum)
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")
-        checked["seed"] = check_count("seed", self.seed, least=0)
+        for name in ("seed", "validation"):
+            checked[name] = check_count(name, getattr(self, name), least=0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
@@ -89,6 +93,46 @@ class TrainingConfig:
         return self.iterations
 
 
+# What decides a run's result: a run that goes on with another value of these is another run.
+RESULT_FIELDS = tuple(field.name for field in fields(TrainingConfig) if field.name not in
+                      ("data_dir", "iterations", "epochs", "evaluate"))
+# Of them, those that a run can still change. DATA is what `Dataset.fingerprint` says.
+DATA = "data"
+OVERRIDABLE = (DATA, *(name for name in RESULT_FIELDS if name not in
+                       ("depth", "widen_factor", "shortcut")))
+ON_NAN = ("stop", "restore")
+
+
+@dataclass(frozen=True)
+class RunConfig(TrainingConfig):
+    """A run's settings, and what is kept of it."""
+
+    output: Path | None = None
+    """Folder for the run's logs and checkpoints; none are kept without."""
+    save_every: int = 100
+    """Iterations from one checkpoint to the next; the last three are kept, and the best."""
+    resume: bool = False
+    """Go on with the run in --output, from its newest whole checkpoint."""
+    override: tuple[str, ...] = ()
+    """Settings that may differ from those of the run that is gone on with, such as batch_size."""
+    on_nan: str = "stop"
+    """Where the loss is no number any more: stop, or restore the last regular checkpoint and go
+    on from there with half the learning rate."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_count("save_every", self.save_every)
+        require(self.on_nan in ON_NAN,
+                f"on_nan is {self.on_nan!r}, but must be {' or '.join(ON_NAN)}")
+        require(self.output or not (self.resume or self.override or self.on_nan == "restore"),
+                "resume, override and on_nan need the folder of the run: name it with --output")
+        override = tuple(name.replace("-", "_") for name in self.override)
+        for name in override:
+            require(name in OVERRIDABLE, f"override has {name!r}, but can have "
+                                         f"{', '.join(OVERRIDABLE)}")
+        object.__setattr__(self, "override", override)
+
+
 def configuration(spec, settings):
     """CNNEnv's keywords as a TrainingConfig; where `spec` is given, the network is its.
 
@@ -105,7 +149,3 @@ def configuration(spec, settings):
     require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
     return TrainingConfig(**settings, **{name: getattr(spec, name) for name in NETWORK_FIELDS})
 
-
-# What decides a run's result: a run that goes on with another value of these is another run.
-RESULT_FIELDS = tuple(field.name for field in fields(TrainingConfig) if field.name not in
-                      ("data_dir", "iterations", "epochs", "evaluate"))

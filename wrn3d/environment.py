@@ -3,15 +3,17 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, require
-from wrn3d.config import configuration
+from wrn3d.config import DATA, configuration
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
+from wrn3d.memory import check_memory, enough_for
 from wrn3d.models import (
     as_keras_model,
     assign,
@@ -24,7 +26,7 @@ from wrn3d.models import (
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
 
-EVALUATION_BATCH = 200
+EVALUATION_BATCH, EVALUATION_VOXELS = 200, 2**20  # at most, in one batch
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class StepResult:
 
 
 class EvalResult(NamedTuple):
-    """Mean loss and accuracy over the test split."""
+    """Mean loss and accuracy over a split."""
 
     loss: float
     accuracy: float
@@ -65,9 +67,10 @@ class TrainingEnvironment(ABC):
 
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
-        self.dataset = self.load_data()
+        self.dataset = self.load_data().with_validation(self.config.validation)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
+        check_memory(self.spec, self.config, self.dataset.nbytes)
 
         self.num_examples = len(self.dataset.train_labels)
         self.batch_num = self.config.batch_size
@@ -85,7 +88,7 @@ class TrainingEnvironment(ABC):
                           "it are known (AVX512_BF16, AMX or a GPU that has them)", stacklevel=2)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
-        self.restore(Checkpoint(self.get_weights()))  # built with fresh weights: as after `reset`
+        self._go_to(Checkpoint({}))  # built with fresh weights and no momentum: as after `reset`
 
     def load_data(self):
         """The run's Dataset; a subclass may have another than those with a name."""
@@ -113,16 +116,19 @@ class TrainingEnvironment(ABC):
     def step(self, learning_rate=None) -> StepResult:
         """Train ONE iteration on the next batch, with `learning_rate` or else the run's own.
 
-        Raises UsageError for a learning rate that is no number from 0 up.
+        Raises UsageError for a learning rate that is no number from 0 up, NotEnoughMemoryError where
+        there is not enough for the batch.
         """
-        learning_rate = self.learning_rate if learning_rate is None else learning_rate
+        if learning_rate is None:
+            learning_rate = self.learning_rate * self.learning_rate_scale
         learning_rate = check_number("learning_rate", learning_rate)
         start = time.perf_counter()
         position = self.epochs_completed, self.index_in_epoch
         set_iteration(self.model, self.iteration)  # `fit`, for one, may have moved it
         try:
             volumes, labels = self.next_batch(self.batch_num)
-            loss, accuracy = self.train_batch(volumes, labels, learning_rate)
+            with enough_for(len(labels)):
+                loss, accuracy = self.train_batch(volumes, labels, learning_rate)
         except BaseException:  # Ctrl-C, too: what was not trained is still to come
             self.epochs_completed, self.index_in_epoch = position
             raise
@@ -145,17 +151,19 @@ class TrainingEnvironment(ABC):
         return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
                         self.config.augment)
 
-    def evaluate(self, track=iter) -> EvalResult:
-        """Loss and accuracy on the test split; `track` may wrap the list of batches, as a
-        progress bar does."""
+    def evaluate(self, split="test", track=iter) -> EvalResult:
+        """Loss and accuracy on a split, "test", "validation" or "train"; `track` may wrap the list
+        of batches, as a progress bar does. Raises UsageError for a split that is not there."""
+        volumes, labels = self.dataset.split(split)
+        voxels = prod(self.spec.input_shape[:-1])
+        size = min(EVALUATION_BATCH, max(1, EVALUATION_VOXELS // voxels))
         losses, correct = [], 0
-        for start in track(range(0, len(self.y_test), EVALUATION_BATCH)):
-            rows = slice(start, start + EVALUATION_BATCH)
-            labels = self.y_test[rows]
-            logits = self.predict(self.dataset.normalise(self.dataset.test_volumes[rows]))
-            losses.append(_cross_entropies(logits, labels))
-            correct += np.count_nonzero(logits.argmax(axis=1) == labels)
-        return EvalResult(float(np.concatenate(losses).mean()), float(correct) / len(self.y_test))
+        for start in track(range(0, len(labels), size)):
+            rows = slice(start, start + size)
+            logits = self.predict(self.dataset.normalise(volumes[rows]))
+            losses.append(_cross_entropies(logits, labels[rows]))
+            correct += np.count_nonzero(logits.argmax(axis=1) == labels[rows])
+        return EvalResult(float(np.concatenate(losses).mean()), float(correct) / len(labels))
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
@@ -178,7 +186,8 @@ class TrainingEnvironment(ABC):
         """The run's whole state, in memory; `restore` goes back to it, any number of times."""
         momentum = values(named_momentum(self.model, self.optimizer))
         return Checkpoint(self.get_weights(), momentum, self.iteration, self.epochs_completed,
-                          self.index_in_epoch, asdict(self.config))
+                          self.index_in_epoch, self.learning_rate_scale,
+                          {**asdict(self.config), DATA: self.dataset.fingerprint})
 
     def restore(self, checkpoint: Checkpoint):
         """Continue where `checkpoint` was taken, by either front end; raises DataError (a
@@ -191,14 +200,12 @@ class TrainingEnvironment(ABC):
         momentum = named_momentum(self.model, self.optimizer)
         arrays = checkpoint.momentum if momentum else {}
         if not arrays:
-            arrays = {name: np.zeros(variable.shape) for name, variable in momentum.items()}
+            arrays = {name: np.zeros(variable.shape, np.float32)
+                      for name, variable in momentum.items()}
         check_same(momentum, arrays, f"momentum for {self.spec.name}")
         self.set_weights(checkpoint.weights)
         assign(momentum, arrays, f"momentum for {self.spec.name}")
-        self.iteration = checkpoint.iteration
-        self.epochs_completed = checkpoint.epochs_completed
-        self.index_in_epoch = checkpoint.index_in_epoch
-        set_iteration(self.model, self.iteration)
+        self._go_to(checkpoint)
 
     def save(self, path):
         """Write the run's state as one safetensors file, which either front end loads."""
@@ -226,6 +233,13 @@ class TrainingEnvironment(ABC):
     def x_test(self) -> np.ndarray:
         """The test split as the network sees it, (N, D, H, W, C) float32; made at each call."""
         return self.dataset.normalise(self.dataset.test_volumes)
+
+    def _go_to(self, position):
+        self.iteration = position.iteration
+        self.epochs_completed = position.epochs_completed
+        self.index_in_epoch = position.index_in_epoch
+        self.learning_rate_scale = position.learning_rate_scale
+        set_iteration(self.model, self.iteration)
 
     def _check_fit(self):
         expected = (*self.dataset.volume_shape, len(self.dataset.class_names))

@@ -31,6 +31,10 @@ class DivergedError(UserError):
     """A loss that is no finite number: there is nothing to go on with."""
 
 
+class NotEnoughMemoryError(UserError, MemoryError):
+    """More memory would be needed than there is."""
+
+
 class Stopped(BaseException):
     """A signal ended the work in good order; says where, and how to go on."""
 

@@ -2,6 +2,7 @@
 import errno
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from wrn3d.errors import DataError, MissingDataError, reason
@@ -9,11 +10,13 @@ from wrn3d.errors import DataError, MissingDataError, reason
 UNFINISHED = ".unfinished-"  # begins the name of a folder that a killed process may leave
 
 
-def write_whole(path, contents: bytes) -> None:
-    """Write the file beside `path`, flush it to the disk, then put it in its place.
+@contextmanager
+def whole_file(path):
+    """A context in which a file is written to the path that it gives, beside `path`; then it is
+    flushed to the disk and put in its place.
 
     Raises MissingDataError where the folder is not there, DataError where nothing can be written
-    to it.
+    to it (an OSError in the context, too).
     """
     path = Path(path)
     if path.is_dir():
@@ -24,15 +27,20 @@ def write_whole(path, contents: bytes) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
-            with unfinished.open("wb") as file:
-                file.write(contents)
-                file.flush()
-                os.fsync(file.fileno())  # its contents are on the disk before its name is
+            yield unfinished
+            _flush(unfinished)  # its contents are on the disk before its name is
             os.replace(unfinished, path)
-            _flush_folder(path.parent)
+            if os.name != "nt":  # where a folder can't be opened
+                _flush(path.parent)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({reason(error)}): name another "
                         "place") from error
+
+
+def write_whole(path, contents: bytes) -> None:
+    """Write a file as `whole_file` does, and raise what it does."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(contents)
 
 
 def append_whole(path, contents: bytes) -> None:
@@ -47,10 +55,8 @@ def append_whole(path, contents: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _flush_folder(folder):
-    if os.name == "nt":  # where a folder can't be opened
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path):
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

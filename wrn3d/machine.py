@@ -4,7 +4,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from wrn3d import runtime
+from wrn3d import memory, runtime
 
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile",
                     "asimd", "sve", "bf16")
@@ -17,7 +17,7 @@ def describe() -> dict:
     flags = runtime.cpu_flags()
     return {"cpu": runtime.cpu_name(), "cores": runtime.usable_cores(),
             "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-            "memory_bytes": runtime.total_memory(), "system": platform.platform(),
+            "memory_bytes": memory.total_memory(), "system": platform.platform(),
             "environment": {name: value for name, value in sorted(os.environ.items())
                             if name.startswith(SETTINGS)},
             "versions": {"python": platform.python_version(), **_versions()}}

@@ -39,9 +39,7 @@ class Parameter:
 
 def network_parameters(spec) -> tuple[Parameter, ...]:
     """Every parameter of `spec`'s network, in the order in which a volume meets them."""
-    found = []
-    wide_resnet(sys.modules[__name__], _Shape(spec.input_shape, found), spec, seed=0)
-    return tuple(found)
+    return tuple(_walk(spec).found)
 
 
 def initial_weights(spec, seed: int) -> dict[str, np.ndarray]:
@@ -54,15 +52,28 @@ def parameter_count(spec) -> int:
     return sum(prod(p.shape) for p in network_parameters(spec) if p.trainable)
 
 
+def activation_count(spec) -> int:
+    """How many numbers the layers make of one volume, all of them together."""
+    return sum(_walk(spec).sizes)
+
+
+def _walk(spec):
+    """What comes of the network: its last _Shape."""
+    return wide_resnet(sys.modules[__name__], _Shape(spec.input_shape, [], []), spec, seed=0)
+
+
 @dataclass(frozen=True)
 class _Shape:
-    """A tensor's (D, H, W, C), and the list in which the layers note their parameters."""
+    """A tensor's (D, H, W, C), and the lists in which the layers note their parameters and the
+    sizes of what they give."""
 
     shape: tuple[int, ...]
     found: list[Parameter]
+    sizes: list[int]
 
     def of(self, *shape):
-        return _Shape(shape, self.found)
+        self.sizes.append(prod(shape))
+        return _Shape(shape, self.found, self.sizes)
 
 
 class Conv3d:
@@ -91,7 +102,7 @@ class BatchNormRelu:
                     Parameter(f"{self.name}.bias", shape),
                     Parameter(f"{self.name}.running_mean", shape, trainable=False),
                     Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0)])
-        return x
+        return x.of(*x.shape)
 
 
 class PadShortcut:
@@ -107,7 +118,9 @@ class Dropout:
         pass
 
     def __call__(self, x):
-        return x
+        for _ in ("drawn numbers", "mask", "result"):
+            y = x.of(*x.shape)
+        return y
 
 
 class Add:
@@ -115,7 +128,7 @@ class Add:
         pass
 
     def __call__(self, inputs):
-        return inputs[0]
+        return inputs[0].of(*inputs[0].shape)
 
 
 class GlobalAveragePool:

@@ -29,10 +29,15 @@ class Progress:
         if self.bar:
             self.bar.stop()
 
-    def advance(self, note="", amount=1):
-        """Report `amount` more units as done."""
+    def update(self, completed, note=""):
+        """Report how many units are done."""
         if self.bar:
-            self.bar.update(self.task, advance=amount, note=note)
+            self.bar.update(self.task, completed=completed, note=note)
+
+    def advance(self, note=""):
+        """Report one more as done."""
+        if self.bar:
+            self.bar.update(self.task, advance=1, note=note)
 
     def print(self, line):
         """Print a line that stays, above the bar if there is one."""
@@ -42,10 +47,10 @@ class Progress:
             print(line, flush=True)
 
     def track(self, batches):
-        """Iterate over `batches`, a range with a step, and report each when its work is done."""
+        """Iterate over `batches`, the places where each starts, and report what is done."""
         for start in batches:
+            self.update(start)
             yield start
-            self.advance(amount=min(batches.step, self.total - start))
 
 
 def fitted(line, indent=10):

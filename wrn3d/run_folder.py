@@ -1,7 +1,9 @@
-"""The folder of one run: its checkpoints, its log, and the lock that keeps a second run out.
+"""The folder of one run: its checkpoints, its logs, and the lock that keeps a second run out.
 
     checkpoint-00000200.safetensors    the last KEPT of them
+    best.safetensors                   the one that was best on the validation split
     log.csv                            a line for each iteration, its numbers to the last bit
+    validation.csv                     a line for each measurement on the validation split
 """
 import re
 import shutil
@@ -15,19 +17,21 @@ from wrn3d.files import UNFINISHED, append_whole, write_whole
 
 KEPT = 3
 NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
-LOG, LOCK = "log.csv", ".lock"
-TITLES = "iteration,learning_rate,loss,accuracy\n"
+BEST, LOCK = "best.safetensors", ".lock"
 
 
 class RunFolder:
     """A context in which the folder is this run's alone; made where it is not there.
 
-    Entering it raises UsageError where another run has it, or where one is there and `resume` is
-    false, and UserError where nothing can be written to it.
+    A checkpoint is regular at each multiple of `save_every` iterations; others come from a run's
+    end. Entering raises UsageError where another run has the folder, or where one is there and
+    `resume` is false, and UserError where nothing can be written to it.
     """
 
-    def __init__(self, path, resume):
-        self.path, self.resume = Path(path), resume
+    def __init__(self, path, resume=False, save_every=100):
+        self.path, self.resume, self.save_every = Path(path), resume, save_every
+        self.log = Log(self.path / "log.csv", ("learning_rate", "loss", "accuracy"))
+        self.validations = Log(self.path / "validation.csv", ("loss", "accuracy"))
         self.lock = FileLock(self.path / LOCK, timeout=0)
 
     def __enter__(self):
@@ -43,7 +47,7 @@ class RunFolder:
         try:
             for left in self.path.glob(f"{UNFINISHED}*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            if not self.resume and ((self.path / LOG).exists() or self.checkpoints()):
+            if not self.resume and (self.log.path.exists() or self.checkpoints()):
                 raise UsageError(f"{self.path} holds a run: go on with it with --resume, or name "
                                  "another folder with --output")
         except BaseException:
@@ -56,14 +60,15 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """The newest first."""
-        found = {int(match[1]): path for path in self.path.iterdir()
-                 if (match := NAME.fullmatch(path.name))}
+        found = self._numbered()
         return [found[number] for number in sorted(found, reverse=True)]
 
-    def newest(self):
+    def newest(self, regular=False):
         """(the newest checkpoint that is whole or None, sentences about those that are not)."""
         skipped = []
-        for path in self.checkpoints():
+        for number, path in sorted(self._numbered().items(), reverse=True):
+            if regular and number % self.save_every:
+                continue
             try:
                 return Checkpoint.load(path), skipped
             except DataError as error:
@@ -71,26 +76,67 @@ class RunFolder:
         return None, skipped
 
     def save(self, checkpoint):
-        """Write the checkpoint, then remove those beyond KEPT; raises DataError."""
-        path = self.path / f"checkpoint-{checkpoint.iteration:08}.safetensors"
-        checkpoint.save(path)
-        for old in self.checkpoints()[KEPT:]:
-            old.unlink(missing_ok=True)
-        return path
+        """Write the checkpoint, and keep it and the newest regular ones; raises DataError."""
+        checkpoint.save(self.path / f"checkpoint-{checkpoint.iteration:08}.safetensors")
+        # What lies beyond it is left alone: it may be another version's.
+        older = {number: path for number, path in self._numbered().items()
+                 if number < checkpoint.iteration}
+        regular = sorted(number for number in older if number % self.save_every == 0)
+        for number in older.keys() - regular[1 - KEPT:]:
+            older[number].unlink(missing_ok=True)
 
-    def start_log(self, iteration):
-        """Begin the log, or go on after `iteration`: lines beyond it are taken back."""
-        path = self.path / LOG
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines[1:] if line.endswith("\n")
-                and line.split(",")[0].isdecimal() and int(line.split(",")[0]) <= iteration]
-        write_whole(path, "".join([TITLES, *kept]).encode())
-
-    def log(self, result):
-        """Add an iteration's line, whole or not at all; raises DataError where it can't be."""
-        line = f"{result.iteration},{result.learning_rate!r},{result.loss!r},{result.accuracy!r}\n"
-        path = self.path / LOG
+    def best(self):
+        """(the best checkpoint so far or None, its accuracy on the validation split)."""
         try:
-            append_whole(path, line.encode())
+            best = Checkpoint.load(self.path / BEST)
+        except (DataError, FileNotFoundError):
+            return None, -1.0
+        accuracies = self.validations.column("accuracy")
+        if best.iteration not in accuracies:  # of a future that was given up
+            return None, -1.0
+        return best, accuracies[best.iteration]
+
+    def save_best(self, checkpoint):
+        """Write it in place of the one before; raises DataError."""
+        checkpoint.save(self.path / BEST)
+
+    def _numbered(self):
+        return {int(match[1]): path for path in self.path.iterdir()
+                if (match := NAME.fullmatch(path.name))}
+
+
+class Log:
+    """A CSV file with numbers about iterations, of whole lines alone."""
+
+    def __init__(self, path, columns):
+        self.path, self.columns = path, ("iteration", *columns)
+
+    def start(self, iteration):
+        """Begin it, or go on after `iteration`: what is beyond it is taken back."""
+        kept = [line for line in self._lines() if line[0] <= iteration]
+        text = "".join(map(_line, [self.columns, *kept]))
+        write_whole(self.path, text.encode())
+
+    def add(self, iteration, *numbers):
+        """Add a line, whole or not at all; raises DataError where it can't be."""
+        try:
+            append_whole(self.path, _line((iteration, *map(repr, numbers))).encode())
         except OSError as error:
-            raise DataError(f"{path} cannot be written ({reason(error)})") from error
+            raise DataError(f"{self.path} cannot be written ({reason(error)})") from error
+
+    def column(self, name) -> dict[int, float]:
+        """{iteration: number}."""
+        return {line[0]: float(line[self.columns.index(name)]) for line in self._lines()}
+
+    def _lines(self):
+        """[(iteration, text, ...)]; what a killed process or a damaged disk left is no line."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        whole = re.compile(r"(\d+)" + r",([-+.\w]+)" * (len(self.columns) - 1) + r"\n")
+        found = filter(None, map(whole.fullmatch, text.splitlines(keepends=True)))
+        return [(int(match[1]), *match.groups()[1:]) for match in found]
+
+
+def _line(values):
+    return ",".join(map(str, values)) + "\n"

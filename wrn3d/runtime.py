@@ -99,24 +99,6 @@ def usable_cores() -> int:
     return os.cpu_count()
 
 
-def total_memory() -> int | None:
-    """The machine's memory in bytes, or None where it is not told."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None
-
-
-def peak_memory() -> int | None:
-    """The most memory that this process has held so far in bytes, or None where it is not told."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def cpu_name() -> str:
     """What the processor calls itself."""
     return _cpu_entry("model name") or platform.processor() or platform.machine()

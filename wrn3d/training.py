@@ -1,106 +1,187 @@
-"""A run from its first iteration, or from where it stopped, to its last: log, checkpoints, ends."""
+"""A run from its first iteration, or from where it stopped, to its last."""
 import math
 import warnings
 
 import numpy as np
 
 from wrn3d.checks import require
-from wrn3d.config import RESULT_FIELDS
+from wrn3d.config import DATA, OVERRIDABLE, RESULT_FIELDS
 from wrn3d.errors import DataError, DivergedError, Stopped
+
+SMALLEST_SCALE = 2.0 ** -10  # of the learning rate: a run that still diverges is given up
+
+
+def starting_point(config, folder):
+    """(the newest whole checkpoint of the run that `config` resumes or None, what is to be said).
+
+    Raises UsageError where the settings differ from the checkpoint's in what decides the result,
+    but for the fields in `override`.
+    """
+    if not folder or not config.resume:
+        return None, []
+    checkpoint, said = folder.newest()
+    if checkpoint is None:
+        return None, [*said, f"started   {folder.path}, where no checkpoint was to go on from"]
+    differing = {name: f"{name} was {checkpoint.config.get(name)!r} and is {value!r}"
+                 for name in RESULT_FIELDS
+                 if checkpoint.config.get(name) != (value := getattr(config, name))}
+    network = [text for name, text in differing.items() if name not in OVERRIDABLE]
+    require(not network, f"the run in {folder.path} has another network: {', '.join(network)}; go "
+            "on with its own, or name another folder with --output")
+    others = [name for name in differing if name not in config.override]
+    require(not others, f"the run in {folder.path} has other settings: "
+            f"{', '.join(differing[name] for name in others)}; go on with those that it had, or "
+            f"add --override {' '.join([*config.override, *others])}")
+    return checkpoint, [*said, f"resumed   {folder.path} after iteration {checkpoint.iteration}"]
 
 
 class Training:
     """The iterations that are left of a run; going over it trains them, one StepResult each.
 
-    `folder` is the run's RunFolder, or None where nothing is kept: there a checkpoint is written
-    after every `save_every` iterations, after the last, and when `stop`, a StopRequest, was asked
-    for. Raises Stopped then, and DivergedError where the loss is no finite number.
+    `folder` is the run's RunFolder, or None where nothing is kept. There a checkpoint is written
+    after every `save_every` iterations, after the last, and where `stop`, a StopRequest, is asked
+    for. After all but the last kind, where the data set has a validation split, the network is
+    measured on it; the best is kept. `report` is given lines about that.
+
+    Raises Stopped, DivergedError where the loss is no finite number (with `on_nan` "restore" it
+    goes back instead, and yields earlier iterations once more), and DataError where the end of the
+    run cannot be saved.
     """
 
-    def __init__(self, environment, total, stop, folder=None, save_every=100):
-        self.environment, self.total, self.stop = environment, total, stop
-        self.folder, self.save_every = folder, save_every
+    def __init__(self, environment, config, stop, folder=None, report=print):
+        self.environment, self.config, self.report = environment, config, report
+        self.stop, self.folder = stop, folder
+        self.total = config.total_iterations(environment.num_examples)
+        self.validates = folder is not None and len(environment.dataset.validation_labels) > 0
+        self.saved = None  # the iteration after which it was saved last
         self.last_loss, self.said = None, set()
 
-    def start(self, override=()) -> list[str]:
-        """Begin the folder's log, where it is resumed after going to its newest whole checkpoint;
-        returns what is to be said about that.
+    def start(self, checkpoint=None):
+        """Go to the checkpoint, one of the folder's, and begin the logs or go on with them.
 
-        Raises UsageError where the settings differ from the checkpoint's in what decides the
-        result, but for the fields in `override`.
+        Raises UsageError where it was trained on other data, unless `override` says so.
         """
-        said = []
-        if self.folder.resume:
-            checkpoint, said = self.folder.newest()
-            if checkpoint is not None:
-                self._check_settings(checkpoint, override)
-                self.environment.restore(checkpoint)
-                said.append(f"resumed   {self.folder.path} after iteration "
-                            f"{checkpoint.iteration}")
-            else:
-                said.append(f"started   {self.folder.path}, where no checkpoint was to go on from")
-        self.folder.start_log(self.environment.iteration)
-        return said
+        if checkpoint is not None:
+            dataset = self.environment.dataset
+            require(checkpoint.config.get(DATA) == dataset.fingerprint
+                    or DATA in self.config.override, f"{dataset.origin} holds other data than the "
+                    f"run in {self.folder.path} was trained on: put those back, or add "
+                    f"--override {' '.join([*self.config.override, DATA])}")
+            self.environment.restore(checkpoint)
+            self.saved = checkpoint.iteration
+        self._start_logs()
 
     def __iter__(self):
+        if self.validates and self.environment.iteration not in self.folder.validations.column(
+                "accuracy"):  # a kill may have come between
+            self._validate()
         while self.environment.iteration < self.total:
-            result = self.environment.step()
-            self._check_loss(result)
-            stop = self.stop.number is not None  # asked once: what comes later is the next one's
-            self._keep(result, stop)
+            try:
+                result = self._train_one()
+            except DivergedError as error:
+                self._go_back(error)
+                continue
             yield result
-            if stop:
-                self.check_stop()
+            self.check_stop()
+            self._validate()
 
     def check_stop(self):
-        """Raise Stopped where that was asked for; what has been trained is saved."""
+        """Raise Stopped where that was asked for, with everything saved that has been trained."""
         if self.stop.number is None:
             return
+        if self.folder and self.saved != self.environment.iteration:
+            self._save(must=True)
         said = (f"stopped by {self.stop.name} after iteration {self.environment.iteration} "
                 f"of {self.total}")
         if self.folder:
             said += f": saved in {self.folder.path}, to go on add --resume"
         raise Stopped(self.stop.number, said)
 
-    def _check_settings(self, checkpoint, override):
-        override = [name.replace("-", "_") for name in override]
-        for name in override:
-            require(name in RESULT_FIELDS,
-                    f"override has {name!r}, but can have {', '.join(RESULT_FIELDS)}")
-        ours = {name: getattr(self.environment.config, name) for name in RESULT_FIELDS}
-        differing = {name: f"{name} was {checkpoint.config.get(name)!r} and is {value!r}"
-                     for name, value in ours.items()
-                     if checkpoint.config.get(name) != value and name not in override}
-        require(not differing, f"the run in {self.folder.path} has other settings: "
-                f"{', '.join(differing.values())}; go on with those that it had, or add --override "
-                f"{' '.join([*override, *differing])}")
+    def until_stopped(self, batches):
+        """Iterate over `batches`; raises Stopped in between."""
+        for batch in batches:
+            self.check_stop()
+            yield batch
 
-    def _check_loss(self, result):
+    def _train_one(self):
+        result = self.environment.step()
         if not math.isfinite(result.loss):
-            self._diverge(result, f"the loss is {result.loss}")
+            raise self._diverged(f"the loss is {result.loss}")
         self.last_loss = result.loss
+        if self.folder:
+            self._try("log.csv misses iterations", lambda: self.folder.log.add(
+                result.iteration, result.learning_rate, result.loss, result.accuracy))
+            if self._due():
+                self._save(must=result.iteration == self.total)
+        return result
 
-    def _diverge(self, result, what):
+    def _due(self):
+        iteration = self.environment.iteration
+        return iteration > 0 and (iteration % self.config.save_every == 0
+                                  or iteration == self.total)
+
+    def _save(self, must):
+        state = self.environment.snapshot()
+        if not all(np.isfinite(array).all() for array in state.weights.values()):
+            raise self._diverged("weights are no longer finite")
+        if self._try("a checkpoint is missing", lambda: self.folder.save(state), must):
+            self.saved = state.iteration
+
+    def _validate(self):
+        """Measure what the checkpoint has, and keep it where it is the best. The log's line comes
+        last: where a kill leaves it out, the whole is done again."""
+        if not (self.validates and self._due()):
+            return
+        environment = self.environment
+        result = environment.evaluate("validation", self.until_stopped)
+        if better := result.accuracy > self.best_accuracy:
+            state = environment.snapshot()
+            if self._try("the best checkpoint is missing", lambda: self.folder.save_best(state)):
+                self.best_accuracy = result.accuracy
+        self._try("validation.csv misses iterations", lambda: self.folder.validations.add(
+            environment.iteration, result.loss, result.accuracy))
+        count = len(environment.dataset.validation_labels)
+        self.report(f"validation {environment.iteration}/{self.total}  loss {result.loss:.6f}  "
+                    f"accuracy {result.accuracy:.4f}  ({count:,} images"
+                    f"{', the best so far' if better else ''})")
+
+    def _start_logs(self):
+        if self.folder:
+            self.folder.log.start(self.environment.iteration)
+        if self.validates:
+            self.folder.validations.start(self.environment.iteration)
+            self.best_accuracy = self.folder.best()[1]
+
+    def _diverged(self, what):
         last = "no loss was finite" if self.last_loss is None else \
             f"the last finite loss was {self.last_loss:g}"
-        kept = self.folder.checkpoints() if self.folder else []
-        raise DivergedError(f"{what} at iteration {result.iteration}, {last}: try a learning rate "
-                            f"below {result.learning_rate:g}" +
-                            (f" ({kept[0]} is from before)" if kept else ""))
+        return DivergedError(f"{what} at iteration {self.environment.iteration}, {last}")
 
-    def _keep(self, result, stop):
-        if not self.folder:
-            return
-        last = stop or result.iteration == self.total
-        self._try("log.csv misses iterations", lambda: self.folder.log(result), must=False)
-        if last or result.iteration % self.save_every == 0:
-            state = self.environment.snapshot()
-            if not all(np.isfinite(array).all() for array in state.weights.values()):
-                self._diverge(result, "weights are no longer finite")
-            self._try("a checkpoint is missing", lambda: self.folder.save(state), must=last)
+    def _go_back(self, error):
+        """To the last regular checkpoint, or to the start: an irregular one would make the result
+        depend on where a run was stopped."""
+        environment = self.environment
+        scale = environment.learning_rate_scale / 2
+        if self.config.on_nan == "stop" or scale < SMALLEST_SCALE:
+            kept = self.folder.checkpoints() if self.folder else []
+            rate = environment.learning_rate * environment.learning_rate_scale
+            raise DivergedError(f"{error}: try a learning rate below {rate:g}" +
+                                (f" ({kept[0]} is from before)" if kept else "")) from error
+        checkpoint, skipped = self.folder.newest(regular=True)
+        if checkpoint is None:
+            environment.reset()
+        else:
+            environment.restore(checkpoint)
+        environment.learning_rate_scale = scale
+        self._start_logs()
+        for line in skipped:
+            self.report(line)
+        self.report(f"restored  iteration {environment.iteration}, with the learning rate times "
+                    f"{scale:g}: {error}")
 
-    def _try(self, loss, write, must):
-        """What cannot be written is said once; the run goes on, unless it is at its end."""
+    def _try(self, loss, write, must=False):
+        """Whether it could be written. What cannot is said once; the run goes on, unless it is at
+        its end."""
         try:
             write()
         except DataError as error:
@@ -110,3 +191,5 @@ class Training:
                 warnings.warn(f"{loss} from iteration {self.environment.iteration} on, the run "
                               f"goes on: {error}", stacklevel=2)
             self.said.add(loss)
+            return False
+        return True

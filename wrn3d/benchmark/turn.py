@@ -14,7 +14,7 @@ from wrn3d.benchmark.cases import CASES
 from wrn3d.benchmark.ceiling import MATMUL, matmul_rate
 from wrn3d.benchmark.contenders import CONTENDERS
 from wrn3d.errors import reason
-from wrn3d.runtime import peak_memory
+from wrn3d.memory import peak_memory
 
 WARM_UP = 2  # the graph is built in the first iteration, memory settles in the second
 FEWEST = 3  # timed iterations

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wrn3d.errors import UserError
-from wrn3d.runtime import peak_memory, show_warnings_as_notes
+from wrn3d.memory import peak_memory
+from wrn3d.runtime import show_warnings_as_notes
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}
 MOMENTUM = "the momentum of "

@@ -1,15 +1,29 @@
 """What a data set is: volumes and labels as arrays, and how they are normalised."""
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
 
+from wrn3d.checks import require
+
+SPLITS = ("train", "validation", "test")
+
+
+def _no_volumes():
+    return np.zeros((0, 1, 1, 1, 1), np.uint8)
+
+
+def _no_labels():
+    return np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split; volumes are (N, D, H, W, C) uint8, labels (N,) int64.
+    """Its splits; volumes are (N, D, H, W, C) uint8, labels (N,) int64.
 
-    `title` is the name for people, `origin` where the arrays came from.
+    `title` is the name for people, `origin` where the arrays came from. The validation split may
+    be empty.
     """
 
     title: str
@@ -19,11 +33,51 @@ class Dataset:
     train_labels: np.ndarray
     test_volumes: np.ndarray
     test_labels: np.ndarray
+    validation_volumes: np.ndarray = field(default_factory=_no_volumes)
+    validation_labels: np.ndarray = field(default_factory=_no_labels)
+
+    def split(self, name):
+        """(volumes, labels) of one of SPLITS; raises UsageError for another or an empty one."""
+        require(name in SPLITS, f"split is {name!r}, but must be {', '.join(SPLITS)}")
+        volumes, labels = getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
+        require(len(labels), f"{self.title} has no {name} split here: set training images aside "
+                "for it, such as validation=5000")
+        return volumes, labels
+
+    def with_validation(self, count) -> "Dataset":
+        """The same with its last `count` training samples as the validation split.
+
+        Raises UsageError where there are not so many, or where it has that split already.
+        """
+        if not count:
+            return self
+        require(not len(self.validation_labels), f"{self.title} has a validation split, of "
+                f"{len(self.validation_labels):,}: leave validation out")
+        require(count < len(self.train_labels), f"validation is {count}, but {self.title} has only "
+                f"{len(self.train_labels):,} training images")
+        return replace(self, train_volumes=self.train_volumes[:-count],
+                       train_labels=self.train_labels[:-count],
+                       validation_volumes=self.train_volumes[-count:],
+                       validation_labels=self.train_labels[-count:])
 
     @property
     def volume_shape(self) -> tuple[int, int, int, int]:
         """(D, H, W, C)."""
         return self.train_volumes.shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its arrays hold."""
+        return sum(array.nbytes for array in self._arrays())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A checksum of its arrays, by which a run knows its data again."""
+        digest = hashlib.sha256()
+        for array in self._arrays():
+            digest.update(f"{array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()[:16]
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -43,6 +97,10 @@ class Dataset:
     def normalise(self, volumes: np.ndarray) -> np.ndarray:
         """(volumes - mean) / std in float32, as the original scripts do."""
         return (volumes.astype(np.float32) - self.mean) / self.std
+
+    def _arrays(self):
+        found = (getattr(self, field.name) for field in fields(self))
+        return [value for value in found if isinstance(value, np.ndarray)]
 
 
 def as_volumes(images: np.ndarray) -> np.ndarray:

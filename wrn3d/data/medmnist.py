@@ -1,0 +1,94 @@
+"""Images or volumes in one .npz file, in the format of MedMNIST v2 (Yang et al. 2023)."""
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.memory import available_memory
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}  # ours: MedMNIST's
+CHANNELS = (1, 3)
+LARGEST_HEADER = 4096  # bytes in which an array's type and shape are said
+
+
+def load(path: Path) -> Dataset:
+    """`train_images`, `train_labels`, and the same for `val` and `test`.
+
+    Images are uint8, of the shape (N, D, H, W), (N, H, W), or with 1 or 3 channels last; labels
+    are whole numbers from 0 up, (N,) or (N, 1). Raises MissingDataError or DataError.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"{path} is not there, or no file: name an .npz file in MedMNIST's "
+                               "format")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = _arrays(archive)
+        splits = {name: _split(arrays, theirs) for name, theirs in SPLITS.items()}
+        shapes = {volumes.shape[1:] for volumes, _ in splits.values()}
+        if len(shapes) > 1:
+            raise ValueError("the images of its splits have different sizes: "
+                             f"{', '.join(map(str, sorted(shapes)))}")
+        count = 1 + max(int(labels.max()) for _, labels in splits.values())
+        if count < 2 or len(np.unique(splits["train"][1])) < count:
+            raise ValueError(f"its training labels are not each of 0 to {max(count, 2) - 1}")
+    # Of a damaged file zipfile raises nearly anything.
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, ValueError, KeyError, EOFError,
+            RuntimeError, NotImplementedError, MemoryError, zlib.error) as error:
+        raise DataError(f"{path} is no .npz file in MedMNIST's format "
+                        f"({reason(error)})") from error
+    return Dataset(path.stem, str(path), tuple(map(str, range(count))),
+                   *splits["train"], *splits["test"], *splits["validation"])
+
+
+def _arrays(archive):
+    """{name: array} of the six that are needed."""
+    entries = [archive.getinfo(f"{split}_{kind}.npy") for split in SPLITS.values()
+               for kind in ("images", "labels")]
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > available_memory() / 2:
+        raise ValueError(f"its arrays would take {claimed / 2**30:,.1f} GiB, more than half of the "
+                         "memory that is free")
+    return {Path(entry.filename).stem: _array(archive, entry) for entry in entries}
+
+
+def _array(archive, entry):
+    """NumPy would take the memory that the array's header claims before it reads any of it: here
+    it has to be what the archive's directory says, and that what the compression can do."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{entry.filename} is compressed as np.savez never does")
+    if entry.file_size > max(1, entry.compress_size) * 1032 + 1032:  # deflate's best
+        raise ValueError(f"{entry.filename} claims more than it can hold")
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0,
+                       (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read_header(file, max_header_size=LARGEST_HEADER)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
+            raise ValueError(f"{entry.filename} does not hold what its header says")
+        file.seek(0)
+        return np.lib.format.read_array(file, max_header_size=LARGEST_HEADER)
+
+
+def _split(arrays, name):
+    """(volumes (N, D, H, W, C) uint8, labels (N,) int64)."""
+    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4, 5) or not images.size:
+        raise ValueError(f"its {name}_images are {images.dtype} of the shape {images.shape}, but "
+                         "must be uint8 of (N, H, W) or (N, D, H, W), with or without channels")
+    if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
+        raise ValueError(f"its {name}_labels are {labels.dtype} of the shape {labels.shape}, but "
+                         f"must be {len(images):,} whole numbers")
+    labels = labels.reshape(-1).astype(np.int64)
+    if labels.min() < 0:
+        raise ValueError(f"its {name}_labels are not from 0 up")
+    if images.ndim == 3 or (images.ndim == 4 and images.shape[-1] not in CHANNELS):
+        images = images[..., None]
+    if images.ndim == 4:
+        images = as_volumes(images)
+    if images.shape[-1] not in CHANNELS:
+        raise ValueError(f"its {name}_images have {images.shape[-1]} channels, not 1 or 3")
+    return np.ascontiguousarray(images), labels

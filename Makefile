@@ -1,10 +1,12 @@
 # make train: train on the embedded digits.  make test: run every test.
 # make benchmark: measure every size, more than an hour; with ARGS=--quick less than two minutes.
+# make soak: an hour and a half of kills and of training.  make fuzz: damaged files, half an hour.
+# make audit: known weaknesses of what is installed, where the network lets it ask.
 # Each sets up .venv first.
 PYTHON ?= python3
 .DEFAULT_GOAL := train
 
-.PHONY: train test benchmark clean
+.PHONY: train test benchmark soak fuzz audit clean
 
 train: .venv/run.stamp
 	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
@@ -15,6 +17,15 @@ test: .venv/dev.stamp
 
 benchmark: .venv/bench.stamp
 	.venv/bin/python -m wrn3d.benchmark $(ARGS)
+
+soak: .venv/dev.stamp
+	.venv/bin/pytest tests/test_kills.py tests/test_long_run.py --kills 300 --minutes 60
+
+fuzz: .venv/dev.stamp
+	.venv/bin/pytest -n 2 tests/test_fuzz.py --inputs 10000
+
+audit: .venv/dev.stamp
+	.venv/bin/pip-audit --requirement requirements.txt
 
 # A stamp is newer than the requirements that were installed: a second call does no set-up again.
 .venv/run.stamp: requirements.txt

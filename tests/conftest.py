@@ -13,6 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=20, help="how often runs are killed")
+    parser.addoption("--inputs", type=int, default=200, help="how many files a reader is tried on")
+    parser.addoption("--minutes", type=float, default=0.1, help="of the long run")
+
+
 @pytest.fixture(scope="session", params=SCRIPTS)
 def front_end(request):
     """Each front end's name in turn."""
@@ -22,6 +28,13 @@ def front_end(request):
 @pytest.fixture(scope="session")
 def digits():
     return digits_module.load()
+
+
+@pytest.fixture
+def run(front_end, tmp_path):
+    """A small environment and its folder."""
+    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=32)
+    return env, tmp_path / "run"
 
 
 def environment_class(front_end):

@@ -13,7 +13,8 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "x"
     weights = {name: array for name, array in
                initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith("fc")}
-    Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64, config={"seed": 0}).save(path)
+    Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64,
+               config={"seed": 0}).save(path)
     return path
 
 

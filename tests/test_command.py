@@ -27,10 +27,11 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
     assert "10 iterations" in lines[2] and "batch 32" in lines[2]
     assert re.search(r"tensorflow 2\.\d+\.\d+, tensorlayer 2\.\S+, keras 3\.\S+, numpy", lines[3])
     assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])
-    assert [LINE.fullmatch(line)[1] for line in lines[5:15]] == [str(n) for n in range(1, 11)]
-    assert re.match(r"done      10 iterations in .* s, median .* images/s, at most ", lines[15])
-    assert re.fullmatch(r"test      loss \d\.\d{6}  accuracy \d\.\d{4}  \(297 images\)", lines[16])
-    assert len(lines) == 17
+    assert re.fullmatch(r"memory    about 0\.\d\d GiB at most, \d+\.\d\d GiB are free", lines[5])
+    assert [LINE.fullmatch(line)[1] for line in lines[6:16]] == [str(n) for n in range(1, 11)]
+    assert re.match(r"done      10 iterations in .* s, median .* images/s, at most ", lines[16])
+    assert re.fullmatch(r"test      loss \d\.\d{6}  accuracy \d\.\d{4}  \(297 images\)", lines[17])
+    assert len(lines) == 18
 
 
 def test_epochs_decide_and_the_settings_are_printed(front_end):
@@ -41,13 +42,13 @@ def test_epochs_decide_and_the_settings_are_printed(front_end):
     assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
     assert lines[2].endswith(" 6 iterations (2 epochs), learning rate 0.01, batch 500, momentum "
                              "0.9, weight decay 0.0005, nesterov, augment, seed 3")
-    assert LINE.fullmatch(lines[10]).groups()[:2] == ("6", "6")
+    assert LINE.fullmatch(lines[11]).groups()[:2] == ("6", "6")
 
 
 def test_both_scripts_print_the_same_losses(tmp_path):
     write_cifar10(tmp_path, "bin", per_file=40)
     losses = [[LINE.match(line).groups() for line in
-               run_script(name, "--data-dir", tmp_path, "--depth", "10").stdout.splitlines()[5:15]]
+               run_script(name, "--data-dir", tmp_path, "--depth", "10").stdout.splitlines()[6:16]]
               for name in SCRIPTS]
     assert len(losses[0]) == 10 and losses[0] == losses[1]
 
@@ -99,7 +100,7 @@ def test_importing_a_script_starts_and_prints_nothing(front_end):
     (["--widen-factor", "0"], 2, "error: widen_factor is 0"),
     (["--dropout", "1"], 2, "error: dropout is 1.0"),
     (["--shortcut", "conv"], 2, "error: shortcut is 'conv', but must be pad or projection"),
-    (["--dataset", "mnist"], 2, "error: dataset is 'mnist', but must be cifar10, cifar100 or dig"),
+    (["--dataset", "mnist"], 2, "error: dataset is 'mnist', but must be cifar10, cifar100, dig"),
     (["--dataset", "digits", "--batch-size", "2000"], 2,
      "error: batch_size is 2000, but digits has only 1,500 training images"),
     (["--data-dir", "LICENSE"], 1, "error: LICENSE is a file, but should be the folder"),

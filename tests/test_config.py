@@ -15,7 +15,7 @@ def test_defaults_are_the_original_scripts():
 
 
 @pytest.mark.parametrize("settings, start", [
-    ({"dataset": "mnist"}, "dataset is 'mnist', but must be cifar10, cifar100 or digits"),
+    ({"dataset": "mnist"}, "dataset is 'mnist', but must be cifar10, cifar100, digits or the path"),
     ({"depth": 11}, "depth is 11"), ({"widen_factor": 0}, "widen_factor is 0"),
     ({"dropout": 1.0}, "dropout is 1.0"), ({"shortcut": "none"}, "shortcut is 'none'"),
     ({"batch_size": 0}, "batch_size is 0"), ({"iterations": 0}, "iterations is 0"),
@@ -25,6 +25,7 @@ def test_defaults_are_the_original_scripts():
     ({"dataset": []}, "dataset is []"), ({"nesterov": "no"}, "nesterov is 'no', but must be True"),
     ({"learning_rate": 10**400}, "learning_rate is 1000"), ({"augment": 1}, "augment is 1"),
     ({"weight_decay": float("nan")}, "weight_decay is nan"), ({"seed": -1}, "seed is -1"),
+    ({"validation": -1}, "validation is -1, but must be a whole number from 0 up"),
     ({"precision": "float16"}, "precision is 'float16', but must be float32 or bfloat16"),
 ])
 def test_values_that_make_no_run_are_refused_in_one_sentence(settings, start):

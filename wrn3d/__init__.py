@@ -15,7 +15,9 @@ from wrn3d.keras_registration import register_with_keras
 # has to. TensorFlow leaves oneDNN off on some CPUs, where it is worth 3x. What the user set stays,
 # but for Keras's backend: nothing here runs on another.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# What goes wrong comes as an exception; beside it TensorFlow logs as an error that an optimisation
+# of a graph was left out.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 _HOMES = {

@@ -116,8 +116,8 @@ class TrainingEnvironment(ABC):
     def step(self, learning_rate=None) -> StepResult:
         """Train ONE iteration on the next batch, with `learning_rate` or else the run's own.
 
-        Raises UsageError for a learning rate that is no number from 0 up, NotEnoughMemoryError where
-        there is not enough for the batch.
+        Raises UsageError for a learning rate that is no number from 0 up, NotEnoughMemoryError
+        where there is not enough for the batch.
         """
         if learning_rate is None:
             learning_rate = self.learning_rate * self.learning_rate_scale

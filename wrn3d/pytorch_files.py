@@ -1,6 +1,7 @@
 """Files of PyTorch weights, read without running code from them."""
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     torch = _torch(path)
+    _check_uncompressed(path)
     try:
         # weights_only: an unpickler that makes tensors and containers, and calls nothing else.
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,6 +66,19 @@ def _read_safetensors(path):
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no safetensors file that can be read "
                         f"({reason(error)})") from error
+
+
+def _check_uncompressed(path):
+    """What torch.save writes is a zip file without compression; compressed, a small file could
+    take a thousand times its size in memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # older PyTorch's, or none at all
+    if claimed > path.stat().st_size:
+        raise DataError(f"{path} is compressed, which torch.save never does, and would be "
+                        f"{claimed:,} bytes")
 
 
 def _torch(path):

@@ -110,19 +110,25 @@ class Log:
 
     def __init__(self, path, columns):
         self.path, self.columns = path, ("iteration", *columns)
+        self.waiting = []  # lines that could not be written yet
 
     def start(self, iteration):
-        """Begin it, or go on after `iteration`: what is beyond it is taken back."""
+        """Begin it, or go on after `iteration`: what is beyond it is taken back. Raises what
+        `write_whole` does."""
         kept = [line for line in self._lines() if line[0] <= iteration]
         text = "".join(map(_line, [self.columns, *kept]))
+        self.waiting.clear()
         write_whole(self.path, text.encode())
 
     def add(self, iteration, *numbers):
-        """Add a line, whole or not at all; raises DataError where it can't be."""
+        """Add a line, whole or not at all; raises DataError where it can't be, and then adds it
+        with the next one."""
+        self.waiting.append(_line((iteration, *map(repr, numbers))))
         try:
-            append_whole(self.path, _line((iteration, *map(repr, numbers))).encode())
+            append_whole(self.path, "".join(self.waiting).encode())
         except OSError as error:
             raise DataError(f"{self.path} cannot be written ({reason(error)})") from error
+        self.waiting.clear()
 
     def column(self, name) -> dict[int, float]:
         """{iteration: number}."""

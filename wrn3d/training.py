@@ -109,10 +109,11 @@ class Training:
             raise self._diverged(f"the loss is {result.loss}")
         self.last_loss = result.loss
         if self.folder:
-            self._try("log.csv misses iterations", lambda: self.folder.log.add(
-                result.iteration, result.learning_rate, result.loss, result.accuracy))
+            last = result.iteration == self.total
+            self._try("log.csv lacks what is", lambda: self.folder.log.add(
+                result.iteration, result.learning_rate, result.loss, result.accuracy), must=last)
             if self._due():
-                self._save(must=result.iteration == self.total)
+                self._save(must=last)
         return result
 
     def _due(self):
@@ -124,7 +125,7 @@ class Training:
         state = self.environment.snapshot()
         if not all(np.isfinite(array).all() for array in state.weights.values()):
             raise self._diverged("weights are no longer finite")
-        if self._try("a checkpoint is missing", lambda: self.folder.save(state), must):
+        if self._try("checkpoints are missing", lambda: self.folder.save(state), must):
             self.saved = state.iteration
 
     def _validate(self):
@@ -136,9 +137,9 @@ class Training:
         result = environment.evaluate("validation", self.until_stopped)
         if better := result.accuracy > self.best_accuracy:
             state = environment.snapshot()
-            if self._try("the best checkpoint is missing", lambda: self.folder.save_best(state)):
+            if self._try("the best checkpoints are missing", lambda: self.folder.save_best(state)):
                 self.best_accuracy = result.accuracy
-        self._try("validation.csv misses iterations", lambda: self.folder.validations.add(
+        self._try("validation.csv lacks what is", lambda: self.folder.validations.add(
             environment.iteration, result.loss, result.accuracy))
         count = len(environment.dataset.validation_labels)
         self.report(f"validation {environment.iteration}/{self.total}  loss {result.loss:.6f}  "
@@ -181,7 +182,7 @@ class Training:
 
     def _try(self, loss, write, must=False):
         """Whether it could be written. What cannot is said once; the run goes on, unless it is at
-        its end."""
+        its end, and tries again."""
         try:
             write()
         except DataError as error:

@@ -1,10 +1,13 @@
 """Read CIFAR's pickles without running anything in them."""
 import io
 import pickle
+from typing import ClassVar
 
 import numpy as np
 
 from wrn3d.errors import reason
+
+MOST_OPERATIONS = 2_000_000  # CIFAR-100's training file has half a million
 
 
 class PickledArray:
@@ -43,12 +46,27 @@ _ADMITTED = {
 }
 
 
+def _counted(operation):
+    def operate(self):
+        self.operations += 1
+        if self.operations > MOST_OPERATIONS:
+            raise pickle.UnpicklingError(f"it takes more than {MOST_OPERATIONS:,} steps")
+        operation(self)
+
+    return operate
+
+
 class _Unpickler(pickle._Unpickler):
     """Admits only what CIFAR's files contain.
 
     Python's own unpickler and not the one in C, which allocates whatever size a memo index in
-    the file claims; here memory is bounded by the size of the file, times a hundred at the worst.
+    the file claims. Here each operation takes a hundred bytes of memory at the most, beside what
+    it copies from the file.
     """
+
+    dispatch: ClassVar[dict] = {code: _counted(operation)
+                                for code, operation in pickle._Unpickler.dispatch.items()}
+    operations = 0
 
     def find_class(self, module, name):
         if (module, name) not in _ADMITTED:

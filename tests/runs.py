@@ -1,0 +1,72 @@
+"""Runs with a folder: their settings, their processes, and what they leave."""
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from tests.conftest import ROOT, SCRIPTS
+from wrn3d import Checkpoint
+from wrn3d.config import RunConfig
+from wrn3d.run_folder import RunFolder
+from wrn3d.signals import StopRequest
+from wrn3d.training import Training, starting_point
+
+SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
+FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4",
+        "--augment", "--validation", "300", "--evaluate", "--iterations", "60",
+        "--save-every", "7"]
+
+
+def start(front_end, *arguments, **options):
+    """A running script that heeds Ctrl-C, which a job in the background ignores."""
+    return subprocess.Popen(
+        [sys.executable, f"{SCRIPTS[front_end]}.py", *map(str, arguments)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **{"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        | options)
+
+
+def wait_for(process, iteration):
+    for line in process.stdout:
+        if re.match(f"iteration +{iteration}/", line):
+            return
+
+
+def wait_until(reached, process, pause=0.001):
+    """Whether something has come about before the process ended."""
+    while not reached():
+        if process.poll() is not None:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def train(env, path, total, **options):
+    """What is said about where it starts, and the iterations' results."""
+    config = RunConfig(**env.config.settings | {"iterations": total}, output=path, **options)
+    with StopRequest() as stop, RunFolder(path, config.resume, config.save_every) as folder:
+        checkpoint, said = starting_point(config, folder)
+        training = Training(env, config, stop, folder, report=said.append)
+        training.start(checkpoint)
+        return said, list(training)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def contents(folder):
+    """{name: bytes} of everything that a run has left."""
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def check_whole(folder):
+    """Nothing in the folder is half there."""
+    for name, content in contents(folder).items() if folder.exists() else ():
+        if name.endswith(".csv"):
+            lines = content.decode().splitlines(keepends=True)
+            assert all(line.endswith("\n") and line.count(",") == lines[0].count(",")
+                       for line in lines), name
+        else:
+            Checkpoint.load(folder / name)

@@ -1,0 +1,350 @@
+"""Every reader of outside files on real files that were damaged: data or one clear error, nothing
+run, no hang, no more memory than the file is worth.
+
+`make fuzz` tries ten thousand on each.
+"""
+import gzip
+import hashlib
+import io
+import json
+import random
+import resource
+import shlex
+import shutil
+import sys
+import tarfile
+import time
+import zipfile
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import write_cifar10, write_cifar100
+from tests.mutation import mutated
+from tests.pytorch_networks import authors_params
+from wrn3d import Checkpoint, WideResNetSpec, checkpoint, initial_weights
+from wrn3d.command import read_flags
+from wrn3d.config import RunConfig
+from wrn3d.data import download, load_dataset, medmnist
+from wrn3d.errors import UserError
+from wrn3d.pytorch_files import read_arrays
+from wrn3d.run_folder import RunFolder
+from wrn3d.training import starting_point
+
+SECONDS = 5.0  # for one input; honest ones take milliseconds
+GROWTH = 200e6  # bytes of memory beyond those of the first, whole files; theirs are below 4 MB
+FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen",
+             "socket.connect", "pickle.find_class", "pty.spawn", "webbrowser.open"}
+executed = []
+
+
+@pytest.fixture(scope="module")
+def watched():
+    """Notes what Python's audit hooks tell; they can't be taken away, so this one is turned off."""
+    watching = [True]
+    sys.addaudithook(lambda event, arguments: watching[0] and event in FORBIDDEN
+                     and executed.append((event, arguments)))
+    yield
+    watching[0] = False
+
+
+def cifar_python(folder):
+    made = write_cifar10(folder, "py", per_file=2)
+    return made / "data_batch_1", mutated, lambda path: load_dataset("cifar10", folder)
+
+
+def cifar_python_names(folder):
+    made = write_cifar10(folder, "py", per_file=2)
+    return made / "batches.meta", mutated, lambda path: load_dataset("cifar10", folder)
+
+
+def cifar100_python(folder):
+    made = write_cifar100(folder, "py", test_count=2)
+    return made / "train", mutated, lambda path: load_dataset("cifar100", folder)
+
+
+def cifar_binary(folder):
+    made = write_cifar10(folder, "bin", per_file=2)
+    return made / "test_batch.bin", mutated, lambda path: load_dataset("cifar10", folder)
+
+
+def cifar_binary_names(folder):
+    made = write_cifar10(folder, "bin", per_file=2)
+    return made / "batches.meta.txt", mutated, lambda path: load_dataset("cifar10", folder)
+
+
+def archive(folder):
+    """Each with its own checksum, by which the download is otherwise refused."""
+    made, target = write_cifar10(folder / "made", "py", per_file=1), folder / "data"
+    path = folder / "cifar-10-python.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(made, made.name)
+
+    def damage(content, draw):
+        if draw.random() < 0.3:
+            return mutated(content, draw)
+        return gzip.compress(mutated(gzip.decompress(content), draw), 1)
+
+    def read(path):
+        official = download.Archive("", hashlib.md5(path.read_bytes()).hexdigest(), made.name)
+        try:
+            download._unpack(official, path, target)
+        finally:
+            left = [found.name for found in folder.iterdir()]
+            assert set(left) <= {"made", "data", path.name}, left  # nothing beside its place
+            shutil.rmtree(target, ignore_errors=True)
+
+    return path, damage, read
+
+
+def npz(folder):
+    draw = np.random.default_rng(0)
+    volumes = draw.integers(0, 2, (12, 8, 8, 8), dtype=np.uint8)
+    arrays = {f"{split}_{kind}": value for split in medmnist.SPLITS.values() for kind, value in
+              (("images", volumes), ("labels", np.arange(12)[:, None] % 2))}
+    np.savez_compressed(folder / "volumes.npz", **arrays)
+
+    def damage(content, draw):
+        if draw.random() < 0.5:
+            return mutated(content, draw)
+        damaged = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as whole, \
+                zipfile.ZipFile(damaged, "w", zipfile.ZIP_DEFLATED) as archive:
+            for entry in whole.infolist():
+                inner = whole.read(entry)
+                archive.writestr(entry.filename, mutated(inner, draw) if draw.random() < 0.4
+                                 else inner)
+        return damaged.getvalue()
+
+    return folder / "volumes.npz", damage, lambda path: load_dataset(str(path))
+
+
+def _small_checkpoint(path):
+    weights = {name: array for name, array in
+               initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith(("fc", "bn"))}
+    saved = Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64,
+                       config=asdict(RunConfig()))
+    saved.save(path)
+    return saved
+
+
+def safetensors(folder):
+    _small_checkpoint(folder / "x.safetensors")
+
+    def read(path):
+        checkpoint.is_checkpoint(path)
+        read_arrays(path)
+
+    return folder / "x.safetensors", mutated, read
+
+
+def checkpoint_header(folder):
+    """Configuration and numbers that were changed together with the checksum."""
+    path = folder / "checkpoint-00000007.safetensors"
+    saved = _small_checkpoint(path)
+    arrays = saved.weights | {"momentum/fc.bias": saved.momentum["fc.bias"]}
+
+    def damage(content, draw):
+        size = int.from_bytes(content[:8], "little")
+        outer = json.loads(content[8:8 + size])
+        header = json.loads(outer["__metadata__"][checkpoint.HEADER])
+        del header["sha256"]
+        text = mutated(json.dumps(header).encode(), draw).decode("latin1")
+        try:
+            header = json.loads(text)
+            header["sha256"] = checkpoint._checksum(arrays, header)
+            text = json.dumps(header)
+        except (ValueError, TypeError, RecursionError):
+            pass  # no JSON any more, or another kind of it
+        outer["__metadata__"][checkpoint.HEADER] = text
+        changed = json.dumps(outer).encode()
+        return len(changed).to_bytes(8, "little") + changed + content[8 + size:]
+
+    def read(path):
+        starting_point(RunConfig(output=folder, resume=True), RunFolder(folder, resume=True))
+        Checkpoint.load(path)
+
+    return path, damage, read
+
+
+def pytorch(folder):
+    params = {name: array for name, array in authors_params(10, 1).items() if array.numel() < 300}
+    torch.save({"params": params}, folder / "x.pt")
+
+    def damage(content, draw):
+        if draw.random() < 0.5:
+            return mutated(content, draw)
+        damaged = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(
+                damaged, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+            for entry in whole.infolist():
+                inner = whole.read(entry)
+                likely = 0.9 if entry.filename.endswith("data.pkl") else 0.1
+                archive.writestr(entry.filename, mutated(inner, draw) if draw.random() < likely
+                                 else inner)
+        return damaged.getvalue()
+
+    return folder / "x.pt", damage, read_arrays
+
+
+def older_pytorch(folder):
+    params = {name: array for name, array in authors_params(10, 1).items() if array.numel() < 300}
+    torch.save({"params": params}, folder / "x.pt7", _use_new_zipfile_serialization=False)
+    return folder / "x.pt7", mutated, read_arrays
+
+
+def flags(folder):
+    path = folder / "flags"
+    path.write_text("--dataset digits --depth 16 --widen-factor 2 --dropout 0.3 --batch-size 32 "
+                    "--learning-rate 1e-2 --momentum 0.9 --nesterov --weight-decay 5e-4 --seed 1 "
+                    "--epochs 3 --precision bfloat16 --validation 100 --output runs/x --resume "
+                    "--override seed batch_size --on-nan restore --save-every 10")
+
+    def read(path):
+        try:
+            words = shlex.split(path.read_bytes().decode("latin1"))
+            read_flags(RunConfig, args=words)
+        except UserError:
+            raise
+        except ValueError:  # the shell's, about quotes
+            return
+        except SystemExit as ended:
+            if ended.code == 2:  # tyro has said what is wrong
+                raise UserError("a flag") from ended
+            assert ended.code == 0  # it has helped
+
+    return path, mutated, read
+
+
+READERS = [cifar_python, cifar_python_names, cifar100_python, cifar_binary, cifar_binary_names,
+           archive, npz, safetensors, checkpoint_header, pytorch, older_pytorch, flags]
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
+def test_damaged_files_give_data_or_one_clear_error(
+        tmp_path, watched, request, capsys, reader):
+    path, damage, read = reader(tmp_path)
+    whole = path.read_bytes()
+    read(path)  # imports what it needs, and is right
+    for _ in range(3):
+        read_one(path, damage(whole, random.Random(1)), read)
+    executed.clear()
+
+    draw, count, refused = random.Random(0), request.config.getoption("--inputs"), 0
+    before, slowest = peak_memory(), 0.0
+    for _ in range(count):
+        start = time.perf_counter()
+        refused += read_one(path, damage(whole, draw), read)
+        slowest = max(slowest, time.perf_counter() - start)
+    grown = peak_memory() - before
+    capsys.readouterr()
+    with capsys.disabled():
+        print(f"\n{reader.__name__}: {count:,} inputs, {refused:,} refused, at most "
+              f"{slowest:.2f} s and {grown / 2**20:.0f} MiB more")
+    assert refused > count / 10
+    assert not executed
+    assert slowest < SECONDS and grown < GROWTH
+
+
+def read_one(path, content, read):
+    """Whether it was refused; anything else than the errors for users comes through."""
+    path.write_bytes(content)
+    try:
+        read(path)
+    except UserError as error:
+        said = str(error)
+        assert said and "\n" not in said and len(said) < 1000, said
+        return True
+    return False
+
+
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def npz_with(path, name, content, compression=zipfile.ZIP_DEFLATED):
+    """A real .npz file of which one entry is another."""
+    labels = np.arange(12)[:, None] % 2
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for split in medmnist.SPLITS.values():
+            for kind, array in (("images", np.zeros((12, 4, 4, 4), np.uint8)), ("labels", labels)):
+                buffer = io.BytesIO()
+                np.save(buffer, array)
+                entry = f"{split}_{kind}.npy"
+                archive.writestr(entry, content if entry == name else buffer.getvalue())
+    return path
+
+
+def array_header(shape, kind="|u1"):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": kind, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content, said", [
+    (array_header((1 << 20, 1 << 10, 1 << 10, 4)), "does not hold what its header says"),
+    (array_header((1 << 62, 1 << 62)), "does not hold what its header says"),
+    (array_header((3,), "|O") + b"\x80\x04.", "does not hold what its header says"),
+    (array_header((64,) * 4) + bytes(64**4), "must be 64 whole numbers"),  # a thousandfold
+    (b"\x93NUMPY\x01\x00\xff\xff" + b" " * 65535, "Header info length"),
+])
+def test_an_npz_that_claims_too_much_is_refused_cheaply(tmp_path, content, said):
+    path, before = npz_with(tmp_path / "x.npz", "train_images.npy", content), peak_memory()
+    with pytest.raises(UserError, match=f"x.npz is no .npz file .*{said}"):
+        load_dataset(str(path))
+    assert peak_memory() - before < 100e6
+
+
+def test_an_npz_of_more_than_the_memory_is_refused_unread(tmp_path, monkeypatch):
+    path = npz_with(tmp_path / "x.npz", "train_images.npy",
+                    array_header((128,) * 4) + bytes(128**4))
+    monkeypatch.setattr(medmnist, "available_memory", lambda: 400e6)
+    before = peak_memory()
+    with pytest.raises(UserError, match="its arrays would take 0.3 GiB, more than half of the mem"):
+        load_dataset(str(path))
+    assert peak_memory() - before < 100e6
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_another_compression_is_refused(tmp_path, compression):
+    path = npz_with(tmp_path / "x.npz", "", b"", compression)
+    with pytest.raises(UserError, match="compressed as np.savez never does"):
+        load_dataset(str(path))
+
+
+def test_a_safetensors_header_of_terabytes_is_refused_cheaply(tmp_path):
+    before = peak_memory()
+    for size, claim in ((1 << 40, 0), (None, 1 << 42)):
+        header = json.dumps({"x": {"dtype": "F32", "shape": [claim // 4],
+                                   "data_offsets": [0, claim]}}).encode()
+        path = tmp_path / "x.safetensors"
+        path.write_bytes((size or len(header)).to_bytes(8, "little") + header)
+        for read in (Checkpoint.load, read_arrays):
+            with pytest.raises(UserError, match="can be read"):
+                read(path)
+    assert peak_memory() - before < 100e6
+
+
+def test_a_compressed_pytorch_file_is_refused_cheaply(tmp_path):
+    torch.save({"params": {"conv0": torch.zeros(40_000_000)}}, tmp_path / "large.pt")
+    before = peak_memory()
+    with zipfile.ZipFile(tmp_path / "large.pt") as large, \
+            zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in large.infolist():
+            with large.open(entry) as source, bomb.open(entry.filename, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 16)
+    with pytest.raises(UserError, match="bomb.pt is compressed, which torch.save never does"):
+        read_arrays(tmp_path / "bomb.pt")
+    assert peak_memory() - before < 100e6
+
+
+def test_a_pickle_of_many_small_things_is_given_up(tmp_path):
+    made = write_cifar10(tmp_path, "py", per_file=2)
+    (made / "data_batch_1").write_bytes(b"\x80\x02](" + b"]" * 30_000_000 + b"e.")
+    before = peak_memory()
+    with pytest.raises(UserError, match="it takes more than 2,000,000 steps"):
+        load_dataset("cifar10", tmp_path)
+    assert peak_memory() - before < 400e6

@@ -1,0 +1,84 @@
+"""Runs that are killed with SIGKILL at random moments, again and again, until they end.
+
+`make soak` asks for hundreds of kills.
+"""
+import random
+import subprocess
+import time
+from collections import Counter
+
+from tests.conftest import SCRIPTS
+from tests.runs import FULL, check_whole, contents, start, wait_until
+from wrn3d.files import UNFINISHED
+from wrn3d.run_folder import RunFolder
+
+TOTAL = 120
+OPTIONS = [*FULL, "--iterations", TOTAL, "--save-every", "8"]
+
+# What is waited for, as a text in the output or a sight of the folder, and for how many seconds
+# more at the most until the kill.
+MOMENTS = {
+    "while it starts": ("", 3.0),
+    "in the first step": ("memory ", 1.5),
+    "at an iteration": ("iteration {:3}/", 0.05),
+    "in a validation": ("iteration {:3}/", 0.02),
+    "in a save": (None, 0.002),
+    "in the evaluation": ("done ", 0.1),
+}
+# None: this time it may end.
+DECK = [*MOMENTS, "at an iteration", "in a validation", "in a save", None]
+
+
+def attempt(front_end, moment, folder, log, draw):
+    """Run or go on with a run, and kill it; returns whether, it may end before."""
+    trained = max(RunFolder(folder).log.column("loss"), default=0)
+    iteration = trained + draw.randrange(1, 25)
+    if moment == "in a validation":
+        iteration = trained // 8 * 8 + 8 * draw.randrange(1, 4)
+    text, longest = MOMENTS.get(moment, ("never", 0))
+
+    def reached():
+        if text is None:
+            return next(folder.glob(f"{UNFINISHED}*"), None)
+        return text.format(iteration) in log.read_text()
+
+    with log.open("w") as output:
+        process = start(front_end, *OPTIONS, "--output", folder, "--resume", stdout=output,
+                        stderr=subprocess.STDOUT)
+    try:
+        if wait_until(reached, process, pause=0.0005):
+            time.sleep(draw.uniform(0, longest))
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode == 0:
+        return False
+    assert process.returncode == -9, log.read_text()
+    check_whole(folder)
+    return True
+
+
+def test_runs_that_are_killed_end_with_the_same_bits(tmp_path, request, capsys):
+    draw, log = random.Random(0), tmp_path / "log"
+
+    def last_line():
+        return log.read_text().splitlines()[-1]
+
+    with log.open("w") as output:
+        start("tensorlayer", *OPTIONS, "--output", tmp_path / "undisturbed", stdout=output).wait()
+    expected = contents(tmp_path / "undisturbed"), last_line()
+    assert expected[1].startswith("test      loss ")
+
+    kills, ended, wanted, deck = Counter(), 0, request.config.getoption("--kills"), []
+    while kills.total() < wanted or ended == 0:
+        deck = deck or draw.sample(DECK, len(DECK))
+        moment = deck.pop() if kills.total() < wanted else None
+        folder = tmp_path / f"run{ended}"
+        if attempt(draw.choice(list(SCRIPTS)), moment, folder, log, draw):
+            kills[moment] += 1
+        else:
+            assert (contents(folder), last_line()) == expected
+            assert not list(folder.glob(f"{UNFINISHED}*"))
+            ended += 1
+    with capsys.disabled():
+        print(f"\n{kills.total()} kills {dict(kills)}, {ended} runs ended with the same bits")

@@ -1,0 +1,96 @@
+"""Data sets in one .npz file, in MedMNIST's format, of real digits."""
+import numpy as np
+import pytest
+
+from tests.conftest import environment_class, run_script
+from wrn3d import load_dataset
+from wrn3d.errors import DataError, MissingDataError, UsageError
+
+
+@pytest.fixture
+def arrays(digits):
+    """The splits of a volume's file: digits that grow in depth, of two classes."""
+    small = digits.train_volumes[:60, 0, ::4, ::4, 0]
+    volumes = np.stack([small // divisor for divisor in (4, 2, 1, 2, 4)], axis=1)
+    labels = (digits.train_labels[:60, None] % 2).astype(np.uint8)
+    cuts = {"train": slice(40), "val": slice(40, 50), "test": slice(50, 60)}
+    return {f"{split}_{kind}": value[rows] for split, rows in cuts.items()
+            for kind, value in (("images", volumes), ("labels", labels))}
+
+
+def saved(path, arrays):
+    np.savez_compressed(path, **arrays)
+    return str(path)
+
+
+def test_volumes_and_their_splits_are_read(tmp_path, arrays):
+    dataset = load_dataset(saved(tmp_path / "digits3d.npz", arrays))
+    assert (dataset.title, dataset.class_names) == ("digits3d", ("0", "1"))
+    for name, theirs in (("train", "train"), ("validation", "val"), ("test", "test")):
+        volumes, labels = dataset.split(name)
+        assert np.array_equal(volumes[..., 0], arrays[f"{theirs}_images"])
+        assert np.array_equal(labels, arrays[f"{theirs}_labels"].ravel())
+    assert dataset.volume_shape == (5, 8, 8, 1)
+
+
+@pytest.mark.parametrize("shape, expected", [
+    ((2, 8, 8), (1, 8, 8, 1)), ((2, 8, 8, 3), (1, 8, 8, 3)), ((2, 8, 8, 1), (1, 8, 8, 1)),
+    ((2, 5, 8, 8), (5, 8, 8, 1)), ((2, 5, 8, 8, 3), (5, 8, 8, 3)),
+])
+def test_images_have_depth_one_and_channels_come_last(tmp_path, shape, expected):
+    arrays = {f"{split}_{kind}": value for split in ("train", "val", "test") for kind, value in
+              (("images", np.zeros(shape, np.uint8)), ("labels", np.array([0, 1])))}
+    assert load_dataset(saved(tmp_path / "x.npz", arrays)).volume_shape == expected
+
+
+def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(
+        front_end, tmp_path, arrays):
+    path = saved(tmp_path / "volumes.npz", arrays)
+    process = run_script(front_end, "--dataset", path, "--depth", "10", "--widen-factor", "1",
+                         "--batch-size", "20", "--iterations", "4", "--save-every", "2",
+                         "--output", tmp_path / "run", "--evaluate")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "40 training, 10 validation and 10 test volumes of 5x8x8x1, 2 classes" in process.stdout
+    assert "validation 2/4  loss " in process.stdout and "(10 images" in process.stdout
+    assert (tmp_path / "run" / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"val_labels": None}, "val_labels.npy"),
+    ({"train_images": np.zeros((40, 5, 8, 8), np.float32)}, "train_images are float32 of the sh"),
+    ({"train_images": np.zeros((40, 5, 8, 8, 2), np.uint8)}, "train_images have 2 channels"),
+    ({"test_images": np.zeros((10, 5, 8, 9), np.uint8)}, "splits have different sizes"),
+    ({"test_labels": np.full(10, 7)}, "training labels are not each of 0 to 7"),
+    ({"train_labels": np.full((40, 2), 1)}, "must be 40 whole numbers"),
+    ({"train_labels": np.full(40, -1)}, "train_labels are not from 0 up"),
+])
+def test_what_does_not_fit_is_named(tmp_path, arrays, change, said):
+    kept = {name: array for name, array in (arrays | change).items() if array is not None}
+    with pytest.raises(DataError, match=f"x.npz is no .npz file in MedMNIST's format .*{said}"):
+        load_dataset(saved(tmp_path / "x.npz", kept))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MissingDataError, match="none.npz is not there, or no file: name an .npz"):
+        load_dataset(str(tmp_path / "none.npz"))
+
+
+def test_the_last_training_images_are_set_aside(front_end, digits):
+    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, validation=300)
+    assert (env.num_examples, len(env.y_train)) == (1200, 1200)
+    volumes, labels = env.dataset.split("validation")
+    assert np.array_equal(labels, digits.train_labels[-300:])
+    assert np.array_equal(volumes, digits.train_volumes[-300:])
+    logits = env.predict(env.dataset.normalise(volumes))
+    assert env.evaluate("validation").accuracy == np.mean(logits.argmax(axis=1) == labels)
+    with pytest.raises(UsageError, match="split is 'valid', but must be train, validation, test"):
+        env.evaluate("valid")
+
+
+def test_what_cannot_be_set_aside_is_named(tmp_path, arrays, digits):
+    with pytest.raises(UsageError, match="digits has no validation split here: set training ima"):
+        digits.split("validation")
+    with pytest.raises(UsageError, match="validation is 1500, but digits has only 1,500 training"):
+        digits.with_validation(1500)
+    with pytest.raises(UsageError, match="x has a validation split, of 10: leave validation out"):
+        load_dataset(saved(tmp_path / "x.npz", arrays)).with_validation(5)

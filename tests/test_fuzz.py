@@ -255,7 +255,7 @@ def read_one(path, content, read):
         read(path)
     except UserError as error:
         said = str(error)
-        assert said and "\n" not in said and len(said) < 1000, said
+        assert said.isprintable() and 0 < len(said) < 1000, said
         return True
     return False
 

@@ -1,10 +1,18 @@
 """What a user can get wrong: exceptions whose message is the one sentence that is shown."""
 
 
+LONGEST = 200  # characters of what another library says
+
+
 def reason(error) -> str:
-    """What an exception says, as a part of a sentence: its first line, without a full stop."""
+    """What an exception says, as a part of a sentence: its first line, without a full stop.
+
+    It may quote a file: no more than LONGEST of it, and nothing that a terminal would obey.
+    """
     said = (getattr(error, "strerror", None) or "").lower() or str(error).strip()
-    return (said or type(error).__name__).splitlines()[0].rstrip(".")
+    line = (said or type(error).__name__).splitlines()[0].rstrip(".")
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 class UserError(Exception):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT, SCRIPTS, environment_class, run_script, write_cifar10
-from tests.runs import FULL, SMALL, contents, files, start, train, wait_for
+from tests.runs import FULL, SMALL, check_whole, contents, files, start, train, wait_for
 from wrn3d import Checkpoint, WideResNetSpec, memory
 from wrn3d.config import TrainingConfig
 from wrn3d.errors import DivergedError, NotEnoughMemoryError, UsageError
-from wrn3d.run_folder import RunFolder
+from wrn3d.run_folder import Log, RunFolder
 
 
 def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path):
@@ -52,31 +53,48 @@ def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path):
     assert process.stdout.splitlines()[-1] == undisturbed.stdout.splitlines()[-1]
 
 
-def test_a_full_disk_lets_the_run_go_on_and_the_older_checkpoint_stay(run):
-    """The limit on a file's size is the kernel's own: a write ends in the middle, as on a disk
-    that is full."""
-    env, path = run
-    train(env, path, 2)
+@contextmanager
+def files_end_at(size):
+    """No file can be written beyond so many bytes: the kernel ends a write there in the middle, as
+    on a disk that is full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    size = (path / "log.csv").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, limits[1]))  # a line and a half
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.warns(UserWarning) as warned, \
-                pytest.raises(ValueError, match="log.csv cannot be written"):
-            train(env, path, 6, resume=True, save_every=1)  # the last checkpoint has to be there
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_write_that_ends_in_the_middle_leaves_what_was_there(run):
+    env, path = run
+    train(env, path, 2)
+    size = (path / "log.csv").stat().st_size
+    with files_end_at(size + 60), pytest.warns(UserWarning) as warned, \
+            pytest.raises(ValueError, match="log.csv cannot be written"):
+        train(env, path, 6, resume=True, save_every=1)  # the end has to be saved
     said = [str(warning.message) for warning in warned]
     assert [text.split(" from iteration")[0] for text in said] == [
         "checkpoints are missing", "log.csv lacks what is"]
     assert files(path) == ["checkpoint-00000002.safetensors", "log.csv"]
-    assert Checkpoint.load(path / "checkpoint-00000002.safetensors").iteration == 2
-    assert (path / "log.csv").read_bytes().endswith(b"\n")
+    check_whole(path)
     said, results = train(env, path, 6, resume=True)
     assert [result.iteration for result in results] == [3, 4, 5, 6]
     assert (path / "log.csv").read_text().count("\n") == 7
+
+
+def test_lines_wait_for_room(tmp_path):
+    log = Log(tmp_path / "log.csv", ("loss",))
+    log.start(0)
+    log.add(1, 0.5)
+    with files_end_at(log.path.stat().st_size + 3):
+        for iteration in (2, 3):
+            with pytest.raises(ValueError, match="log.csv cannot be written"):
+                log.add(iteration, 0.25)
+    assert log.path.read_text() == "iteration,loss\n1,0.5\n"
+    log.add(4, 0.125)
+    assert log.path.read_text() == "iteration,loss\n1,0.5\n2,0.25\n3,0.25\n4,0.125\n"
 
 
 @pytest.mark.parametrize("made", ["weights", "loss"])
@@ -122,9 +140,9 @@ def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, statu
     assert "iteration  1/" not in process.stdout
 
 
-@pytest.mark.parametrize("stopped", [None, 33, 90])
+@pytest.mark.parametrize("stopped", [3, 90])
 def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stopped):
-    """A real divergence, met once more after the run was stopped and gone on with."""
+    """A real divergence, before or after which the run was stopped and gone on with."""
     def environment():
         return environment_class(front_end)(dataset="digits", depth=10, widen_factor=1,
                                             batch_size=32, learning_rate=100.0, momentum=0.9)
@@ -141,21 +159,20 @@ def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stop
              (tmp_path / "undisturbed" / "log.csv").read_text().splitlines()[1:]]
     assert len(rates) == 100 and rates == sorted(rates, reverse=True)
 
-    if stopped:
-        folder, env = tmp_path / "stopped", environment()
-        step = env.step
+    folder, env = tmp_path / "stopped", environment()
+    step = env.step
 
-        def step_once_and_be_stopped():
-            if env.iteration == stopped - 1:
-                signal.raise_signal(signal.SIGTERM)
-            return step()
+    def step_once_and_be_stopped():
+        if env.iteration == stopped - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step()
 
-        env.step = step_once_and_be_stopped
-        with pytest.raises(BaseException, match=f"stopped by SIGTERM after iteration {stopped}"):
-            train(env, folder, 100, **options)
-        assert f"checkpoint-{stopped:08}.safetensors" in files(folder)
-        train(environment(), folder, 100, resume=True, **options)
-        assert contents(folder) == contents(tmp_path / "undisturbed")
+    env.step = step_once_and_be_stopped
+    with pytest.raises(BaseException, match=f"stopped by SIGTERM after iteration {stopped}"):
+        train(env, folder, 100, **options)
+    assert f"checkpoint-{stopped:08}.safetensors" in files(folder)
+    train(environment(), folder, 100, resume=True, **options)
+    assert contents(folder) == contents(tmp_path / "undisturbed")
 
 
 def test_what_always_diverges_is_given_up(run):

@@ -19,7 +19,8 @@ from wrn3d.signals import StopRequest
 from wrn3d.training import Training, starting_point
 
 RATES = 1000  # of the last iterations, of which the median is given
-LINES = 100  # a run of twice as many iterations or more prints one for several together
+LINES = 100  # a run of twice as many iterations or more prints one for several together,
+MOST_TOGETHER = 1000  # so many at most
 
 
 def main(environment_class, description, arguments=None) -> int:
@@ -94,13 +95,15 @@ def _stopped_at_once(training):
 
 
 def _iterate(training):
-    total, every = training.total, max(1, training.total // LINES)
+    total = training.total
+    every = min(max(1, total // LINES), MOST_TOGETHER)
     start, first = time.perf_counter(), training.environment.iteration
     since_line, rates = [], deque(maxlen=RATES)
     with Progress(total, "training", first) as progress:
         training.report = progress.print
         for result in training:
-            since_line = [earlier for earlier in since_line if earlier.iteration < result.iteration]
+            while since_line and since_line[-1].iteration >= result.iteration:
+                since_line.pop()  # it went back
             since_line.append(result)
             if result.iteration > first + 1:  # the first one builds the graph
                 rates.append(result.images_per_second)

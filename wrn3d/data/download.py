@@ -93,7 +93,8 @@ def _unpack(archive, path, data_dir):
                 tar.extractall(folder, filter=_bounded_data_filter())
             if not (folder / archive.folder).is_dir():
                 raise ValueError("it holds something else")
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError,
+                OverflowError) as error:
             raise DataError(f"{path} does not unpack to {archive.folder} ({reason(error)}): "
                             "delete it and run again to fetch it anew") from error
         except OSError as error:

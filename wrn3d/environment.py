@@ -128,7 +128,9 @@ class TrainingEnvironment(ABC):
         try:
             volumes, labels = self.next_batch(self.batch_num)
             with enough_for(len(labels)):
-                loss, accuracy = self.train_batch(volumes, labels, learning_rate)
+                # An array, since TensorFlow keeps each Python number that it has met, for good.
+                loss, accuracy = self.train_batch(volumes, labels,
+                                                  np.asarray(learning_rate, np.float32))
         except BaseException:  # Ctrl-C, too: what was not trained is still to come
             self.epochs_completed, self.index_in_epoch = position
             raise

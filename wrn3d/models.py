@@ -72,6 +72,8 @@ def named_variables(model):
 
 def set_iteration(model, iteration):
     """Tell the dropout layers, whose masks depend on it, which iteration comes next."""
+    # An array, since TensorFlow keeps a tensor for each Python number that it has met, for good.
+    iteration = np.asarray(iteration, np.int64)
     for layer in _layers(model):
         if hasattr(layer, "iteration"):
             layer.iteration.assign(iteration)

@@ -52,7 +52,8 @@ class Training:
         self.environment, self.config, self.report = environment, config, report
         self.stop, self.folder = stop, folder
         self.total = config.total_iterations(environment.num_examples)
-        self.validates = folder is not None and len(environment.dataset.validation_labels) > 0
+        self.validates = len(environment.dataset.validation_labels) > 0
+        self.best_accuracy = -1.0
         self.saved = None  # the iteration after which it was saved last
         self.last_loss, self.said = None, set()
 
@@ -72,7 +73,7 @@ class Training:
         self._start_logs()
 
     def __iter__(self):
-        if self.validates and self.environment.iteration not in self.folder.validations.column(
+        if self.folder and self.environment.iteration not in self.folder.validations.column(
                 "accuracy"):  # a kill may have come between
             self._validate()
         while self.environment.iteration < self.total:
@@ -137,10 +138,12 @@ class Training:
         result = environment.evaluate("validation", self.until_stopped)
         if better := result.accuracy > self.best_accuracy:
             state = environment.snapshot()
-            if self._try("the best checkpoints are missing", lambda: self.folder.save_best(state)):
+            if not self.folder or self._try("the best checkpoints are missing",
+                                            lambda: self.folder.save_best(state)):
                 self.best_accuracy = result.accuracy
-        self._try("validation.csv lacks what is", lambda: self.folder.validations.add(
-            environment.iteration, result.loss, result.accuracy))
+        if self.folder:
+            self._try("validation.csv lacks what is", lambda: self.folder.validations.add(
+                environment.iteration, result.loss, result.accuracy))
         count = len(environment.dataset.validation_labels)
         self.report(f"validation {environment.iteration}/{self.total}  loss {result.loss:.6f}  "
                     f"accuracy {result.accuracy:.4f}  ({count:,} images"
@@ -149,9 +152,9 @@ class Training:
     def _start_logs(self):
         if self.folder:
             self.folder.log.start(self.environment.iteration)
-        if self.validates:
-            self.folder.validations.start(self.environment.iteration)
-            self.best_accuracy = self.folder.best()[1]
+            if self.validates:
+                self.folder.validations.start(self.environment.iteration)
+                self.best_accuracy = self.folder.best()[1]
 
     def _diverged(self, what):
         last = "no loss was finite" if self.last_loss is None else \

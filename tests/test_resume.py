@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import SCRIPTS, environment_class, run_script
 from tests.runs import FULL, contents, files, start, train, wait_for
-from wrn3d.errors import UsageError
+from wrn3d.errors import DataError, UsageError
 from wrn3d.run_folder import RunFolder
 from wrn3d.signals import StopRequest
 
@@ -120,3 +120,13 @@ def test_a_second_ctrl_c_stops_at_once():
                 signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, earlier)
+
+
+def test_a_run_of_which_no_checkpoint_is_whole_is_left_as_it_is(run):
+    env, path = run
+    train(env, path, 2)
+    (path / "checkpoint-00000002.safetensors").write_bytes(b"damaged")
+    before = contents(path)
+    with pytest.raises(DataError, match="none of the 1 checkpoints in .* can be read"):
+        train(env, path, 4, resume=True)
+    assert contents(path) == before

@@ -106,7 +106,7 @@ def _free_memory():
 def _left_in_groups():
     """What Linux's control groups, of a container or a batch system, leave."""
     try:
-        groups = [line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     except OSError:
         return
     for _, controllers, group in groups:

@@ -15,13 +15,16 @@ def starting_point(config, folder):
     """(the newest whole checkpoint of the run that `config` resumes or None, what is to be said).
 
     Raises UsageError where the settings differ from the checkpoint's in what decides the result,
-    but for the fields in `override`.
+    but for the fields in `override`, and DataError where there are checkpoints, but none is whole.
     """
     if not folder or not config.resume:
         return None, []
     checkpoint, said = folder.newest()
+    if checkpoint is None and said:  # to begin anew would take away what may still be saved
+        raise DataError(f"none of the {len(said)} checkpoints in {folder.path} can be read (the "
+                        f"newest is {said[0]}): name another folder with --output")
     if checkpoint is None:
-        return None, [*said, f"started   {folder.path}, where no checkpoint was to go on from"]
+        return None, [f"started   {folder.path}, where no checkpoint was to go on from"]
     differing = {name: f"{name} was {checkpoint.config.get(name)!r} and is {value!r}"
                  for name in RESULT_FIELDS
                  if checkpoint.config.get(name) != (value := getattr(config, name))}

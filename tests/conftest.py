@@ -1,5 +1,6 @@
 """What the tests share: real command lines as processes, and files in CIFAR's formats."""
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,15 @@ def run_python(*arguments, cwd=ROOT, **options):
     """A finished process of this Python in the project's folder, its output as text."""
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, text=True,
                           capture_output=True, timeout=300, **options)
+
+
+def start_python(*arguments, **options):
+    """A running process of this Python that heeds Ctrl-C, which a job in the background ignores."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **{"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        | options)
 
 
 def run_script(front_end, *arguments, **options):

@@ -1,12 +1,11 @@
 """Runs with a folder: their settings, their processes, and what they leave."""
 import re
-import signal
-import subprocess
-import sys
 import time
 
-from tests.conftest import ROOT, SCRIPTS
-from wrn3d import Checkpoint
+import numpy as np
+
+from tests.conftest import SCRIPTS, start_python
+from wrn3d import Checkpoint, WideResNetSpec, initial_weights
 from wrn3d.config import RunConfig
 from wrn3d.run_folder import RunFolder
 from wrn3d.signals import StopRequest
@@ -19,12 +18,8 @@ FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight
 
 
 def start(front_end, *arguments, **options):
-    """A running script that heeds Ctrl-C, which a job in the background ignores."""
-    return subprocess.Popen(
-        [sys.executable, f"{SCRIPTS[front_end]}.py", *map(str, arguments)],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **{"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        | options)
+    """A running script."""
+    return start_python(f"{SCRIPTS[front_end]}.py", *arguments, **options)
 
 
 def wait_for(process, iteration):
@@ -50,6 +45,15 @@ def train(env, path, total, **options):
         training = Training(env, config, stop, folder, report=said.append)
         training.start(checkpoint)
         return said, list(training)
+
+
+def small_checkpoint(path, config):
+    """A Checkpoint of some of a network's arrays, also saved."""
+    weights = {name: array for name, array in
+               initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith(("fc", "bn"))}
+    saved = Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64, config=config)
+    saved.save(path)
+    return saved
 
 
 def files(folder):

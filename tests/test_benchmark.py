@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 
@@ -18,7 +16,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.conftest import ROOT, run_python
+from tests.conftest import run_python, start_python
 from wrn3d.benchmark import __main__ as command
 from wrn3d.benchmark import report
 from wrn3d.benchmark.cases import CASES, Case
@@ -274,11 +272,8 @@ def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wrn3d.benchmark", *RUN, "--precisions", "float32", "--contenders",
-         "keras", "stock", "--output", str(tmp_path)], cwd=ROOT, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = start_python("-m", "wrn3d.benchmark", *RUN, "--precisions", "float32", "--contenders",
+                           "keras", "stock", "--output", tmp_path, start_new_session=True)
     lines = iter(process.stdout.readline, "")
     assert next(line for line in lines if re.match("round 1 .* keras ", line)).endswith(
         " images/s\n")

@@ -1,20 +1,17 @@
 """Checkpoint files that were damaged, or come from elsewhere."""
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wrn3d import Checkpoint, WideResNetSpec, initial_weights
+from tests.runs import small_checkpoint
+from wrn3d import Checkpoint
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A checkpoint's file, and its size in bytes."""
     path = tmp_path_factory.mktemp("saved") / "x"
-    weights = {name: array for name, array in
-               initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith("fc")}
-    Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64,
-               config={"seed": 0}).save(path)
+    small_checkpoint(path, {"seed": 0})
     return path
 
 

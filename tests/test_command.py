@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tests.conftest import ROOT, SCRIPTS, run_python, run_script, write_cifar10
+from tests.runs import SMALL, start
 
-SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
 UNREACHABLE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 LINE = re.compile(r"iteration +(\d+)/(\d+)  loss (\d+\.\d{6})  accuracy ([01]\.\d{4})  "
                   r"\d+\.\d images/s")
@@ -148,11 +148,7 @@ def test_a_closed_pipe_ends_a_run_cleanly():
 
 
 def test_ctrl_c_ends_a_run_cleanly(front_end):
-    process = subprocess.Popen(
-        [sys.executable, f"{SCRIPTS[front_end]}.py", *SMALL, "--iterations", "2000"], cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A job in the background ignores Ctrl-C, and so would the script that it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = start(front_end, *SMALL, "--iterations", "2000")
     for line in process.stdout:
         if line.startswith("iteration"):
             break

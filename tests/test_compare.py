@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from html.parser import HTMLParser
 
@@ -13,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.conftest import ROOT, SCRIPTS, run_python
+from tests.conftest import ROOT, SCRIPTS, run_python, start_python
+from tests.runs import SMALL
 from wrn3d.compare import report
 from wrn3d.compare.comparison import Comparison, Difference, Pair, Run, largest_difference
 from wrn3d.compare.side import Side
@@ -21,7 +20,6 @@ from wrn3d.environment import StepResult
 from wrn3d.errors import UserError
 
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32, "seed": 0}
-SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
 
 
 def compare(*arguments, **options):
@@ -247,11 +245,8 @@ def test_what_cannot_be_compared_ends_with_a_sentence(tmp_path, arguments, statu
 
 @pytest.mark.parametrize("started", [False, True], ids=["at the start", "later"])
 def test_ctrl_c_ends_both_sides(tmp_path, started):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wrn3d.compare", *SMALL, "--iterations", "100000", "--output",
-         str(tmp_path / "runs")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = start_python("-m", "wrn3d.compare", *SMALL, "--iterations", "100000", "--output",
+                           tmp_path / "runs", start_new_session=True)
     if started:
         assert process.stdout.readline().startswith("seed 0")
         time.sleep(0.5)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT, SCRIPTS, environment_class, run_script, write_cifar10
+from tests.conftest import ROOT, SCRIPTS, environment_class, run_python, run_script, write_cifar10
 from tests.runs import FULL, SMALL, check_whole, contents, files, start, train, wait_for
 from wrn3d import Checkpoint, WideResNetSpec, memory
 from wrn3d.config import TrainingConfig
@@ -296,6 +296,14 @@ def test_the_estimate_is_near_what_training_takes(front_end):
     estimated = float(re.search(r"about (\S+) GiB at most", process.stdout)[1])
     measured = float(re.search(r"at most (\S+) GiB of memory", process.stdout)[1])
     assert 0.8 < estimated / measured < 1.25
+
+
+def test_the_peak_is_the_process_own():
+    """Not that of a larger one that has started it."""
+    code = "from wrn3d.memory import peak_memory; print(peak_memory())"
+    large = np.ones(2**27)  # 1 GiB
+    assert memory.peak_memory() > large.nbytes
+    assert int(run_python("-c", code).stdout) < 2**28
 
 
 def test_memory_that_runs_out_is_one_sentence(run):

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import random
-import resource
 import shlex
 import shutil
 import sys
@@ -24,11 +23,13 @@ import torch
 from tests.conftest import write_cifar10, write_cifar100
 from tests.mutation import mutated
 from tests.pytorch_networks import authors_params
-from wrn3d import Checkpoint, WideResNetSpec, checkpoint, initial_weights
+from tests.runs import small_checkpoint
+from wrn3d import Checkpoint, checkpoint
 from wrn3d.command import read_flags
 from wrn3d.config import RunConfig
 from wrn3d.data import download, load_dataset, medmnist
 from wrn3d.errors import UserError
+from wrn3d.memory import peak_memory
 from wrn3d.pytorch_files import read_arrays
 from wrn3d.run_folder import RunFolder
 from wrn3d.training import starting_point
@@ -50,29 +51,15 @@ def watched():
     watching[0] = False
 
 
-def cifar_python(folder):
-    made = write_cifar10(folder, "py", per_file=2)
-    return made / "data_batch_1", mutated, lambda path: load_dataset("cifar10", folder)
+def cifar_file(dataset, layout, name):
+    """The reader of one of a CIFAR data set's files."""
+    def reader(folder):
+        made = (write_cifar10(folder, layout, per_file=2) if dataset == "cifar10" else
+                write_cifar100(folder, layout, test_count=2))
+        return made / name, mutated, lambda path: load_dataset(dataset, folder)
 
-
-def cifar_python_names(folder):
-    made = write_cifar10(folder, "py", per_file=2)
-    return made / "batches.meta", mutated, lambda path: load_dataset("cifar10", folder)
-
-
-def cifar100_python(folder):
-    made = write_cifar100(folder, "py", test_count=2)
-    return made / "train", mutated, lambda path: load_dataset("cifar100", folder)
-
-
-def cifar_binary(folder):
-    made = write_cifar10(folder, "bin", per_file=2)
-    return made / "test_batch.bin", mutated, lambda path: load_dataset("cifar10", folder)
-
-
-def cifar_binary_names(folder):
-    made = write_cifar10(folder, "bin", per_file=2)
-    return made / "batches.meta.txt", mutated, lambda path: load_dataset("cifar10", folder)
+    reader.__name__ = f"{dataset}_{name}"
+    return reader
 
 
 def archive(folder):
@@ -99,6 +86,21 @@ def archive(folder):
     return path, damage, read
 
 
+def damaged_zip(content, draw, compression, likely):
+    """Half of them changed as they are, half packed again after `likely(name)` entries were."""
+    if draw.random() < 0.5:
+        return mutated(content, draw)
+    damaged = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, \
+            zipfile.ZipFile(damaged, "w", compression) as packed:
+        for entry in whole.infolist():
+            inner = whole.read(entry)
+            if draw.random() < likely(entry.filename):
+                inner = mutated(inner, draw)
+            packed.writestr(entry.filename, inner)
+    return damaged.getvalue()
+
+
 def npz(folder):
     draw = np.random.default_rng(0)
     volumes = draw.integers(0, 2, (12, 8, 8, 8), dtype=np.uint8)
@@ -107,31 +109,13 @@ def npz(folder):
     np.savez_compressed(folder / "volumes.npz", **arrays)
 
     def damage(content, draw):
-        if draw.random() < 0.5:
-            return mutated(content, draw)
-        damaged = io.BytesIO()
-        with zipfile.ZipFile(io.BytesIO(content)) as whole, \
-                zipfile.ZipFile(damaged, "w", zipfile.ZIP_DEFLATED) as archive:
-            for entry in whole.infolist():
-                inner = whole.read(entry)
-                archive.writestr(entry.filename, mutated(inner, draw) if draw.random() < 0.4
-                                 else inner)
-        return damaged.getvalue()
+        return damaged_zip(content, draw, zipfile.ZIP_DEFLATED, lambda name: 0.4)
 
     return folder / "volumes.npz", damage, lambda path: load_dataset(str(path))
 
 
-def _small_checkpoint(path):
-    weights = {name: array for name, array in
-               initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith(("fc", "bn"))}
-    saved = Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64,
-                       config=asdict(RunConfig()))
-    saved.save(path)
-    return saved
-
-
 def safetensors(folder):
-    _small_checkpoint(folder / "x.safetensors")
+    small_checkpoint(folder / "x.safetensors", asdict(RunConfig()))
 
     def read(path):
         checkpoint.is_checkpoint(path)
@@ -143,7 +127,7 @@ def safetensors(folder):
 def checkpoint_header(folder):
     """Configuration and numbers that were changed together with the checksum."""
     path = folder / "checkpoint-00000007.safetensors"
-    saved = _small_checkpoint(path)
+    saved = small_checkpoint(path, asdict(RunConfig()))
     arrays = saved.weights | {"momentum/fc.bias": saved.momentum["fc.bias"]}
 
     def damage(content, draw):
@@ -174,17 +158,9 @@ def pytorch(folder):
     torch.save({"params": params}, folder / "x.pt")
 
     def damage(content, draw):
-        if draw.random() < 0.5:
-            return mutated(content, draw)
-        damaged = io.BytesIO()
-        with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(
-                damaged, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
-            for entry in whole.infolist():
-                inner = whole.read(entry)
-                likely = 0.9 if entry.filename.endswith("data.pkl") else 0.1
-                archive.writestr(entry.filename, mutated(inner, draw) if draw.random() < likely
-                                 else inner)
-        return damaged.getvalue()
+        compression = draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+        return damaged_zip(content, draw, compression,
+                           lambda name: 0.9 if name.endswith("data.pkl") else 0.1)
 
     return folder / "x.pt", damage, read_arrays
 
@@ -218,8 +194,10 @@ def flags(folder):
     return path, mutated, read
 
 
-READERS = [cifar_python, cifar_python_names, cifar100_python, cifar_binary, cifar_binary_names,
-           archive, npz, safetensors, checkpoint_header, pytorch, older_pytorch, flags]
+READERS = [cifar_file("cifar10", "py", "data_batch_1"), cifar_file("cifar10", "py", "batches.meta"),
+           cifar_file("cifar100", "py", "train"), cifar_file("cifar10", "bin", "test_batch.bin"),
+           cifar_file("cifar10", "bin", "batches.meta.txt"), archive, npz, safetensors,
+           checkpoint_header, pytorch, older_pytorch, flags]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -258,10 +236,6 @@ def read_one(path, content, read):
         assert said.isprintable() and 0 < len(said) < 1000, said
         return True
     return False
-
-
-def peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def npz_with(path, name, content, compression=zipfile.ZIP_DEFLATED):

@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed, resumed, or meet a fault, as real processes."""
+"""Runs that are stopped, killed and resumed."""
 import re
 import signal
 
@@ -68,13 +68,6 @@ def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bits(
     assert re.search(f"skipped: {newest} .* it was damaged", process.stdout)
     assert (contents(folder), process.stdout.splitlines()[-1]) == undisturbed
     assert not (folder / ".unfinished-left").exists()
-
-
-@pytest.fixture
-def run(front_end, tmp_path):
-    """An environment and its folder."""
-    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=32)
-    return env, tmp_path / "run"
 
 
 def test_a_run_that_is_there_is_not_overwritten(run):

@@ -27,7 +27,7 @@ _HOMES = {
     "load_dataset": "data",
     "TrainingEnvironment": "environment",
     "StepResult": "environment",
-    "EvalResult": "environment",
+    "EvalResult": "evaluation",
     "Checkpoint": "checkpoint",
     "initial_weights": "parameters",
     "keras_model": "models",

@@ -35,8 +35,8 @@ def main(environment_class, description, arguments=None) -> int:
 def exit_status(work, *arguments) -> int:
     """Do the work of a command; what a user can get wrong ends it with one sentence.
 
-    0: done. 1: data that cannot be used or had. 2: settings that cannot be. 130: Ctrl-C.
-    141: nobody reads the output any more.
+    0: done. 1: data, memory or files that do not serve, or a run that diverged. 2: settings that
+    cannot be. 130: Ctrl-C. 143: SIGTERM. 141: nobody reads the output any more.
     """
     runtime.show_warnings_as_notes()
     try:

@@ -3,8 +3,6 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from wrn3d.checks import check_count, check_number, require
 from wrn3d.config import DATA, configuration
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
+from wrn3d.evaluation import EvalResult, evaluate
 from wrn3d.memory import check_memory, enough_for
 from wrn3d.models import (
     as_keras_model,
@@ -25,8 +24,6 @@ from wrn3d.models import (
 )
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
-
-EVALUATION_BATCH, EVALUATION_VOXELS = 200, 2**20  # at most, in one batch
 
 
 @dataclass(frozen=True)
@@ -44,13 +41,6 @@ class StepResult:
     @property
     def images_per_second(self) -> float:
         return self.batch_size / self.seconds
-
-
-class EvalResult(NamedTuple):
-    """Mean loss and accuracy over a split."""
-
-    loss: float
-    accuracy: float
 
 
 class TrainingEnvironment(ABC):
@@ -156,16 +146,7 @@ class TrainingEnvironment(ABC):
     def evaluate(self, split="test", track=iter) -> EvalResult:
         """Loss and accuracy on a split, "test", "validation" or "train"; `track` may wrap the list
         of batches, as a progress bar does. Raises UsageError for a split that is not there."""
-        volumes, labels = self.dataset.split(split)
-        voxels = prod(self.spec.input_shape[:-1])
-        size = min(EVALUATION_BATCH, max(1, EVALUATION_VOXELS // voxels))
-        losses, correct = [], 0
-        for start in track(range(0, len(labels), size)):
-            rows = slice(start, start + size)
-            logits = self.predict(self.dataset.normalise(volumes[rows]))
-            losses.append(_cross_entropies(logits, labels[rows]))
-            correct += np.count_nonzero(logits.argmax(axis=1) == labels[rows])
-        return EvalResult(float(np.concatenate(losses).mean()), float(correct) / len(labels))
+        return evaluate(self.predict, self.dataset, split, track)
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
@@ -256,10 +237,3 @@ class TrainingEnvironment(ABC):
                 f"batch_size is {batch_size}, but {self.dataset.title} has only {count:,} "
                 "training images")
         return int(batch_size)
-
-
-def _cross_entropies(logits, labels):
-    """Each sample's loss in float64, (N,)."""
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]

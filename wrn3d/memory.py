@@ -1,10 +1,9 @@
 """Memory: what there is, what this process has used, what training will take."""
-import math
 import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 
 from wrn3d.errors import NotEnoughMemoryError
@@ -81,6 +80,11 @@ def total_memory() -> int | None:
 
 def peak_memory() -> int | None:
     """The most memory that this process has held so far in bytes, or None where it is not told."""
+    try:  # Linux, where getrusage also counts the process that this one was started from
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:  # Windows
@@ -98,7 +102,7 @@ def _free_memory():
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:  # not Linux
-        return total_memory() or math.inf
+        return total_memory() or inf
     kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     return 1024 * (kibibytes["MemAvailable"] + kibibytes["SwapFree"])
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from wrn3d.data import Dataset, digits
-from wrn3d.environment import EVALUATION_BATCH
+from wrn3d.evaluation import LARGEST_BATCH
 from wrn3d.parameters import network_parameters
 from wrn3d.spec import WideResNetSpec
 
@@ -40,7 +40,7 @@ class Case:
     @property
     def evaluation_batch(self) -> int:
         """Volumes that are evaluated together."""
-        return min(EVALUATION_BATCH, 4 * self.batch_size)
+        return min(LARGEST_BATCH, 4 * self.batch_size)
 
     @property
     def training_operations(self) -> float:

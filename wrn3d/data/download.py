@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.files import UNFINISHED
 from wrn3d.runtime import import_tensorflow, on_terminal
 
 TIMEOUT = 30  # seconds without an answer before a download is given up
@@ -124,7 +125,7 @@ def _working_folder(data_dir):
     created = [place for place in (data_dir, *data_dir.parents) if not place.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=data_dir)
+        folder = tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=data_dir)
     except OSError as error:
         raise DataError(f"{data_dir} cannot be written to ({reason(error)}): name another "
                         "folder with --data-dir") from error

@@ -1,6 +1,6 @@
 # make train: train on the embedded digits.  make test: run every test.
 # make benchmark: measure every size, more than an hour; with ARGS=--quick less than two minutes.
-# make soak: an hour and a half of kills and of training.  make fuzz: damaged files, ten minutes.
+# make soak: an hour of kills and of training.  make fuzz: damaged files, ten minutes.
 # make audit: known weaknesses of what is installed, where the network lets it ask.
 # Each sets up .venv first.
 PYTHON ?= python3
@@ -13,13 +13,13 @@ train: .venv/run.stamp
 
 test: .venv/dev.stamp
 	.venv/bin/ruff check .
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist worksteal
 
 benchmark: .venv/bench.stamp
 	.venv/bin/python -m wrn3d.benchmark $(ARGS)
 
 soak: .venv/dev.stamp
-	.venv/bin/pytest tests/test_kills.py tests/test_long_run.py --kills 300 --minutes 60
+	.venv/bin/pytest -n 3 tests/test_kills.py tests/test_long_run.py --kills 200 --minutes 60
 
 fuzz: .venv/dev.stamp
 	.venv/bin/pytest tests/test_fuzz.py --inputs 10000

@@ -31,7 +31,7 @@ def test_a_long_run_does_not_grow(tmp_path, request, capsys, front_end):
         process = start(front_end, *FULL, "--iterations", 10_000_000, "--save-every", "50",
                         "--output", log.parent, stdout=output)
     try:
-        assert wait_until(lambda: log.exists() and log.read_text().count("\n") > 120, process)
+        assert wait_until(lambda: log.exists() and log.read_text().count("\n") > 300, process)
         found = [sample(process)]
         for _ in range(SAMPLES):
             time.sleep(seconds / SAMPLES)
@@ -49,4 +49,4 @@ def test_a_long_run_does_not_grow(tmp_path, request, capsys, front_end):
             in zip(("MiB", "open files", "threads"), before, after, strict=True)))
     assert max(after[0]) < 1.02 * max(before[0]) + 2
     assert max(after[1]) <= max(before[1]) + 3  # a save may be under way
-    assert max(after[2]) <= max(before[2])
+    assert max(after[2]) <= max(before[2]) + 2

@@ -8,14 +8,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from wrn3d.checks import check_count, check_number
 from wrn3d.errors import DataError, MissingDataError, reason
 from wrn3d.files import whole_file
 
 FORMAT = 3  # of the file; up to 2 there was another kind of header
 HEADER = "wrn3d checkpoint"  # safetensors' only metadata: of several it shuffles the order
 MOMENTUM_PREFIX = "momentum/"
-NUMBERS = {"iteration": int, "epochs_completed": int, "index_in_epoch": int,
-           "learning_rate_scale": float}
+COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
+NUMBERS = (*COUNTERS, "learning_rate_scale")
+LARGEST_COUNTER = 2**53  # that every reader of JSON takes
 
 
 def is_checkpoint(path) -> bool:
@@ -79,7 +81,7 @@ class Checkpoint:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if header.pop("sha256", None) != _checksum(arrays, header):
                 raise ValueError("its checksum is another: it was damaged")
-            numbers = {name: kind(header[name]) for name, kind in NUMBERS.items()}
+            numbers = _numbers(header)
             config = dict(header["config"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError,
                 RecursionError) as error:
@@ -99,6 +101,15 @@ def _header(metadata):
         raise ValueError(f"its format is {header['format']}, and {FORMAT} is what is read: it is "
                          "another version's")
     return header
+
+
+def _numbers(header):
+    """Those of NUMBERS; raises ValueError for what they can't be."""
+    numbers = {name: check_count(name, header[name], least=0) for name in COUNTERS}
+    scale = numbers["learning_rate_scale"] = check_number("scale", header["learning_rate_scale"])
+    if max(numbers.values()) > LARGEST_COUNTER or not 0 < scale <= 1:
+        raise ValueError("its numbers are none that a run can have")
+    return numbers
 
 
 def _checksum(arrays, header):

@@ -11,7 +11,7 @@ import tyro
 
 from wrn3d import memory, runtime
 from wrn3d.config import RunConfig
-from wrn3d.errors import Stopped, UserError
+from wrn3d.errors import Stopped, UserError, reason
 from wrn3d.parameters import parameter_count
 from wrn3d.progress import Progress, fitted
 from wrn3d.run_folder import BEST, RunFolder
@@ -41,6 +41,7 @@ def exit_status(work, *arguments) -> int:
     runtime.show_warnings_as_notes()
     try:
         work(*arguments)
+        sys.stdout.flush()  # where it fails, that can be said here
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -50,10 +51,24 @@ def exit_status(work, *arguments) -> int:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13  # SIGPIPE, which Windows does not name
+    except OSError as error:
+        if not _output_fails():
+            raise
+        if isinstance(error, BrokenPipeError):  # its reader, such as `head`, has read enough
+            return 128 + 13  # SIGPIPE, which Windows does not name
+        print(f"error: the output cannot be written ({reason(error)})", file=sys.stderr)
+        return 1
     return 0
+
+
+def _output_fails():
+    """Whether standard output can't be written; if so, nothing tries to any more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def read_flags(config_class, **options):
@@ -112,10 +127,10 @@ def _iterate(training):
                 progress.print(iteration_line(since_line, total))
                 since_line = []
     print(fitted(closing_line(total - first, rates, time.perf_counter() - start)))
-    best = training.folder and training.folder.best()[0]
+    best, accuracy = training.folder.best() if training.folder else (None, None)
     if best:
-        print(fitted(f"best      iteration {best.iteration}, validation accuracy "
-                     f"{training.best_accuracy:.4f}: {training.folder.path / BEST}"))
+        print(fitted(f"best      iteration {best.iteration}, validation accuracy {accuracy:.4f}: "
+                     f"{training.folder.path / BEST}"))
 
 
 def _evaluate(environment, training):
@@ -165,7 +180,7 @@ def iteration_line(results, total):
 
 def closing_line(count, rates, seconds):
     """What the whole run came to; `rates` are images/s of iterations."""
-    if not count:
+    if count <= 0:
         return "done      nothing was left to train"
     said = f"done      {count:,} iterations in {seconds:.1f} s"
     if rates:

@@ -98,7 +98,8 @@ RESULT_FIELDS = tuple(field.name for field in fields(TrainingConfig) if field.na
                       ("data_dir", "iterations", "epochs", "evaluate"))
 # Of them, those that a run can still change. DATA is what `Dataset.fingerprint` says.
 DATA = "data"
-OVERRIDABLE = (DATA, *(name for name in RESULT_FIELDS if name not in
+RUN_FIELDS = (*RESULT_FIELDS, "save_every", "on_nan")  # those of a run that is kept
+OVERRIDABLE = (DATA, *(name for name in RUN_FIELDS if name not in
                        ("depth", "widen_factor", "shortcut")))
 ON_NAN = ("stop", "restore")
 

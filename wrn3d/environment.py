@@ -154,7 +154,8 @@ class TrainingEnvironment(ABC):
         require(volumes.shape[1:] == self.spec.input_shape and len(volumes),
                 f"volumes have the shape {volumes.shape}, but must be (N, "
                 f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
-        return self.logits(volumes)
+        with enough_for(len(volumes), "evaluation"):
+            return self.logits(volumes)
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """{canonical name: float32 array}, the running averages included."""

@@ -10,9 +10,17 @@ def reason(error) -> str:
     It may quote a file: no more than LONGEST of it, and nothing that a terminal would obey.
     """
     said = (getattr(error, "strerror", None) or "").lower() or str(error).strip()
-    line = (said or type(error).__name__).splitlines()[0].rstrip(".")
-    line = "".join(character if character.isprintable() else "?" for character in line)
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return _printable((said or type(error).__name__).splitlines()[0].rstrip("."))
+
+
+def quoted(value) -> str:
+    """A value from a file, in the same way."""
+    return _printable(repr(value))
+
+
+def _printable(text):
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 class UserError(Exception):

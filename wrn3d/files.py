@@ -28,10 +28,10 @@ def whole_file(path):
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
             yield unfinished
-            _flush(unfinished)  # its contents are on the disk before its name is
+            flush(unfinished)  # its contents are on the disk before its name is
             os.replace(unfinished, path)
             if os.name != "nt":  # where a folder can't be opened
-                _flush(path.parent)
+                flush(path.parent)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({reason(error)}): name another "
                         "place") from error
@@ -41,6 +41,15 @@ def write_whole(path, contents: bytes) -> None:
     """Write a file as `whole_file` does, and raise what it does."""
     with whole_file(path) as unfinished:
         unfinished.write_bytes(contents)
+
+
+@contextmanager
+def reaching(path, doing="written"):
+    """Raises DataError where what is done within fails at a file."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be {doing} ({reason(error)})") from error
 
 
 def append_whole(path, contents: bytes) -> None:
@@ -55,7 +64,8 @@ def append_whole(path, contents: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _flush(path):
+def flush(path):
+    """Have a file's contents, or a folder's names, on the disk; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

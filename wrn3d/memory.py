@@ -4,7 +4,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf, prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wrn3d.errors import NotEnoughMemoryError
 from wrn3d.parameters import activation_count, network_parameters
@@ -40,9 +40,13 @@ def training_memory(spec, config, data_bytes) -> TrainingMemory:
 
 
 def check_memory(spec, config, data_bytes):
-    """Raise NotEnoughMemoryError, which names the batch size that fits, where it is too little."""
+    """Raise NotEnoughMemoryError, which names the batch size that fits, where it is too little.
+
+    Where there is a GPU, its memory decides, which is not known before TensorFlow is imported."""
+    if has_gpu():
+        return
     needed = training_memory(spec, config, data_bytes)
-    usable = available_memory() + (peak_memory() or 0)  # what this process has is part of it
+    usable = available_memory() + resident_memory()  # what this process has is part of it
     if needed.total <= usable:
         return
     fitting = int((usable - needed.fixed) // needed.per_sample)
@@ -54,15 +58,22 @@ def check_memory(spec, config, data_bytes):
 
 
 @contextmanager
-def enough_for(batch_size):
+def enough_for(batch_size, purpose="training"):
     """A context in which running out of memory, also TensorFlow's, is a NotEnoughMemoryError."""
     try:
         yield
     except Exception as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        raise NotEnoughMemoryError(f"there was no memory left for a batch of {batch_size}" + (
-            f": batch_size {batch_size // 2} may fit" if batch_size > 1 else "")) from error
+        advice = (f"batch_size {batch_size // 2} may fit" if purpose == "training"
+                  and batch_size > 1 else "close other programs, or choose a smaller network")
+        raise NotEnoughMemoryError(f"there was no memory left for {purpose} with a batch of "
+                                   f"{batch_size}: {advice}") from error
+
+
+def has_gpu() -> bool:
+    """Whether the machine has one of NVIDIA's or AMD's, as Linux shows them."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
 def in_gib(count) -> str:
@@ -78,19 +89,30 @@ def total_memory() -> int | None:
         return None
 
 
+def resident_memory() -> int:
+    """The memory that this process holds in bytes, or 0 where it is not told."""
+    return _of_this_process("VmRSS") or 0
+
+
 def peak_memory() -> int | None:
     """The most memory that this process has held so far in bytes, or None where it is not told."""
-    try:  # Linux, where getrusage also counts the process that this one was started from
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
+    if peak := _of_this_process("VmHWM"):
+        return peak
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _of_this_process(name):
+    """On Linux, where getrusage also counts the process that this one was started from."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def available_memory() -> float:
@@ -107,23 +129,32 @@ def _free_memory():
     return 1024 * (kibibytes["MemAvailable"] + kibibytes["SwapFree"])
 
 
-def _left_in_groups():
-    """What Linux's control groups, of a container or a batch system, leave."""
+def _left_in_groups(membership="/proc/self/cgroup", mounted="/sys/fs/cgroup"):
+    """What Linux's control groups, of a container or a batch system, leave: each may have a limit,
+    the process's own and those around it."""
     try:
-        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        lines = Path(membership).read_text().splitlines()
     except OSError:
         return
-    for _, controllers, group in groups:
+    for _, controllers, group in (line.split(":", 2) for line in lines):
         if controllers == "":  # version 2
-            root, limit, usage = "/sys/fs/cgroup", "memory.max", "memory.current"
-        elif controllers == "memory":
-            root, limit = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
-            usage = "memory.usage_in_bytes"
+            root, limit, usage, cache = mounted, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit = f"{mounted}/memory", "memory.limit_in_bytes"
+            usage, cache = "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
         # In a container the group's own folder is often the root of what it sees.
-        for folder in (Path(root + group), Path(root)):
+        inner = PurePosixPath(group.lstrip("/"))
+        for folder in (Path(root, part) for part in (inner, *inner.parents)):
             try:
-                yield int((folder / limit).read_text()) - int((folder / usage).read_text())
+                left = int((folder / limit).read_text()) - int((folder / usage).read_text())
+                yield left + _number_in(folder / "memory.stat", cache)
             except (OSError, ValueError):  # not there, or "max"
                 continue
+
+
+def _number_in(path, name):
+    """Files that were read count as used, but make room."""
+    numbers = dict(line.split() for line in path.read_text().splitlines())
+    return int(numbers.get(name, 0))

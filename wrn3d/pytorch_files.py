@@ -1,6 +1,5 @@
 """Files of PyTorch weights, read without running code from them."""
 import io
-import re
 import zipfile
 from pathlib import Path
 
@@ -10,10 +9,13 @@ from safetensors.numpy import save
 
 from wrn3d.errors import DataError, MissingDataError, UserError, reason
 from wrn3d.files import write_whole
+from wrn3d.unpickling import RestrictedUnpickler, Stranger
 
 # Where programs keep the weights in a file that holds more; the authors' older ones kept batch
 # norm's averages apart.
 WRAPPERS = (("state_dict",), ("params", "stats"), ("model",))
+ZIP_START = b"PK\x03\x04"  # by which PyTorch, too, tells its two formats apart
+OLDER_PICKLES = 5  # at the start of a file of older PyTorch's: the fourth holds the weights
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
@@ -28,13 +30,12 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     torch = _torch(path)
-    _check_uncompressed(path)
     try:
+        _check_contents(path)
         # weights_only: an unpickler that makes tensors and containers, and calls nothing else.
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, for files that are not what they should be
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it holds {refused[1]}" if refused else type(error).__name__
+        why = f"it holds {error.name}" if isinstance(error, Stranger) else reason(error)
         raise DataError(f"{path} holds no weights that can be read without running code from it "
                         f"({why})") from error
     tensors = _tensors(path, saved)
@@ -68,17 +69,53 @@ def _read_safetensors(path):
                         f"({reason(error)})") from error
 
 
-def _check_uncompressed(path):
-    """What torch.save writes is a zip file without compression; compressed, a small file could
-    take a thousand times its size in memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # older PyTorch's, or none at all
-    if claimed > path.stat().st_size:
-        raise DataError(f"{path} is compressed, which torch.save never does, and would be "
-                        f"{claimed:,} bytes")
+def _check_contents(path):
+    """Raises an exception for what PyTorch would read, but `torch.save` would not write of weights:
+    compression, by which a small file could take a thousand times its size in memory, and pickles
+    that ask for more than tensors. Those are tried out with stand-ins."""
+    with path.open("rb") as file:
+        if file.read(len(ZIP_START)) != ZIP_START:
+            file.seek(0)
+            for _ in range(OLDER_PICKLES):
+                _TensorUnpickler(file).load()
+            return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        claimed = sum(entry.file_size for entry in entries)
+        if claimed > path.stat().st_size or any(entry.compress_type for entry in entries):
+            raise ValueError(f"it is compressed, which torch.save never does, and would be "
+                             f"{claimed:,} bytes")
+        for entry in entries:
+            if entry.filename.endswith("data.pkl"):
+                with archive.open(entry) as file:
+                    _TensorUnpickler(file).load()
+
+
+class _StandIn:
+    """For what a pickle of tensors makes and fills: keeps nothing of it."""
+
+    def __init__(self, *arguments):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+    def __setitem__(self, name, value):
+        pass
+
+
+class _TensorUnpickler(RestrictedUnpickler):
+    """Admits what `torch.save` writes of tensors in dictionaries."""
+
+    def __init__(self, file):
+        names = [("collections", "OrderedDict"), *(("torch._utils", name) for name in (
+            "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"))]
+        names += [("torch", f"{kind}Storage") for kind in (
+            "Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")]
+        super().__init__(file, dict.fromkeys([*names, ("torch", "Size")], _StandIn))
+
+    def persistent_load(self, key):  # a storage, which has no more than the file
+        return _StandIn()
 
 
 def _torch(path):

@@ -5,6 +5,7 @@
     log.csv                            a line for each iteration, its numbers to the last bit
     validation.csv                     a line for each measurement on the validation split
 """
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from wrn3d.checkpoint import Checkpoint
-from wrn3d.errors import DataError, UsageError, UserError, reason
-from wrn3d.files import UNFINISHED, append_whole, write_whole
+from wrn3d.errors import DataError, MissingDataError, UsageError, UserError, reason
+from wrn3d.files import UNFINISHED, append_whole, flush, reaching, write_whole
 
 KEPT = 3
-NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
+NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
+NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes it
 BEST, LOCK = "best.safetensors", ".lock"
 
 
@@ -32,6 +34,7 @@ class RunFolder:
         self.path, self.resume, self.save_every = Path(path), resume, save_every
         self.log = Log(self.path / "log.csv", ("learning_rate", "loss", "accuracy"))
         self.validations = Log(self.path / "validation.csv", ("loss", "accuracy"))
+        self.best_waiting = None  # a best checkpoint that could not be written yet
         self.lock = FileLock(self.path / LOCK, timeout=0)
 
     def __enter__(self):
@@ -58,8 +61,18 @@ class RunFolder:
     def __exit__(self, *exception):
         self.lock.release()
 
+    def start(self, iteration, validates):
+        """Begin the logs, or go on with them after `iteration`; what lies beyond it is taken back,
+        and what a kill has left over is removed. Raises DataError."""
+        self.log.start(iteration)
+        if validates:
+            self.validations.start(iteration)
+        if self.best_waiting and self.best_waiting.iteration > iteration:
+            self.best_waiting = None
+        self._prune(iteration)
+
     def checkpoints(self) -> list[Path]:
-        """The newest first."""
+        """The newest first; raises DataError."""
         found = self._numbered()
         return [found[number] for number in sorted(found, reverse=True)]
 
@@ -76,33 +89,64 @@ class RunFolder:
         return None, skipped
 
     def save(self, checkpoint):
-        """Write the checkpoint, and keep it and the newest regular ones; raises DataError."""
+        """Write the checkpoint, and keep it and the newest regular ones. Before it, everything that
+        was measured until then is on the disk: a run that goes on from it does not measure it
+        again. Raises DataError or MissingDataError."""
+        self._flush()
         checkpoint.save(self.path / f"checkpoint-{checkpoint.iteration:08}.safetensors")
-        # What lies beyond it is left alone: it may be another version's.
-        older = {number: path for number, path in self._numbered().items()
-                 if number < checkpoint.iteration}
-        regular = sorted(number for number in older if number % self.save_every == 0)
-        for number in older.keys() - regular[1 - KEPT:]:
-            older[number].unlink(missing_ok=True)
+        self._prune(checkpoint.iteration)
+
+    def add_validation(self, iteration, result, best=None):
+        """Add a line to validation.csv, after `best`, a checkpoint, if one is given, is kept.
+        Raises what `save` does, and then does it before the next."""
+        self.validations.hold(iteration, result.loss, result.accuracy)
+        self.best_waiting = best or self.best_waiting
+        self._flush()
+
+    def give_up(self, after, until):
+        """Remove the checkpoints after one iteration until another, and a best one from there."""
+        for number, path in self._numbered().items():
+            if after < number <= until:
+                with reaching(path, "removed"):
+                    path.unlink(missing_ok=True)
+        best = self._best()
+        if best and best.iteration > after:
+            with reaching(self.path / BEST, "removed"):
+                (self.path / BEST).unlink(missing_ok=True)
 
     def best(self):
         """(the best checkpoint so far or None, its accuracy on the validation split)."""
-        try:
-            best = Checkpoint.load(self.path / BEST)
-        except (DataError, FileNotFoundError):
-            return None, -1.0
-        accuracies = self.validations.column("accuracy")
-        if best.iteration not in accuracies:  # of a future that was given up
+        best, accuracies = self._best(), self.validations.column("accuracy")
+        if best is None or best.iteration not in accuracies:  # of what is still to come
             return None, -1.0
         return best, accuracies[best.iteration]
 
-    def save_best(self, checkpoint):
-        """Write it in place of the one before; raises DataError."""
-        checkpoint.save(self.path / BEST)
+    def _best(self):
+        try:
+            return Checkpoint.load(self.path / BEST)
+        except (DataError, MissingDataError):
+            return None
+
+    def _flush(self):
+        """The line of a validation comes last: where a kill leaves it out, all is done again."""
+        self.log.flush()
+        if self.best_waiting:
+            self.best_waiting.save(self.path / BEST)
+            self.best_waiting = None
+        self.validations.flush()
+
+    def _prune(self, iteration):
+        """What lies beyond it is left alone: it may be another version's."""
+        older = {number: path for number, path in self._numbered().items() if number < iteration}
+        regular = sorted(number for number in older if number % self.save_every == 0)
+        for number in older.keys() - regular[1 - KEPT:]:
+            with reaching(older[number], "removed"):
+                older[number].unlink(missing_ok=True)
 
     def _numbered(self):
-        return {int(match[1]): path for path in self.path.iterdir()
-                if (match := NAME.fullmatch(path.name))}
+        with reaching(self.path, "read"):
+            return {int(match[1]): path for path in self.path.iterdir()
+                    if (match := NAME.fullmatch(path.name))}
 
 
 class Log:
@@ -110,36 +154,54 @@ class Log:
 
     def __init__(self, path, columns):
         self.path, self.columns = path, ("iteration", *columns)
-        self.waiting = []  # lines that could not be written yet
+        self.waiting = []  # (iteration, line), not written yet
 
     def start(self, iteration):
         """Begin it, or go on after `iteration`: what is beyond it is taken back. Raises what
         `write_whole` does."""
+        self.waiting = [line for line in self.waiting if line[0] <= iteration]
         kept = [line for line in self._lines() if line[0] <= iteration]
-        text = "".join(map(_line, [self.columns, *kept]))
-        self.waiting.clear()
-        write_whole(self.path, text.encode())
+        text = "".join(map(_line, [self.columns, *kept])).encode()
+        with reaching(self.path):
+            if self.path.exists() and self.path.read_bytes().startswith(text):
+                os.truncate(self.path, len(text))  # also on a full disk
+                return
+        write_whole(self.path, text)
+
+    def hold(self, iteration, *numbers):
+        """Add a line when what waits is written next."""
+        self.waiting.append((iteration, _line((iteration, *map(repr, numbers)))))
 
     def add(self, iteration, *numbers):
         """Add a line, whole or not at all; raises DataError where it can't be, and then adds it
         with the next one."""
-        self.waiting.append(_line((iteration, *map(repr, numbers))))
-        try:
-            append_whole(self.path, "".join(self.waiting).encode())
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be written ({reason(error)})") from error
-        self.waiting.clear()
+        self.hold(iteration, *numbers)
+        self._write()
+
+    def flush(self):
+        """Have everything on the disk, lines that waited, too; raises DataError."""
+        self._write()
+        if self.path.exists():
+            with reaching(self.path):
+                flush(self.path)
 
     def column(self, name) -> dict[int, float]:
-        """{iteration: number}."""
+        """{iteration: number}; raises DataError."""
         return {line[0]: float(line[self.columns.index(name)]) for line in self._lines()}
+
+    def _write(self):
+        if self.waiting:
+            with reaching(self.path):
+                append_whole(self.path, "".join(line for _, line in self.waiting).encode())
+            self.waiting.clear()
 
     def _lines(self):
         """[(iteration, text, ...)]; what a killed process or a damaged disk left is no line."""
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        whole = re.compile(r"(\d+)" + r",([-+.\w]+)" * (len(self.columns) - 1) + r"\n")
+        with reaching(self.path, "read"):
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        whole = re.compile(r"([0-9]{1,15})" + f",({NUMBER})" * (len(self.columns) - 1) + r"\n")
         found = filter(None, map(whole.fullmatch, text.splitlines(keepends=True)))
         return [(int(match[1]), *match.groups()[1:]) for match in found]
 

@@ -1,12 +1,13 @@
 """A run from its first iteration, or from where it stopped, to its last."""
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
 from wrn3d.checks import require
-from wrn3d.config import DATA, OVERRIDABLE, RESULT_FIELDS
-from wrn3d.errors import DataError, DivergedError, Stopped
+from wrn3d.config import DATA, OVERRIDABLE, RUN_FIELDS
+from wrn3d.errors import DataError, DivergedError, MissingDataError, Stopped, quoted
 
 SMALLEST_SCALE = 2.0 ** -10  # of the learning rate: a run that still diverges is given up
 
@@ -25,8 +26,8 @@ def starting_point(config, folder):
                         f"newest is {said[0]}): name another folder with --output")
     if checkpoint is None:
         return None, [f"started   {folder.path}, where no checkpoint was to go on from"]
-    differing = {name: f"{name} was {checkpoint.config.get(name)!r} and is {value!r}"
-                 for name in RESULT_FIELDS
+    differing = {name: f"{name} was {quoted(checkpoint.config.get(name))} and is {value!r}"
+                 for name in RUN_FIELDS
                  if checkpoint.config.get(name) != (value := getattr(config, name))}
     network = [text for name, text in differing.items() if name not in OVERRIDABLE]
     require(not network, f"the run in {folder.path} has another network: {', '.join(network)}; go "
@@ -57,7 +58,7 @@ class Training:
         self.total = config.total_iterations(environment.num_examples)
         self.validates = len(environment.dataset.validation_labels) > 0
         self.best_accuracy = -1.0
-        self.saved = None  # the iteration after which it was saved last
+        self.saved = self.validated = None  # the iteration after which it last was
         self.last_loss, self.said = None, set()
 
     def start(self, checkpoint=None):
@@ -73,21 +74,20 @@ class Training:
                     f"--override {' '.join([*self.config.override, DATA])}")
             self.environment.restore(checkpoint)
             self.saved = checkpoint.iteration
-        self._start_logs()
+        self._start_folder()
 
     def __iter__(self):
-        if self.folder and self.environment.iteration not in self.folder.validations.column(
-                "accuracy"):  # a kill may have come between
-            self._validate()
-        while self.environment.iteration < self.total:
+        while True:
             try:
+                self.check_stop()
+                self._validate()  # what was trained last; after a resumption, too
+                if self.environment.iteration >= self.total:
+                    return
                 result = self._train_one()
             except DivergedError as error:
                 self._go_back(error)
                 continue
             yield result
-            self.check_stop()
-            self._validate()
 
     def check_stop(self):
         """Raise Stopped where that was asked for, with everything saved that has been trained."""
@@ -125,39 +125,47 @@ class Training:
         return iteration > 0 and (iteration % self.config.save_every == 0
                                   or iteration == self.total)
 
-    def _save(self, must):
+    def _state(self):
+        """A Checkpoint that also has those settings of which the environment knows nothing."""
         state = self.environment.snapshot()
+        return replace(state, config={name: value for name, value in
+                                      (state.config | vars(self.config)).items()
+                                      if name in (*RUN_FIELDS, DATA)})
+
+    def _save(self, must):
+        state = self._state()
         if not all(np.isfinite(array).all() for array in state.weights.values()):
             raise self._diverged("weights are no longer finite")
         if self._try("checkpoints are missing", lambda: self.folder.save(state), must):
             self.saved = state.iteration
 
     def _validate(self):
-        """Measure what the checkpoint has, and keep it where it is the best. The log's line comes
-        last: where a kill leaves it out, the whole is done again."""
-        if not (self.validates and self._due()):
-            return
+        """Measure what was saved last, where that is to be done and has not been."""
         environment = self.environment
+        iteration = environment.iteration
+        if not (self.validates and self._due()) or self.validated == iteration:
+            return
         result = environment.evaluate("validation", self.until_stopped)
         if better := result.accuracy > self.best_accuracy:
-            state = environment.snapshot()
-            if not self.folder or self._try("the best checkpoints are missing",
-                                            lambda: self.folder.save_best(state)):
-                self.best_accuracy = result.accuracy
+            self.best_accuracy = result.accuracy
         if self.folder:
-            self._try("validation.csv lacks what is", lambda: self.folder.validations.add(
-                environment.iteration, result.loss, result.accuracy))
+            best = self._state() if better else None
+            self._try("validation.csv and the best checkpoint lack what is",
+                      lambda: self.folder.add_validation(iteration, result, best),
+                      must=iteration == self.total)
+        self.validated = iteration
         count = len(environment.dataset.validation_labels)
-        self.report(f"validation {environment.iteration}/{self.total}  loss {result.loss:.6f}  "
+        self.report(f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
                     f"accuracy {result.accuracy:.4f}  ({count:,} images"
                     f"{', the best so far' if better else ''})")
 
-    def _start_logs(self):
+    def _start_folder(self):
         if self.folder:
-            self.folder.log.start(self.environment.iteration)
-            if self.validates:
-                self.folder.validations.start(self.environment.iteration)
-                self.best_accuracy = self.folder.best()[1]
+            iteration = self.environment.iteration
+            self.folder.start(iteration, self.validates)
+            self.best_accuracy = self.folder.best()[1]
+            done = iteration in self.folder.validations.column("accuracy")
+            self.validated = iteration if done else None
 
     def _diverged(self, what):
         last = "no loss was finite" if self.last_loss is None else \
@@ -175,12 +183,15 @@ class Training:
             raise DivergedError(f"{error}: try a learning rate below {rate:g}" +
                                 (f" ({kept[0]} is from before)" if kept else "")) from error
         checkpoint, skipped = self.folder.newest(regular=True)
+        reached = environment.iteration
         if checkpoint is None:
             environment.reset()
         else:
             environment.restore(checkpoint)
         environment.learning_rate_scale = scale
-        self._start_logs()
+        self.saved = checkpoint and checkpoint.iteration
+        self.folder.give_up(environment.iteration, reached)
+        self._start_folder()
         for line in skipped:
             self.report(line)
         self.report(f"restored  iteration {environment.iteration}, with the learning rate times "
@@ -191,7 +202,7 @@ class Training:
         its end, and tries again."""
         try:
             write()
-        except DataError as error:
+        except (DataError, MissingDataError) as error:
             if must:
                 raise
             if loss not in self.said:

@@ -1,13 +1,11 @@
-"""Read CIFAR's pickles without running anything in them."""
+"""Read CIFAR's pickles."""
 import io
 import pickle
-from typing import ClassVar
 
 import numpy as np
 
 from wrn3d.errors import reason
-
-MOST_OPERATIONS = 2_000_000  # CIFAR-100's training file has half a million
+from wrn3d.unpickling import RestrictedUnpickler
 
 
 class PickledArray:
@@ -30,48 +28,20 @@ class PickledArray:
             raise ValueError("not an array of rows of bytes") from error
 
 
-def _encode(text, encoding):
-    """How Python 3 writes bytes in the pickle protocol that the official files use."""
-    if encoding not in (b"latin1", "latin1"):
-        raise pickle.UnpicklingError(f"it has bytes as {encoding!r}")
-    return text.encode("latin1")
+class _Encoder:
+    """How Python 3 writes bytes in the pickle protocol that the official files use: as text that
+    `_codecs.encode` takes back, of which there is no more than the file has."""
 
+    def __init__(self, most):
+        self.most, self.encoded = most, 0
 
-_ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): PickledArray,
-    ("numpy._core.multiarray", "_reconstruct"): PickledArray,
-    ("numpy", "ndarray"): PickledArray,
-    ("numpy", "dtype"): PickledArray,
-    ("_codecs", "encode"): _encode,
-}
-
-
-def _counted(operation):
-    def operate(self):
-        self.operations += 1
-        if self.operations > MOST_OPERATIONS:
-            raise pickle.UnpicklingError(f"it takes more than {MOST_OPERATIONS:,} steps")
-        operation(self)
-
-    return operate
-
-
-class _Unpickler(pickle._Unpickler):
-    """Admits only what CIFAR's files contain.
-
-    Python's own unpickler and not the one in C, which allocates whatever size a memo index in
-    the file claims. Here each operation takes a hundred bytes of memory at the most, beside what
-    it copies from the file.
-    """
-
-    dispatch: ClassVar[dict] = {code: _counted(operation)
-                                for code, operation in pickle._Unpickler.dispatch.items()}
-    operations = 0
-
-    def find_class(self, module, name):
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _ADMITTED[module, name]
+    def __call__(self, text, encoding):
+        if encoding not in (b"latin1", "latin1"):
+            raise pickle.UnpicklingError("it has bytes in another encoding than latin1")
+        self.encoded += len(text)
+        if self.encoded > self.most:
+            raise pickle.UnpicklingError("it makes more bytes than it has")
+        return text.encode("latin1")
 
 
 def unpickle(content: bytes) -> dict:
@@ -79,8 +49,15 @@ def unpickle(content: bytes) -> dict:
 
     Raises ValueError for any other pickle or none.
     """
+    admitted = {
+        ("numpy.core.multiarray", "_reconstruct"): PickledArray,
+        ("numpy._core.multiarray", "_reconstruct"): PickledArray,
+        ("numpy", "ndarray"): PickledArray,
+        ("numpy", "dtype"): PickledArray,
+        ("_codecs", "encode"): _Encoder(len(content)),
+    }
     try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        batch = RestrictedUnpickler(io.BytesIO(content), admitted).load()
     except Exception as error:  # a malformed pickle can raise anything
         raise ValueError(f"no pickle of a CIFAR batch: {reason(error)}") from error
     if not isinstance(batch, dict):

@@ -6,7 +6,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := train
 
-.PHONY: train test benchmark soak fuzz audit clean
+.PHONY: train test benchmark soak soak-kills soak-tensorlayer soak-keras fuzz audit clean
 
 train: .venv/run.stamp
 	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
@@ -19,7 +19,13 @@ benchmark: .venv/bench.stamp
 	.venv/bin/python -m wrn3d.benchmark $(ARGS)
 
 soak: .venv/dev.stamp
-	.venv/bin/pytest -n 3 tests/test_kills.py tests/test_long_run.py --kills 200 --minutes 60
+	$(MAKE) -j 3 soak-kills soak-tensorlayer soak-keras
+
+soak-kills:
+	.venv/bin/pytest -q tests/test_kills.py --kills 200
+
+soak-tensorlayer soak-keras: soak-%:
+	.venv/bin/pytest -q tests/test_long_run.py -k $* --minutes 60
 
 fuzz: .venv/dev.stamp
 	.venv/bin/pytest tests/test_fuzz.py --inputs 10000

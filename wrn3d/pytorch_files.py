@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from wrn3d.errors import DataError, MissingDataError, UserError, reason
 from wrn3d.files import write_whole
-from wrn3d.unpickling import RestrictedUnpickler, Stranger
+from wrn3d.unpickling import RestrictedUnpickler
 
 # Where programs keep the weights in a file that holds more; the authors' older ones kept batch
 # norm's averages apart.
@@ -35,9 +35,8 @@ def read_arrays(path) -> dict[str, np.ndarray]:
         # weights_only: an unpickler that makes tensors and containers, and calls nothing else.
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, for files that are not what they should be
-        why = f"it holds {error.name}" if isinstance(error, Stranger) else reason(error)
         raise DataError(f"{path} holds no weights that can be read without running code from it "
-                        f"({why})") from error
+                        f"({reason(error)})") from error
     tensors = _tensors(path, saved)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > path.stat().st_size:

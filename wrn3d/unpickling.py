@@ -6,14 +6,6 @@ MOST_OPERATIONS = 2_000_000  # CIFAR-100's training file has half a million
 KEYS = (bytes, str, int)  # hashing others, such as tuples of tuples, can take for ever
 
 
-class Stranger(pickle.UnpicklingError):
-    """The pickle asks for a name that is not admitted, `name`."""
-
-    def __init__(self, name):
-        super().__init__(f"it asks for {name}")
-        self.name = name
-
-
 def _counted(operation):
     def operate(self):
         self.operations += 1
@@ -45,7 +37,7 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def find_class(self, module, name):
         if (module, name) not in self.admitted:
-            raise Stranger(f"{module}.{name}")
+            raise pickle.UnpicklingError(f"it holds {module}.{name}")
         return self.admitted[module, name]
 
     def load_setitem(self):

@@ -34,12 +34,16 @@ def digits():
 @pytest.fixture
 def run(front_end, tmp_path):
     """A small environment and its folder."""
-    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=32)
-    return env, tmp_path / "run"
+    return small_environment(front_end), tmp_path / "run"
 
 
 def environment_class(front_end):
     return getattr(__import__(SCRIPTS[front_end]), "CNNEnv")  # noqa: B009
+
+
+def small_environment(front_end, **settings):
+    return environment_class(front_end)(**{"dataset": "digits", "depth": 10, "widen_factor": 1,
+                                           "batch_size": 32} | settings)
 
 
 def run_python(*arguments, cwd=ROOT, **options):

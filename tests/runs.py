@@ -1,6 +1,9 @@
 """Runs with a folder: their settings, their processes, and what they leave."""
 import re
+import resource
+import signal
 import time
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -74,3 +77,17 @@ def check_whole(folder):
                        for line in lines), name
         else:
             Checkpoint.load(folder / name)
+
+
+@contextmanager
+def files_end_at(size):
+    """No file can be written beyond so many bytes: the kernel ends a write there in the middle, as
+    on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)

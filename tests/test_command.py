@@ -147,6 +147,14 @@ def test_a_closed_pipe_ends_a_run_cleanly():
     assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
 
 
+def test_a_full_disk_under_the_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([sys.executable, f"{SCRIPTS['keras']}.py", *SMALL], cwd=ROOT,
+                                 stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (process.returncode, process.stderr) == (
+        1, "error: the output cannot be written (no space left on device)\n")
+
+
 def test_ctrl_c_ends_a_run_cleanly(front_end):
     process = start(front_end, *SMALL, "--iterations", "2000")
     for line in process.stdout:

@@ -1,25 +1,31 @@
 """Faults that a run meets, each injected for real."""
 import math
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.conftest import ROOT, SCRIPTS, environment_class, run_python, run_script, write_cifar10
-from tests.runs import FULL, SMALL, check_whole, contents, files, start, train, wait_for
-from wrn3d import Checkpoint, WideResNetSpec, memory
-from wrn3d.config import TrainingConfig
-from wrn3d.errors import DivergedError, NotEnoughMemoryError, UsageError
-from wrn3d.run_folder import Log, RunFolder
+from tests.conftest import ROOT, SCRIPTS, run_script, small_environment, write_cifar10
+from tests.runs import (
+    FULL,
+    SMALL,
+    check_whole,
+    contents,
+    files,
+    files_end_at,
+    start,
+    train,
+    wait_for,
+)
+from wrn3d import Checkpoint
+from wrn3d.errors import DivergedError, Stopped, UsageError, UserError
+from wrn3d.run_folder import RunFolder
 
 
 def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path):
@@ -53,20 +59,6 @@ def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path):
     assert process.stdout.splitlines()[-1] == undisturbed.stdout.splitlines()[-1]
 
 
-@contextmanager
-def files_end_at(size):
-    """No file can be written beyond so many bytes: the kernel ends a write there in the middle, as
-    on a disk that is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, ignored)
-
-
 def test_a_write_that_ends_in_the_middle_leaves_what_was_there(run):
     env, path = run
     train(env, path, 2)
@@ -84,17 +76,32 @@ def test_a_write_that_ends_in_the_middle_leaves_what_was_there(run):
     assert (path / "log.csv").read_text().count("\n") == 7
 
 
-def test_lines_wait_for_room(tmp_path):
-    log = Log(tmp_path / "log.csv", ("loss",))
-    log.start(0)
-    log.add(1, 0.5)
-    with files_end_at(log.path.stat().st_size + 3):
-        for iteration in (2, 3):
-            with pytest.raises(ValueError, match="log.csv cannot be written"):
-                log.add(iteration, 0.25)
-    assert log.path.read_text() == "iteration,loss\n1,0.5\n"
-    log.add(4, 0.125)
-    assert log.path.read_text() == "iteration,loss\n1,0.5\n2,0.25\n3,0.25\n4,0.125\n"
+def test_the_best_checkpoint_waits_for_room(front_end, tmp_path, monkeypatch):
+    """The disk is full from a checkpoint's end until the next iteration; the last time for good."""
+    env, path = small_environment(front_end, validation=300), tmp_path / "run"
+    evaluate, step = env.evaluate, env.step
+    train(env, tmp_path / "undisturbed", 6, save_every=2)
+
+    with ExitStack() as disk:
+        def evaluate_while_it_fills(*arguments):
+            disk.enter_context(files_end_at(0))
+            return evaluate(*arguments)
+
+        def step_with_room():
+            disk.close()
+            return step()
+
+        monkeypatch.setattr(env, "evaluate", evaluate_while_it_fills)
+        monkeypatch.setattr(env, "step", step_with_room)
+        env.reset()
+        with pytest.warns(UserWarning, match="validation.csv and the best .* lack") as said, \
+                pytest.raises(UserError, match="(best.safetensors|validation.csv) cannot be wri"):
+            train(env, path, 6, save_every=2)
+    assert len(said) == 1
+    assert files(path) == files(tmp_path / "undisturbed")
+    monkeypatch.undo()
+    assert train(env, path, 6, save_every=2, resume=True)[1] == []
+    assert contents(path) == contents(tmp_path / "undisturbed")
 
 
 @pytest.mark.parametrize("made", ["weights", "loss"])
@@ -144,8 +151,7 @@ def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, statu
 def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stopped):
     """A real divergence, before or after which the run was stopped and gone on with."""
     def environment():
-        return environment_class(front_end)(dataset="digits", depth=10, widen_factor=1,
-                                            batch_size=32, learning_rate=100.0, momentum=0.9)
+        return small_environment(front_end, learning_rate=100.0, momentum=0.9)
 
     options = {"on_nan": "restore", "save_every": 10}
     said, results = train(environment(), tmp_path / "undisturbed", 100, **options)
@@ -175,6 +181,44 @@ def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stop
     assert contents(folder) == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.parametrize("saved", [4, 0])
+def test_a_stop_in_the_iteration_that_diverges_goes_back_first(front_end, tmp_path, saved):
+    """By weights that are not finite, which only a save notices; also where the disk is full."""
+    every = saved or 9
+    folder, env = tmp_path / "run", small_environment(front_end)
+    step = env.step
+
+    def diverging():
+        result = step()
+        if result.iteration == 6 and env.learning_rate_scale == 1:
+            env.set_weights({name: array * np.nan for name, array in env.get_weights().items()})
+            signal.raise_signal(signal.SIGTERM)
+        return result
+
+    env.step = diverging
+    options = {"on_nan": "restore", "save_every": every}
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM after iteration {saved} of 12: saved"):
+        train(env, folder, 12, **options)
+    assert files(folder) == [f"checkpoint-{saved:08}.safetensors", "log.csv"]
+    assert (folder / "log.csv").read_text().count("\n") == saved + 1
+
+
+def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(run):
+    env, path = run
+    step = env.step
+
+    def vanishing():
+        if env.iteration == 3:
+            shutil.rmtree(path)
+        return step()
+
+    env.step = vanishing
+    with pytest.warns(UserWarning, match="the run goes on: .* cannot be written"), \
+            pytest.raises(UserError, match=f"{path}.*no such file or directory"):
+        train(env, path, 6, save_every=2)
+    assert env.iteration == 6
+
+
 def test_what_always_diverges_is_given_up(run):
     env, path = run
     step = env.step
@@ -187,7 +231,7 @@ def test_what_always_diverges_is_given_up(run):
 def test_a_checkpoint_of_another_network_is_named(front_end, run):
     env, path = run
     train(env, path, 2)
-    other = environment_class(front_end)(dataset="digits", depth=10, widen_factor=2, batch_size=32)
+    other = small_environment(front_end, widen_factor=2)
     before = contents(path)
     with pytest.raises(UsageError, match="has another network: widen_factor was 1 and is 2; go on"):
         train(other, path, 4, resume=True)
@@ -207,6 +251,19 @@ def test_a_checkpoint_of_another_format_is_skipped_and_kept(run, monkeypatch):
     assert f"skipped: {newer} is no checkpoint that can be read (its format is 9" in said[0]
     assert said[1] == f"resumed   {path} after iteration 2"
     assert newer.exists()
+
+
+def test_two_runs_cannot_have_one_folder(front_end, tmp_path):
+    process = start(front_end, *SMALL, "--iterations", "5000", "--output", tmp_path / "run")
+    try:
+        wait_for(process, 50)
+        second = run_script(front_end, *SMALL, "--output", tmp_path / "run", "--resume")
+    finally:
+        process.kill()
+        process.communicate()
+    assert (second.returncode, second.stderr) == (2, (
+        f"error: {tmp_path / 'run'} is another run's, which is going on: name another folder with "
+        "--output\n"))
 
 
 def test_data_may_disappear_while_a_run_goes_on_but_not_change_between(front_end, tmp_path):
@@ -238,81 +295,3 @@ def test_data_may_disappear_while_a_run_goes_on_but_not_change_between(front_end
     assert contents(tmp_path / "run") == contents(tmp_path / "undisturbed")
     shutil.copy(away / batch.name, batch)
     assert "resumed " in run_script(front_end, *again).stdout
-
-
-def test_two_runs_cannot_have_one_folder(front_end, tmp_path):
-    process = start(front_end, *SMALL, "--iterations", "5000", "--output", tmp_path / "run")
-    try:
-        wait_for(process, 50)
-        second = run_script(front_end, *SMALL, "--output", tmp_path / "run", "--resume")
-    finally:
-        process.kill()
-        process.communicate()
-    assert (second.returncode, second.stderr) == (2, (
-        f"error: {tmp_path / 'run'} is another run's, which is going on: name another folder with "
-        "--output\n"))
-
-
-SPECS = st.builds(WideResNetSpec, st.sampled_from([10, 16, 28]), st.integers(1, 10),
-                  st.sampled_from([0.0, 0.3]), shortcut=st.sampled_from(["pad", "projection"]))
-
-
-@given(SPECS, st.integers(1, 4096), st.integers(10**6, 10**12), st.sampled_from([0.0, 0.9]))
-def test_the_batch_size_that_is_named_fits_and_no_larger_one(spec, batch_size, free, momentum):
-    def check(batch_size):
-        config = TrainingConfig(batch_size=batch_size, momentum=momentum)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory, "available_memory", lambda: free)
-            patch.setattr(memory, "resident_memory", lambda: 10**8)
-            patch.setattr(memory, "has_gpu", lambda: False)
-            memory.check_memory(spec, config, data_bytes=10**6)
-
-    try:
-        check(batch_size)
-    except NotEnoughMemoryError as error:
-        named = re.search(r"batch_size (\d+) would fit", str(error))
-        if named:
-            assert 0 < int(named[1]) < batch_size
-            check(int(named[1]))
-            with pytest.raises(NotEnoughMemoryError):
-                check(int(named[1]) + 1)
-        else:
-            assert str(error).endswith("not even one image fits, so choose a smaller network")
-            with pytest.raises(NotEnoughMemoryError):
-                check(1)
-
-
-def test_too_large_a_batch_is_refused_before_anything_is_built(front_end):
-    process = run_script(front_end, "--dataset", "digits", "--depth", "40", "--widen-factor", "20",
-                         "--batch-size", "1500")
-    assert process.returncode == 1
-    assert re.fullmatch(r"error: training WRN-40-20 with batches of 1500 takes about \d+\.\d\d GiB "
-                        r"of memory, but \d+\.\d\d GiB are free: batch_size \d+ would fit\n",
-                        process.stderr)
-
-
-def test_the_estimate_is_near_what_training_takes(front_end):
-    process = run_script(front_end, "--dataset", "digits", "--depth", "16", "--widen-factor", "2",
-                         "--batch-size", "256", "--momentum", "0.9", "--iterations", "3")
-    estimated = float(re.search(r"about (\S+) GiB at most", process.stdout)[1])
-    measured = float(re.search(r"at most (\S+) GiB of memory", process.stdout)[1])
-    assert 0.8 < estimated / measured < 1.25
-
-
-def test_the_peak_is_the_process_own():
-    """Not that of a larger one that has started it."""
-    code = "from wrn3d.memory import peak_memory; print(peak_memory())"
-    large = np.ones(2**27)  # 1 GiB
-    assert memory.peak_memory() > large.nbytes
-    assert int(run_python("-c", code).stdout) < 2**28
-
-
-def test_memory_that_runs_out_is_one_sentence(run):
-    import tensorflow as tf
-
-    env, _ = run
-    env.train_batch = lambda *batch: tf.zeros([1 << 24, 1 << 24])  # what TensorFlow itself raises
-    with pytest.raises(NotEnoughMemoryError, match="no memory left for training with a batch of "
-                                                   "32: batch_size 16 may fit"):
-        env.step()
-    assert (env.iteration, env.index_in_epoch) == (0, 0)

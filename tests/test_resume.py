@@ -4,10 +4,9 @@ import signal
 
 import pytest
 
-from tests.conftest import SCRIPTS, environment_class, run_script
-from tests.runs import FULL, contents, files, start, train, wait_for
+from tests.conftest import SCRIPTS, run_script, small_environment
+from tests.runs import FULL, contents, files, small_checkpoint, start, train, wait_for
 from wrn3d.errors import DataError, UsageError
-from wrn3d.run_folder import RunFolder
 from wrn3d.signals import StopRequest
 
 
@@ -79,18 +78,10 @@ def test_a_run_that_is_there_is_not_overwritten(run):
     assert contents(path) == before
 
 
-def test_two_runs_cannot_have_one_folder(run):
-    env, path = run
-    with RunFolder(path, False), \
-            pytest.raises(UsageError, match="is another run's, which is going on"):
-        train(env, path, 2, resume=True)
-
-
 def test_other_settings_are_named_and_can_be_meant(front_end, run):
     env, path = run
     train(env, path, 2)
-    other = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=32,
-                                         learning_rate=0.5, seed=3)
+    other = small_environment(front_end, learning_rate=0.5, seed=3)
     with pytest.raises(UsageError) as raised:
         train(other, path, 4, resume=True, override=("seed",))
     said = str(raised.value)
@@ -98,9 +89,39 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     assert said.endswith("add --override seed learning_rate")
     with pytest.raises(UsageError, match="override has 'sed', but can have data, dataset,"):
         train(other, path, 4, resume=True, override=("sed",))
+    with pytest.raises(UsageError, match="other settings: save_every was 100 and is 2, on_nan was "
+                                         "'stop' and is 'restore'; .* save_every on_nan$"):
+        train(env, path, 4, resume=True, save_every=2, on_nan="restore")
     said, results = train(other, path, 4, resume=True, override=("seed", "learning-rate"))
     assert said == [f"resumed   {path} after iteration 2"]
     assert [(result.iteration, result.learning_rate) for result in results] == [(3, 0.5), (4, 0.5)]
+
+
+def test_what_a_checkpoint_says_is_quoted_shortly(run):
+    env, path = run
+    path.mkdir()
+    settings = env.config.settings | {"save_every": 100, "on_nan": "stop"}
+    small_checkpoint(path / "checkpoint-00000007.safetensors",
+                     settings | {"dataset": "\x1b[31m" + "x" * 10**6})
+    with pytest.raises(UsageError) as raised:
+        train(env, path, 9, resume=True)
+    assert re.fullmatch(r"the run in .* has other settings: dataset was '.x1b\[31mx{150,250}"
+                        r"\.\.\. and is 'digits'; .*", str(raised.value))
+
+
+def test_a_finished_run_can_be_measured_again(front_end, tmp_path):
+    """With fewer iterations, and other images set aside."""
+    path = tmp_path / "run"
+    first = run_script(front_end, *FULL, "--output", path).stdout.splitlines()
+    assert first[-2].startswith("best      iteration ") and first[-2].endswith("best.safetensors")
+    before = contents(path)
+    again = run_script(front_end, *FULL, "--output", path, "--resume", "--iterations", "30",
+                       "--validation", "0", "--override", "validation", "data")
+    assert (again.returncode, again.stderr) == (0, "")
+    lines = again.stdout.splitlines()
+    assert lines[-3:-1] == ["done      nothing was left to train", first[-2]]
+    assert lines[-1].startswith("test      loss ")
+    assert contents(path) == before
 
 
 def test_a_second_ctrl_c_stops_at_once():

@@ -64,7 +64,7 @@ def exit_status(work, *arguments) -> int:
 def _output_fails():
     """Whether standard output can't be written; if so, nothing tries to any more."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # an empty flush says nothing: what has failed once is not tried again
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

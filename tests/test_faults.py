@@ -181,26 +181,36 @@ def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stop
     assert contents(folder) == contents(tmp_path / "undisturbed")
 
 
-@pytest.mark.parametrize("saved", [4, 0])
-def test_a_stop_in_the_iteration_that_diverges_goes_back_first(front_end, tmp_path, saved):
-    """By weights that are not finite, which only a save notices; also where the disk is full."""
-    every = saved or 9
-    folder, env = tmp_path / "run", small_environment(front_end)
-    step = env.step
+@pytest.mark.parametrize("every, stopped", [(4, 4), (4, 5), (9, 0)])
+def test_a_stop_in_or_after_an_iteration_that_diverges(run, every, stopped):
+    """At the sixth, by weights that are not finite, which only a save notices, in a run that was
+    stopped after the fifth before."""
+    env, path = run
+    step, stops = env.step, [(5, 1.0), (6, 1.0), (stopped, 0.5)]
 
     def diverging():
         result = step()
         if result.iteration == 6 and env.learning_rate_scale == 1:
             env.set_weights({name: array * np.nan for name, array in env.get_weights().items()})
+        if (result.iteration, env.learning_rate_scale) in stops:
             signal.raise_signal(signal.SIGTERM)
         return result
 
     env.step = diverging
     options = {"on_nan": "restore", "save_every": every}
-    with pytest.raises(Stopped, match=f"stopped by SIGTERM after iteration {saved} of 12: saved"):
-        train(env, folder, 12, **options)
-    assert files(folder) == [f"checkpoint-{saved:08}.safetensors", "log.csv"]
-    assert (folder / "log.csv").read_text().count("\n") == saved + 1
+    with pytest.raises(Stopped, match="stopped by SIGTERM after iteration 5 of 12: saved in"):
+        train(env, path, 12, **options)
+    if stopped == 5:
+        stops.remove((6, 1.0))
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM after iteration {stopped} of 12: saved"):
+        train(env, path, 12, resume=True, **options)
+    regular = {stopped // every * every, stopped} - ({0} if stopped else set())
+    assert files(path) == [*(f"checkpoint-{number:08}.safetensors" for number in sorted(regular)),
+                           "log.csv"]
+    newest, _ = RunFolder(path).newest()
+    assert newest.iteration == stopped
+    assert newest.learning_rate_scale == (1 if stopped == 4 else 0.5)
+    assert (path / "log.csv").read_text().count("\n") == stopped + 1
 
 
 def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(run):

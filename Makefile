@@ -1,6 +1,6 @@
 # make train: train on the embedded digits.  make test: run every test.
 # make benchmark: measure every size, more than an hour; with ARGS=--quick less than two minutes.
-# make soak: an hour of kills and of training.  make fuzz: damaged files, ten minutes.
+# make soak: kills, and an hour of training by each script, at once.  make fuzz: damaged files, ten minutes.
 # make audit: known weaknesses of what is installed, where the network lets it ask.
 # Each sets up .venv first.
 PYTHON ?= python3

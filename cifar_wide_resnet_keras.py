@@ -29,16 +29,24 @@ class CNNEnv(TrainingEnvironment):
     front_end = "Keras"
 
     def build(self):
-        import wrn3d  # here, so that --help and importing this file are instant
+        import keras  # here, so that --help and importing this file are instant
+
+        import wrn3d
         from wrn3d.losses import BatchLoss, CrossEntropy
 
         self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
-        self.optimizer = wrn3d.SGD(self.config.learning_rate, self.config.momentum,
-                                   self.config.nesterov, self.config.weight_decay)
-        self.model.compile(self.optimizer, loss=CrossEntropy(), metrics=[BatchLoss(), "accuracy"])
+        self.size = self.spec.input_shape
+        if self.config.sizes:  # Keras would refuse volumes of another size than this one
+            self.model.input_spec = keras.InputSpec(ndim=5)
+        self.optimizer = wrn3d.make_optimizer(self.config)
+        self.model.compile(self.optimizer, loss=CrossEntropy(**self.loss_settings),
+                           metrics=[BatchLoss(**self.loss_settings), "accuracy"])
 
     def train_batch(self, volumes, labels, learning_rate):
         self.optimizer.learning_rate = learning_rate
+        if self.config.sizes and volumes.shape[1:] != self.size:
+            self.size = volumes.shape[1:]
+            self.model.make_train_function(force=True)  # each of `sizes` is a graph of its own
         logs = self.model.train_on_batch(volumes, labels, return_dict=True)
         return logs["batch_loss"], logs["accuracy"]
 

@@ -34,16 +34,16 @@ class CNNEnv(TrainingEnvironment):
         from wrn3d.ops import accuracy, cross_entropy
 
         self.model = wrn3d.tensorlayer_model(self.spec, self.config.seed, self.config.precision)
-        self.optimizer = wrn3d.SGD(self.config.learning_rate, self.config.momentum,
-                                   self.config.nesterov, self.config.weight_decay)
+        self.optimizer = wrn3d.make_optimizer(self.config)
         weights = self.model.trainable_weights
 
         # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
-        @tf.function(reduce_retracing=True, autograph=False)
+        # Each of `sizes` is a graph of its own; batches of other lengths are the same graph.
+        @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
         def train(volumes, labels):
             with tf.GradientTape() as tape:
                 logits = self.model(volumes, is_train=True)
-                loss = cross_entropy(labels, logits)
+                loss = cross_entropy(labels, logits, **self.loss_settings)
             gradients = tape.gradient(loss, weights)
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
             return loss, accuracy(labels, logits)

@@ -147,6 +147,21 @@ def test_a_closed_pipe_ends_a_run_cleanly():
     assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
 
 
+def test_output_that_was_closed_is_no_mistake():
+    process = run_script("keras", *SMALL, preexec_fn=lambda: os.close(1))
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--depth", "60004"], "depth is 60004, but must be a whole number from 1 to 10,000"),
+    (["--widen-factor", "9" * 300], "widen_factor is 999"), (["--iterations", "9" * 300], "iterat"),
+])
+def test_absurd_numbers_are_refused_at_once(arguments, said):
+    process = run_script("keras", *SMALL, *arguments)
+    assert process.returncode == 2
+    assert process.stderr.startswith(f"error: {said}") and len(process.stderr) < 400
+
+
 def test_a_full_disk_under_the_output_is_one_sentence():
     with open("/dev/full", "w") as full:
         process = subprocess.run([sys.executable, f"{SCRIPTS['keras']}.py", *SMALL], cwd=ROOT,

@@ -45,7 +45,7 @@ def test_numbers_of_numpy_and_whole_ones_are_numbers():
                             weight_decay=0, depth=np.int32(10))
     assert config.total_iterations(100) == 10
     assert {type(value) for value in vars(config).values() if value is not None} == \
-        {str, int, float, bool, type(config.data_dir)}
+        {str, int, float, bool, tuple, type(config.data_dir)}
     assert WideResNetSpec(10, np.uint8(8)).group_filters == (128, 256, 512)
 
 

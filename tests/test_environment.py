@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import environment_class, write_cifar10
 from tests.reference import Reference
 from wrn3d import Checkpoint, WideResNetSpec, ops
+from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
 
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32,
@@ -76,7 +77,7 @@ def test_a_step_is_the_references(front_end):
     settings = SETTINGS | {"momentum": 0.9, "nesterov": True, "weight_decay": 0.05, "batch_size": 8}
     env = environment_class(front_end)(**settings)
     weights = env.get_weights()
-    volumes, labels = batch_at(env.dataset, 0, 0, 0, 8, augment=False)
+    volumes, labels = batch_at(env.dataset, 0, 0, 0, 8)
     reference = Reference(env.spec, weights, volumes, training=True)
     loss = reference.loss_and_backward(labels)
     result = env.step()
@@ -151,7 +152,7 @@ def test_a_step_depends_on_nothing_that_ran_between(fresh, front_end):
     start = fresh.snapshot()
     expected = fresh.step().loss
     fresh.restore(start)
-    volumes, labels = batch_at(fresh.dataset, 0, 0, 0, 32, augment=True)
+    volumes, labels = batch_at(fresh.dataset, 0, 0, 0, 32, Augmentation())
     if front_end == "keras":
         fresh.model.fit(volumes, labels, verbose=0)
     else:
@@ -209,6 +210,8 @@ def test_weights_are_got_and_set(fresh):
 @pytest.mark.parametrize("change, reason", [
     (lambda weights: weights.pop("bn.bias"), "bn.bias is missing"),
     (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is too many"),
+    (lambda weights: weights.update({"\x1b]0;owned" + "x" * 5000: np.zeros(1)}),
+     r"another network: \?\]0;ownedx{180,200}\.\.\. is too many$"),
     (lambda weights: weights.update({"fc.bias": np.array(["x"] * 10)}), "not all arrays of numb"),
     (lambda weights: weights.update({"fc.bias": np.zeros(3)}), r"fc.bias is \(3,\) instead of"),
 ])
@@ -235,7 +238,7 @@ def test_evaluation_covers_the_test_split_and_changes_nothing(fresh):
 
 
 def test_a_misspelt_setting_is_refused_with_those_that_there_are(front_end):
-    with pytest.raises(TypeError, match="no setting 'datset': they are spec, dataset, data_dir,"):
+    with pytest.raises(TypeError, match="no setting 'datset': they are dataset, data_dir,"):
         environment_class(front_end)(datset="digits")
 
 

@@ -24,8 +24,11 @@ from tests.runs import (
     wait_for,
 )
 from wrn3d import Checkpoint
+from wrn3d.config import RunConfig
 from wrn3d.errors import DivergedError, Stopped, UsageError, UserError
 from wrn3d.run_folder import RunFolder
+from wrn3d.signals import StopRequest
+from wrn3d.training import Training
 
 
 def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path):
@@ -147,11 +150,11 @@ def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, statu
     assert "iteration  1/" not in process.stdout
 
 
-@pytest.mark.parametrize("stopped", [3, 90])
+@pytest.mark.parametrize("stopped", [3, 25, 90])
 def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stopped):
     """A real divergence, before or after which the run was stopped and gone on with."""
     def environment():
-        return small_environment(front_end, learning_rate=100.0, momentum=0.9)
+        return small_environment(front_end, learning_rate=60.0, momentum=0.9, validation=300)
 
     options = {"on_nan": "restore", "save_every": 10}
     said, results = train(environment(), tmp_path / "undisturbed", 100, **options)
@@ -160,7 +163,7 @@ def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stop
                         r"\w+|weights are no longer finite) at iteration \d+, the last finite loss "
                         r"was .*", went_back[0])
     assert results[-1].iteration == 100
-    assert results[-1].learning_rate == 100 * 0.5 ** len(went_back)
+    assert results[-1].learning_rate == 60 * 0.5 ** len(went_back)
     rates = [float(line.split(",")[1]) for line in
              (tmp_path / "undisturbed" / "log.csv").read_text().splitlines()[1:]]
     assert len(rates) == 100 and rates == sorted(rates, reverse=True)
@@ -211,6 +214,53 @@ def test_a_stop_in_or_after_an_iteration_that_diverges(run, every, stopped):
     assert newest.iteration == stopped
     assert newest.learning_rate_scale == (1 if stopped == 4 else 0.5)
     assert (path / "log.csv").read_text().count("\n") == stopped + 1
+
+
+def test_a_stop_before_the_first_iteration_leaves_no_trace(run):
+    env, path = run
+    stopped = path.with_name("stopped")
+    with StopRequest() as stop, RunFolder(stopped, False, 2) as folder:
+        config = RunConfig(**env.config.settings | {"iterations": 4}, output=stopped, save_every=2)
+        training = Training(env, config, stop, folder)
+        training.start()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped, match="after iteration 0 of 4: saved in"):
+            list(training)
+    train(env, stopped, 4, save_every=2, resume=True)
+    env.reset()
+    train(env, path, 4, save_every=2)
+    assert contents(stopped) == contents(path)
+
+
+def test_divergence_on_a_full_disk_measures_nothing_twice(front_end, tmp_path):
+    """What waits for room counts as measured, also after going back."""
+    env, path = small_environment(front_end, validation=300), tmp_path / "run"
+    step, evaluate = env.step, env.evaluate
+
+    def run(path):
+        with ExitStack() as disk:
+            def diverging():
+                disk.close()
+                result = step()
+                if result.iteration == 3 and env.learning_rate_scale == 1:
+                    return replace(result, loss=math.nan)
+                return result
+
+            def filling(*arguments):
+                if path.name == "run":
+                    disk.enter_context(files_end_at(0))
+                return evaluate(*arguments)
+
+            env.step, env.evaluate = diverging, filling
+            env.reset()
+            return train(env, path, 4, save_every=2, on_nan="restore")
+
+    run(tmp_path / "undisturbed")
+    with pytest.warns(UserWarning, match="lack what is"), pytest.raises(UserError):
+        run(path)
+    env.step, env.evaluate = step, evaluate
+    train(env, path, 4, save_every=2, on_nan="restore", resume=True)
+    assert contents(path) == contents(tmp_path / "undisturbed")
 
 
 def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(run):

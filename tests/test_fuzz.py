@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import random
 import shlex
 import shutil
@@ -35,6 +36,7 @@ from wrn3d.data import download, load_dataset, medmnist
 from wrn3d.errors import UserError
 from wrn3d.memory import peak_memory, resident_memory
 from wrn3d.pytorch_files import read_arrays
+from wrn3d.recipes import find_recipe
 from wrn3d.run_folder import RunFolder
 from wrn3d.training import starting_point
 
@@ -235,10 +237,18 @@ def run_logs(folder):
     return path, mutated, read
 
 
+def recipe(folder):
+    path = folder / "mine.toml"
+    paper = find_recipe("paper").settings
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in paper.items()
+                            if value is not None and name != "data_dir"))
+    return path, mutated, find_recipe
+
+
 READERS = [cifar_file("cifar10", "py", "data_batch_1"), cifar_file("cifar10", "py", "batches.meta"),
            cifar_file("cifar100", "py", "train"), cifar_file("cifar10", "bin", "test_batch.bin"),
            cifar_file("cifar10", "bin", "batches.meta.txt"), archive, npz, safetensors,
-           checkpoint_header, pytorch, older_pytorch, flags, run_logs]
+           checkpoint_header, pytorch, older_pytorch, flags, recipe, run_logs]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -356,13 +366,24 @@ def test_a_checkpoint_with_impossible_numbers_is_refused(tmp_path, changed, monk
 BYTEARRAY = b"\x80\x05\x96" + (600_000_000).to_bytes(8, "little") + b"."
 ENCODED = (b"\x80\x02X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00(" +
            b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"l.")
+# One text of a million letters as the arguments of a hundred calls; a limit that a pickle lifts.
+SPREAD = (b"\x80\x02cnumpy\nndarray\nq\x01X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
+          + b"q\x00(" + b"h\x01h\x00R" * 100 + b"l.")
+LIFTED = (b"\x80\x02c_codecs\nencode\nq\x01}X\x04\x00\x00\x00most\x8a\x08" + b"\x10" * 8
+          + b"sb0X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00("
+          + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"l.")
+COLLIDING = b"\x80\x02}(" + b"".join(
+    b"\x8a\x09" + (number * (2**61 - 1)).to_bytes(9, "little") + b"N"
+    for number in range(1, 20_000)) + b"u."
 NESTED_KEY = b"\x80\x02}(" + b"U\x01a" + b"q\x000h\x00h\x00\x86" * 60 + b"U\x01bu."
 MANY = b"\x80\x02](" + b"]" * 30_000_000 + b"e."
 
 
 @pytest.mark.parametrize("content, said", [
     (BYTEARRAY, "no pickle of a CIFAR batch"), (ENCODED, "makes more bytes than it has"),
-    (NESTED_KEY, "other keys than texts"), (MANY, "takes more than 2,000,000 steps")])
+    (SPREAD, "other arguments than a few"), (LIFTED, "no pickle of a CIFAR batch"),
+    (COLLIDING, "other keys than texts"), (NESTED_KEY, "other keys than texts"),
+    (MANY, "takes more than 2,000,000 steps")])
 def test_a_cifar_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, content, said):
     made = write_cifar10(tmp_path, "py", per_file=2)
     (made / "data_batch_1").write_bytes(content)
@@ -375,8 +396,9 @@ CALLED = b"\x80\x02cbuiltins\nbytearray\nJ" + (10**9).to_bytes(4, "little") + b"
 
 @pytest.mark.parametrize("content, said", [
     (CALLED, "it holds builtins.bytearray"), (TENSOR, "it holds torch.FloatTensor"),
-    (NESTED_KEY, "other keys than texts"), (MANY, "takes more than 2,000,000 steps"),
-    (BYTEARRAY, "holds no weights that can be read")])
+    (SPREAD.replace(b"numpy\nndarray", b"torch\nSize"), "other arguments than a few"),
+    (COLLIDING, "other keys than texts"), (NESTED_KEY, "other keys than texts"),
+    (MANY, "takes more than 2,000,000 steps"), (BYTEARRAY, "holds no weights that can be read")])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pytorch_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, zipped, content, said):
     torch.save({"x": torch.zeros(3)}, tmp_path / "whole.pt", _use_new_zipfile_serialization=zipped)
@@ -390,6 +412,52 @@ def test_a_pytorch_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, zippe
         weights = whole.index(b"\x80\x02}q\x00X\x01\x00\x00\x00x")
         path.write_bytes(whole[:weights] + content + whole[whole.index(b".", weights) + 1:])
     refused_cheaply(read_arrays, path, said, most=400e6)
+
+
+def test_names_in_a_pytorch_file_are_read_in_any_case_as_pytorch_does(tmp_path):
+    torch.save({"x": torch.zeros(3)}, tmp_path / "whole.pt")
+    for name, content, said in (("DATA.PKL", CALLED, "it holds builtins.bytearray"),
+                                ("data.pkl", None, "two entries of one name")):
+        path = tmp_path / "x.pt"
+        with zipfile.ZipFile(tmp_path / "whole.pt") as source, \
+                zipfile.ZipFile(path, "w") as target:
+            for entry in source.infolist():
+                if entry.filename.endswith("data.pkl"):
+                    target.writestr(entry.filename.replace("data.pkl", name),
+                                    content or source.read(entry))
+                    if content:
+                        continue
+                    entry.filename = entry.filename.replace("data.pkl", "DATA.PKL")
+                    target.writestr(entry.filename, CALLED)
+                else:
+                    target.writestr(entry.filename, source.read(entry))
+        refused_cheaply(read_arrays, path, said)
+
+
+@pytest.mark.parametrize("read, name", [
+    (load_dataset, "x.npz"), (Checkpoint.load, "x.safetensors"), (read_arrays, "x.safetensors"),
+    (read_arrays, "x.pt"), (find_recipe, "x.toml")])
+def test_what_is_no_file_or_cannot_be_held_is_refused(tmp_path, read, name):
+    path = tmp_path / name
+    for missing in (path, tmp_path / ("x" * 300 + name), tmp_path):
+        if missing != tmp_path or read not in (load_dataset, find_recipe):
+            with pytest.raises(UserError, match="is not there, or no file"):
+                read(str(missing))
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is not there, or no file"):
+        read(str(path))
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 42)  # of zeros, which take no room on the disk
+    refused_cheaply(read, str(path), "has more bytes than there is memory for")
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_cifar_file_that_never_ends_is_not_waited_for(tmp_path, made):
+    batch = write_cifar10(tmp_path, "bin", per_file=2) / "data_batch_1.bin"
+    batch.unlink()
+    made(batch)
+    refused_cheaply(lambda folder: load_dataset("cifar10", folder), tmp_path, "it is no file")
 
 
 @pytest.mark.parametrize("version", [20, 99])  # that is needed; 99 zipfile refuses, torch ignores

@@ -37,9 +37,11 @@ def attempt(front_end, moment, folder, log, draw):
         iteration = trained // 8 * 8 + 8 * draw.randrange(1, 4)
     text, longest = MOMENTS.get(moment, ("never", 0))
 
+    left = set(folder.glob(f"{UNFINISHED}*"))  # by the kill before
+
     def reached():
         if text is None:
-            return next(folder.glob(f"{UNFINISHED}*"), None)
+            return set(folder.glob(f"{UNFINISHED}*")) - left
         return text.format(iteration) in log.read_text()
 
     with log.open("w") as output:

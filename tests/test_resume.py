@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tests.conftest import SCRIPTS, run_script, small_environment
-from tests.runs import FULL, contents, files, small_checkpoint, start, train, wait_for
+from tests.runs import FULL, SMALL, contents, files, small_checkpoint, start, train, wait_for
 from wrn3d.errors import DataError, UsageError
 from wrn3d.signals import StopRequest
 
@@ -87,7 +87,7 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     said = str(raised.value)
     assert "other settings: learning_rate was 0.01 and is 0.5; go on with those" in said
     assert said.endswith("add --override seed learning_rate")
-    with pytest.raises(UsageError, match="override has 'sed', but can have data, dataset,"):
+    with pytest.raises(UsageError, match="override has 'sed', but can have data, iterations, epochs, "):
         train(other, path, 4, resume=True, override=("sed",))
     with pytest.raises(UsageError, match="other settings: save_every was 100 and is 2, on_nan was "
                                          "'stop' and is 'restore'; .* save_every on_nan$"):
@@ -116,12 +116,26 @@ def test_a_finished_run_can_be_measured_again(front_end, tmp_path):
     assert first[-2].startswith("best      iteration ") and first[-2].endswith("best.safetensors")
     before = contents(path)
     again = run_script(front_end, *FULL, "--output", path, "--resume", "--iterations", "30",
-                       "--validation", "0", "--override", "validation", "data")
+                       "--validation", "0", "--override", "validation")
     assert (again.returncode, again.stderr) == (0, "")
     lines = again.stdout.splitlines()
     assert lines[-3:-1] == ["done      nothing was left to train", first[-2]]
     assert lines[-1].startswith("test      loss ")
     assert contents(path) == before
+
+
+def test_a_second_signal_ends_a_process_at_once(front_end, tmp_path):
+    """In the middle of an iteration that takes seconds."""
+    process = start(front_end, *SMALL, "--widen-factor", "4", "--batch-size", "1000",
+                    "--iterations", "50", "--output", tmp_path / "run")
+    wait_for(process, 2)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    said = re.fullmatch("stopped at once by (SIGTERM|Ctrl-C), before anything was saved: to go on "
+                        "add --resume\n", stderr)
+    assert process.returncode == {"SIGTERM": 143, "Ctrl-C": 130}[said[1]]
+    assert files(tmp_path / "run") == ["log.csv"]
 
 
 def test_a_second_ctrl_c_stops_at_once():

@@ -1,5 +1,7 @@
 """The files of a run: what is on the disk, and when."""
 import os
+import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,9 @@ def test_a_checkpoint_follows_what_was_measured_before_it(tmp_path, monkeypatch)
         folder.log.add(1, 0.01, 2.5, 0.125)
         with files_end_at(100), pytest.raises(DataError, match="best.safetensors cannot be wri"):
             folder.add_validation(1, EvalResult(2.5, 0.25), checkpoint_at(1))
-        assert folder.validations.column("accuracy") == {}  # it would name a best that is not there
+        # Its line would name a best checkpoint that is not there; the run knows both.
+        assert folder.validations.path.read_text().count("\n") == 1
+        assert folder.best()[1] == 0.25
         folder.log.add(2, 0.01, 2.0, 0.25)
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(os, "replace", noted_replace)
@@ -77,6 +81,43 @@ def test_a_checkpoint_follows_what_was_measured_before_it(tmp_path, monkeypatch)
                     "flush validation.csv",
                     f"flush {checkpoint}", f"place {checkpoint}", "flush run"]
     assert folder.best()[1] == 0.25
+
+
+def test_what_is_called_a_checkpoint_and_is_none_is_passed_over(tmp_path):
+    with RunFolder(tmp_path / "run", save_every=2) as folder:
+        folder.start(0, validates=False)
+        (folder.path / "checkpoint-00000001.safetensors").mkdir()
+        (folder.path / "checkpoint-00000099.safetensors").mkdir()
+        (folder.path / "checkpoint-00000098.safetensors").symlink_to("nowhere")
+        folder.save(checkpoint_at(2))  # the first of them can't be removed
+        newest, skipped = folder.newest()
+    assert newest.iteration == 2
+    assert [re.search(r"skipped: .*(\d\d).safetensors is not there, or no file", line)[1]
+            for line in skipped] == ["99", "98"]
+
+
+def test_lines_that_a_log_lacks_are_said(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        folder.start(0, validates=False)
+        for iteration in (1, 2, 4):
+            folder.log.add(iteration, 0.5, 0.5, 0.5)
+        with pytest.warns(UserWarning, match="log.csv lacks 1 of the 4 iterations until here"):
+            folder.start(4, validates=False)
+
+
+def test_a_long_log_is_not_held_in_memory(tmp_path):
+    log = Log(tmp_path / "log.csv", ("learning_rate", "loss", "accuracy"))
+    with log.path.open("wb") as file:
+        file.write(log.header)
+        file.writelines(b"%d,0.1,2.302585092994046,0.1015625\n" % n for n in range(1, 300_001))
+    tracemalloc.start()
+    try:
+        assert log.start(200_000) == 200_000
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+    with log.path.open("rb") as file:
+        assert sum(1 for line in file) == 200_001
 
 
 def test_the_removal_that_a_kill_left_out_is_made_up_for(tmp_path):

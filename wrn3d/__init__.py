@@ -33,6 +33,7 @@ _HOMES = {
     "keras_model": "models",
     "tensorlayer_model": "models",
     "SGD": "optimizer",
+    "make_optimizer": "optimizer",
 }
 __all__ = sorted(_HOMES)
 

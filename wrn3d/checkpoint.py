@@ -9,15 +9,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from wrn3d.checks import check_count, check_number
-from wrn3d.errors import DataError, MissingDataError, reason
-from wrn3d.files import whole_file
+from wrn3d.errors import DataError, reason
+from wrn3d.files import require_file, whole_file
 
 FORMAT = 3  # of the file; up to 2 there was another kind of header
 HEADER = "wrn3d checkpoint"  # safetensors' only metadata: of several it shuffles the order
-MOMENTUM_PREFIX = "momentum/"
+KINDS = ("momentum", "velocity", "average")  # of arrays beside the weights
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
-LARGEST_COUNTER = 2**53  # that every reader of JSON takes
 
 
 def is_checkpoint(path) -> bool:
@@ -31,7 +30,8 @@ def is_checkpoint(path) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Weights and momentum by canonical name, and the position of the next batch.
+    """Weights by canonical name, what the optimizer remembers (Adam has a velocity, too), the
+    average of the weights if there is one, and the position of the next batch.
 
     Nothing else has to be kept: order, crops, flips and dropout follow from seed and position.
     `learning_rate_scale` is by what divergence has lowered the run's learning rate. `config` holds
@@ -45,12 +45,14 @@ class Checkpoint:
     index_in_epoch: int = 0
     learning_rate_scale: float = 1.0
     config: dict = field(default_factory=dict)
+    velocity: dict[str, np.ndarray] = field(default_factory=dict)
+    average: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path) -> None:
         """Write one safetensors file, whole or not at all, the same bytes for the same state;
         raises what `whole_file` does."""
-        arrays = self.weights | {MOMENTUM_PREFIX + name: array
-                                 for name, array in self.momentum.items()}
+        arrays = self.weights | {f"{kind}/{name}": array for kind in KINDS
+                                 for name, array in getattr(self, kind).items()}
         # safetensors writes memory as it lies, whatever an array's strides say.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         header = {"format": FORMAT, "config": self.config,
@@ -73,8 +75,7 @@ class Checkpoint:
         Raises MissingDataError where there is none and DataError for another kind of file.
         """
         path = Path(path)
-        if not path.is_file():
-            raise MissingDataError(f"{path} is not there, or no file: name a saved checkpoint")
+        require_file(path, "name a saved checkpoint")
         try:
             with safe_open(path, framework="numpy") as file:
                 header = _header(file.metadata() or {})
@@ -87,9 +88,10 @@ class Checkpoint:
                 RecursionError) as error:
             raise DataError(f"{path} is no checkpoint that can be read "
                             f"({reason(error)})") from error
-        momentum = {name.removeprefix(MOMENTUM_PREFIX): arrays.pop(name)
-                    for name in list(arrays) if name.startswith(MOMENTUM_PREFIX)}
-        return cls(weights=arrays, momentum=momentum, config=config, **numbers)
+        others = {kind: {name.removeprefix(f"{kind}/"): arrays.pop(name)
+                         for name in list(arrays) if name.startswith(f"{kind}/")}
+                  for kind in KINDS}
+        return cls(weights=arrays, config=config, **others, **numbers)
 
 
 def _header(metadata):
@@ -107,7 +109,7 @@ def _numbers(header):
     """Those of NUMBERS; raises ValueError for what they can't be."""
     numbers = {name: check_count(name, header[name], least=0) for name in COUNTERS}
     scale = numbers["learning_rate_scale"] = check_number("scale", header["learning_rate_scale"])
-    if max(numbers.values()) > LARGEST_COUNTER or not 0 < scale <= 1:
+    if not 0 < scale <= 1:
         raise ValueError("its numbers are none that a run can have")
     return numbers
 

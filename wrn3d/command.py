@@ -1,11 +1,14 @@
 """The scripts from the shell: flags, what is printed, and how a run ends."""
+import argparse
 import os
 import signal
 import sys
 import time
 from collections import deque
 from contextlib import nullcontext
+from dataclasses import dataclass
 from statistics import median
+from typing import Annotated
 
 import tyro
 
@@ -14,11 +17,14 @@ from wrn3d.config import RunConfig
 from wrn3d.errors import Stopped, UserError, reason
 from wrn3d.parameters import parameter_count
 from wrn3d.progress import Progress, fitted
+from wrn3d.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.run_folder import BEST, RunFolder
 from wrn3d.signals import StopRequest
 from wrn3d.training import Training, starting_point
 
 RATES = 1000  # of the last iterations, of which the median is given
+RECIPE_HELP = (f"Settings that belong together, of which other flags override any: "
+               f"{', '.join(RECIPES)}, or a .toml file of yours.")
 LINES = 100  # a run of twice as many iterations or more prints one for several together,
 MOST_TOGETHER = 1000  # so many at most
 
@@ -41,7 +47,8 @@ def exit_status(work, *arguments) -> int:
     runtime.show_warnings_as_notes()
     try:
         work(*arguments)
-        sys.stdout.flush()  # where it fails, that can be said here
+        if sys.stdout:  # there is none where it was closed
+            sys.stdout.flush()  # where it fails, that can be said here
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -71,14 +78,22 @@ def _output_fails():
     return False
 
 
-def read_flags(config_class, **options):
-    """The command line as a `config_class`; raises what its checks raise, UsageError mostly.
+def read_flags(config_class, args=None, **options):
+    """The command line as a `config_class`: what `--recipe` says, but for the other flags. Raises
+    what `recipe_settings` and the class's checks raise, UsageError mostly.
 
     tyro would put a box of its own around that, so it reads the fields alone.
     """
-    unchecked = type("_Flags", (config_class,), {"__post_init__": lambda self: None,
-                                                 "__doc__": config_class.__doc__})
-    return config_class(**vars(tyro.cli(unchecked, **options)))
+    unchecked = dataclass(frozen=True)(type("_Flags", (config_class,), {
+        "__annotations__": {"recipe": Annotated[str, tyro.conf.arg(help=RECIPE_HELP)]},
+        "recipe": ORIGINAL, "__post_init__": lambda self: None, "__doc__": config_class.__doc__}))
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("recipe", "iterations", "epochs"):
+        first.add_argument(f"--{name}", nargs="?", default=argparse.SUPPRESS)
+    named = vars(first.parse_known_args(args)[0])
+    default = unchecked(**recipe_settings(named.get("recipe") or ORIGINAL, named))
+    given = vars(tyro.cli(unchecked, args=args, default=default, **options))
+    return config_class(**{key: value for key, value in given.items() if key != "recipe"})
 
 
 def train(environment_class, config):
@@ -102,7 +117,7 @@ def train(environment_class, config):
 
 
 def _stopped_at_once(training):
-    said = f"stopped at once by a second {training.stop.name}"
+    said = f"stopped at once by {training.stop.name}"
     if training.folder:
         said += (f", after iteration {training.saved} was saved" if training.saved else
                  ", before anything was saved") + ": to go on add --resume"
@@ -135,10 +150,14 @@ def _iterate(training):
 
 def _evaluate(environment, training):
     with Progress(len(environment.y_test), "evaluating") as progress:
-        result = environment.evaluate(track=lambda batches: progress.track(
-            training.until_stopped(batches)))
-    print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
-          f"({len(environment.y_test):,} images)")
+        results = {"": environment.evaluate(track=lambda batches: progress.track(
+            training.until_stopped(batches)))}
+    if environment.config.mirror:
+        results[", with their mirror images"] = environment.evaluate(
+            track=training.until_stopped, mirror=True)
+    for how, result in results.items():
+        print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
+              f"({len(environment.y_test):,} images{how})")
 
 
 def describe(environment, config):

@@ -2,11 +2,22 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from wrn3d.checks import check_count, check_flag, check_number, check_share, require
+from wrn3d.checks import (
+    check_choice,
+    check_count,
+    check_each,
+    check_flag,
+    check_number,
+    check_share,
+    require,
+)
 from wrn3d.data import check_name
+from wrn3d.data.augmentation import AXES, Augmentation
 from wrn3d.network import check_precision
+from wrn3d.schedules import SCHEDULES
 from wrn3d.spec import WideResNetSpec
 
+OPTIMIZERS = ("sgd", "adam")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut")  # those that a spec has, too
 
 
@@ -22,6 +33,8 @@ class TrainingConfig:
     an .npz file of images or volumes in MedMNIST's format."""
     data_dir: Path = Path("data")
     """Where CIFAR lies, or goes when it is downloaded."""
+    volume_size: int | None = None
+    """Longest side to which all images or volumes are resized."""
     validation: int = 0
     """Training images to set aside, the last ones; by them the best checkpoint is chosen."""
     depth: int = 28
@@ -38,22 +51,53 @@ class TrainingConfig:
     """Iterations to train."""
     epochs: int | None = None
     """Passes over the training images; decides, if given, instead of --iterations."""
+    optimizer: str = "sgd"
+    """sgd, or adam."""
     learning_rate: float = 0.01
     """Step size of plain gradient descent, or of what --momentum and --nesterov make of it."""
+    schedule: str = "constant"
+    """constant; steps, down by --milestone-factor at each of --milestones; or linear or cosine,
+    down to zero at the end."""
+    warmup: float = 0.0
+    """Share of the run in which the learning rate rises to --learning-rate."""
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
+    """Where --schedule steps goes down, in shares of the run."""
+    milestone_factor: float = 0.2
+    """What --schedule steps multiplies the learning rate by."""
     momentum: float = 0.0
     """Share of the last update that carries on (the paper: 0.9)."""
     nesterov: bool = False
     """Look ahead along the momentum (the paper does)."""
     weight_decay: float = 0.0
     """Share of each weight added to its gradient (the paper: 5e-4)."""
+    label_smoothing: float = 0.0
+    """Share of each label that is given to all classes alike."""
+    class_weights: bool = False
+    """Weigh each class's loss by how rare it is, so that all count the same."""
+    averaging: float = 0.0
+    """Evaluate with an average of the weights instead of the last ones: the share of it that each
+    iteration keeps, such as 0.99."""
     precision: str = "float32"
     """float32, or bfloat16 for the convolutions (faster on CPUs with AVX512_BF16 or AMX)."""
     augment: bool = False
-    """Crop at random after reflecting 4 pixels on each side, and flip half of the images."""
+    """Crop at random after reflecting --crop-padding on each side, flip, and cut out."""
+    crop_padding: int = 4
+    """Pixels or voxels on each side."""
+    flip_axes: tuple[str, ...] = ("width",)
+    """Axes along which half of the images are mirrored: depth, height, width."""
+    alternate_flips: bool = False
+    """Mirror each image in every other epoch, instead of at random."""
+    cutout: int = 0
+    """Side of the square or cube that is cut out of each training image."""
+    sizes: tuple[int, ...] = ()
+    """Longest sides of the training images, one after the other, each for the same share of the
+    run; one that is named twice lasts as long as two."""
     seed: int = 0
     """Decides initial weights, order, crops, flips and dropout."""
     evaluate: bool = False
     """Report the test accuracy at the end."""
+    mirror: bool = False
+    """Report it also for the mean of each image's and its mirror image's probabilities."""
 
     def __post_init__(self):
         check_name(self.dataset)
@@ -61,18 +105,28 @@ class TrainingConfig:
         checked = {name: getattr(spec, name) for name in NETWORK_FIELDS}
         for name in ("batch_size", "iterations"):
             checked[name] = check_count(name, getattr(self, name))
-        if self.epochs is not None:
-            checked["epochs"] = check_count("epochs", self.epochs)
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("epochs", "volume_size"):
+            if getattr(self, name) is not None:
+                checked[name] = check_count(name, getattr(self, name))
+        for name in ("seed", "validation", "crop_padding", "cutout"):
+            checked[name] = check_count(name, getattr(self, name), least=0)
+        for name in ("learning_rate", "weight_decay", "milestone_factor"):
             checked[name] = check_number(name, getattr(self, name))
-        for name in ("nesterov", "augment", "evaluate"):
+        for name in ("momentum", "warmup", "label_smoothing", "averaging"):
+            checked[name] = check_share(name, getattr(self, name))
+        for name in ("nesterov", "class_weights", "augment", "alternate_flips", "evaluate",
+                     "mirror"):
             checked[name] = check_flag(name, getattr(self, name))
         check_precision(self.precision)
-        checked["momentum"] = check_share("momentum", self.momentum)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        checked["milestones"] = check_each("milestones", self.milestones, check_share)
+        checked["sizes"] = check_each("sizes", self.sizes, check_count)
+        checked["flip_axes"] = check_each("flip_axes", self.flip_axes, check_choice, AXES)
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")
-        for name in ("seed", "validation"):
-            checked[name] = check_count(name, getattr(self, name), least=0)
+        require(self.optimizer == "sgd" or not (self.momentum or self.weight_decay),
+                f"{self.optimizer} takes no momentum, nesterov or weight_decay: leave them out")
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
@@ -86,6 +140,18 @@ class TrainingConfig:
         return WideResNetSpec(self.depth, self.widen_factor, self.dropout,
                               len(dataset.class_names), dataset.volume_shape, self.shortcut)
 
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What is done to training images, if anything is."""
+        return Augmentation(self.crop_padding, self.flip_axes, self.alternate_flips,
+                            self.cutout) if self.augment else None
+
+    def size_at(self, iteration, total) -> int | None:
+        """The longest side of the training images after `iteration` of `total` iterations."""
+        if not self.sizes:
+            return None
+        return self.sizes[min(len(self.sizes) * iteration // total, len(self.sizes) - 1)]
+
     def total_iterations(self, num_examples: int) -> int:
         """How long to train; an epoch's incomplete last batch is dropped."""
         if self.epochs is not None:
@@ -93,14 +159,14 @@ class TrainingConfig:
         return self.iterations
 
 
+LENGTH_FIELDS = ("iterations", "epochs")
 # What decides a run's result: a run that goes on with another value of these is another run.
-RESULT_FIELDS = tuple(field.name for field in fields(TrainingConfig) if field.name not in
-                      ("data_dir", "iterations", "epochs", "evaluate"))
-# Of them, those that a run can still change. DATA is what `Dataset.fingerprint` says.
-DATA = "data"
-RUN_FIELDS = (*RESULT_FIELDS, "save_every", "on_nan")  # those of a run that is kept
-OVERRIDABLE = (DATA, *(name for name in RUN_FIELDS if name not in
-                       ("depth", "widen_factor", "shortcut")))
+RUN_FIELDS = (*(field.name for field in fields(TrainingConfig) if field.name not in
+                ("data_dir", *LENGTH_FIELDS, "evaluate", "mirror")), "save_every", "on_nan")
+DATA = "data"  # what `Dataset.fingerprint` says
+# What a run can still change.
+OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in RUN_FIELDS if name not in
+                                       ("depth", "widen_factor", "shortcut")))
 ON_NAN = ("stop", "restore")
 
 
@@ -123,8 +189,7 @@ class RunConfig(TrainingConfig):
     def __post_init__(self):
         super().__post_init__()
         check_count("save_every", self.save_every)
-        require(self.on_nan in ON_NAN,
-                f"on_nan is {self.on_nan!r}, but must be {' or '.join(ON_NAN)}")
+        check_choice("on_nan", self.on_nan, ON_NAN)
         require(self.output or not (self.resume or self.override or self.on_nan == "restore"),
                 "resume, override and on_nan need the folder of the run: name it with --output")
         override = tuple(name.replace("-", "_") for name in self.override)
@@ -133,20 +198,14 @@ class RunConfig(TrainingConfig):
                                          f"{', '.join(OVERRIDABLE)}")
         object.__setattr__(self, "override", override)
 
+    @property
+    def defaults(self) -> dict:
+        """Each setting's, which a checkpoint from before there was the setting had."""
+        return {field.name: field.default for field in fields(self)}
 
-def configuration(spec, settings):
-    """CNNEnv's keywords as a TrainingConfig; where `spec` is given, the network is its.
-
-    Raises TypeError, as Python does for a keyword that is none, and names those that there are.
-    """
-    names = [field.name for field in fields(TrainingConfig)]
-    for name in settings:
-        if name not in names:
-            raise TypeError(f"CNNEnv has no setting {name!r}: they are spec, {', '.join(names)}")
-    if spec is None:
-        return TrainingConfig(**settings)
-    require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")
-    both = [name for name in NETWORK_FIELDS if name in settings]
-    require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
-    return TrainingConfig(**settings, **{name: getattr(spec, name) for name in NETWORK_FIELDS})
-
+    @property
+    def run_fields(self) -> tuple[str, ...]:
+        """The settings that decide this run's result; also how long it is, where what it does
+        depends on how much of it is over."""
+        scheduled = self.schedule != "constant" or self.warmup or self.sizes
+        return RUN_FIELDS + (LENGTH_FIELDS if scheduled else ())

@@ -2,13 +2,14 @@
 import time
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, require
-from wrn3d.config import DATA, configuration
+from wrn3d.config import DATA
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.evaluation import EvalResult, evaluate
@@ -17,13 +18,15 @@ from wrn3d.models import (
     as_keras_model,
     assign,
     check_same,
-    named_momentum,
+    named_slots,
     named_variables,
     set_iteration,
     values,
 )
 from wrn3d.parameters import initial_weights
+from wrn3d.recipes import configuration
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
+from wrn3d.schedules import learning_rate
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,32 @@ class StepResult:
 class TrainingEnvironment(ABC):
     """A training run of which each iteration is a call; a subclass adds the framework.
 
-    The keywords are TrainingConfig's fields, of which `iterations`, `epochs` and `evaluate`
-    concern the scripts alone. `spec`, if given, is the network instead of the one that depth,
-    widen_factor, dropout and shortcut describe. Raises UsageError (a ValueError) for settings
-    that cannot be, and what `load_dataset` raises.
+    The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
+    alone, and `recipe`, where those that are not given come from. `iterations` or `epochs` are
+    `total`, over which schedules run. `spec`, if given, is the network instead of the one that
+    depth, widen_factor, dropout and shortcut describe. Raises UsageError (a ValueError) for
+    settings that cannot be, and what `load_dataset` raises.
 
     A subclass has `build`, `train_batch` and `logits`. After `build` there are `model`, a model
     of its framework, and `optimizer`, a `wrn3d.SGD`.
     """
 
+    average = None  # a WeightAverage, where the settings ask for one
+
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
-        self.dataset = self.load_data().with_validation(self.config.validation)
+        self.dataset = self.load_data()
+        self.fingerprint = self.dataset.fingerprint  # however they are split, of whatever size
+        self.dataset = self.dataset.with_validation(self.config.validation)
+        if self.config.volume_size:
+            self.dataset = self.dataset.resized(self.config.volume_size)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
         check_memory(self.spec, self.config, self.dataset.nbytes)
 
         self.num_examples = len(self.dataset.train_labels)
         self.batch_num = self.config.batch_size
-        self.learning_rate = self.config.learning_rate
+        self.total = self.config.total_iterations(self.num_examples)
         self.blocks_per_group = self.spec.blocks_per_group
         self.widening_factor = self.spec.widen_factor
         self.img_row, self.img_col, self.img_channels = self.dataset.volume_shape[1:]
@@ -78,6 +88,10 @@ class TrainingEnvironment(ABC):
                           "it are known (AVX512_BF16, AMX or a GPU that has them)", stacklevel=2)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
+        if self.config.averaging:
+            from wrn3d.averaging import WeightAverage  # which imports TensorFlow
+
+            self.average = WeightAverage(named_variables(self.model), self.config.averaging)
         self._go_to(Checkpoint({}))  # built with fresh weights and no momentum: as after `reset`
 
     def load_data(self):
@@ -104,14 +118,13 @@ class TrainingEnvironment(ABC):
         self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
 
     def step(self, learning_rate=None) -> StepResult:
-        """Train ONE iteration on the next batch, with `learning_rate` or else the run's own.
+        """Train ONE iteration on the next batch, with `learning_rate` or else the schedule's.
 
         Raises UsageError for a learning rate that is no number from 0 up, NotEnoughMemoryError
         where there is not enough for the batch.
         """
-        if learning_rate is None:
-            learning_rate = self.learning_rate * self.learning_rate_scale
-        learning_rate = check_number("learning_rate", learning_rate)
+        learning_rate = check_number("learning_rate", self.learning_rate if learning_rate is None
+                                     else learning_rate)
         start = time.perf_counter()
         position = self.epochs_completed, self.index_in_epoch
         set_iteration(self.model, self.iteration)  # `fit`, for one, may have moved it
@@ -125,6 +138,8 @@ class TrainingEnvironment(ABC):
             self.epochs_completed, self.index_in_epoch = position
             raise
         self.iteration += 1
+        if self.average:
+            self.average.update(self.iteration)
         return StepResult(self.iteration, float(loss), float(accuracy), learning_rate,
                           len(labels), time.perf_counter() - start)
 
@@ -141,12 +156,14 @@ class TrainingEnvironment(ABC):
             start = 0
         self.index_in_epoch = start + batch_size
         return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
-                        self.config.augment)
+                        self.config.augmentation, self.config.size_at(self.iteration, self.total))
 
-    def evaluate(self, split="test", track=iter) -> EvalResult:
+    def evaluate(self, split="test", track=iter, mirror=False) -> EvalResult:
         """Loss and accuracy on a split, "test", "validation" or "train"; `track` may wrap the list
-        of batches, as a progress bar does. Raises UsageError for a split that is not there."""
-        return evaluate(self.predict, self.dataset, split, track)
+        of batches, as a progress bar does. With `mirror` they are of the mean of each volume's and
+        its mirror image's probabilities. Raises UsageError for a split that is not there."""
+        with self.averaged():
+            return evaluate(self._logits, self.dataset, split, track, mirror)
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
@@ -154,8 +171,13 @@ class TrainingEnvironment(ABC):
         require(volumes.shape[1:] == self.spec.input_shape and len(volumes),
                 f"volumes have the shape {volumes.shape}, but must be (N, "
                 f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
-        with enough_for(len(volumes), "evaluation"):
-            return self.logits(volumes)
+        with self.averaged():
+            return self._logits(volumes)
+
+    def averaged(self):
+        """A context in which the model has the average of its weights, by which `evaluate` and
+        `predict` go, where the setting `averaging` asks for one."""
+        return self.average.in_use() if self.average else nullcontext()
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """{canonical name: float32 array}, the running averages included."""
@@ -168,27 +190,29 @@ class TrainingEnvironment(ABC):
 
     def snapshot(self) -> Checkpoint:
         """The run's whole state, in memory; `restore` goes back to it, any number of times."""
-        momentum = values(named_momentum(self.model, self.optimizer))
-        return Checkpoint(self.get_weights(), momentum, self.iteration, self.epochs_completed,
-                          self.index_in_epoch, self.learning_rate_scale,
-                          {**asdict(self.config), DATA: self.dataset.fingerprint})
+        others = {kind: values(variables) for kind, variables in self._others().items()}
+        return Checkpoint(
+            self.get_weights(), iteration=self.iteration, epochs_completed=self.epochs_completed,
+            index_in_epoch=self.index_in_epoch, learning_rate_scale=self.learning_rate_scale,
+            config={**asdict(self.config), DATA: self.fingerprint}, **others)
 
     def restore(self, checkpoint: Checkpoint):
         """Continue where `checkpoint` was taken, by either front end; raises DataError (a
         ValueError) if it is of another network, before anything is changed.
 
-        Without momentum in it (weights alone, a run without momentum) it starts at zero.
+        Without momentum in it (weights alone, a run without momentum) it starts at zero, without
+        an average at the weights.
         """
         require(isinstance(checkpoint, Checkpoint), "restore takes what snapshot returned; "
                 "set_weights takes what get_weights returned")
-        momentum = named_momentum(self.model, self.optimizer)
-        arrays = checkpoint.momentum if momentum else {}
-        if not arrays:
-            arrays = {name: np.zeros(variable.shape, np.float32)
-                      for name, variable in momentum.items()}
-        check_same(momentum, arrays, f"momentum for {self.spec.name}")
+        others = self._others()
+        arrays = {kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
+                  for kind, variables in others.items()}
+        for kind, variables in others.items():
+            check_same(variables, arrays[kind], f"{kind} for {self.spec.name}")
         self.set_weights(checkpoint.weights)
-        assign(momentum, arrays, f"momentum for {self.spec.name}")
+        for kind, variables in others.items():
+            assign(variables, arrays[kind], f"{kind} for {self.spec.name}")
         self._go_to(checkpoint)
 
     def save(self, path):
@@ -218,11 +242,33 @@ class TrainingEnvironment(ABC):
         """The test split as the network sees it, (N, D, H, W, C) float32; made at each call."""
         return self.dataset.normalise(self.dataset.test_volumes)
 
+    @property
+    def learning_rate(self) -> float:
+        """The next iteration's, if `step` is not told another: the schedule's, lowered by
+        `learning_rate_scale` where the run diverged."""
+        return self.learning_rate_scale * learning_rate(self.config, self.iteration, self.total)
+
+    def _logits(self, volumes):
+        with enough_for(len(volumes), "evaluation"):
+            return self.logits(volumes)
+
+    @property
+    def loss_settings(self) -> dict:
+        """The keywords of `ops.cross_entropy` and of `losses` that the settings mean."""
+        return {"smoothing": self.config.label_smoothing, "class_weights":
+                self.dataset.class_weights.tolist() if self.config.class_weights else None}
+
+    def _others(self):
+        """{kind: {canonical name: variable}} of a checkpoint's arrays beside the weights."""
+        found = named_slots(self.model, self.optimizer)
+        return found | ({"average": self.average.average} if self.average else {})
+
     def _go_to(self, position):
         self.iteration = position.iteration
         self.epochs_completed = position.epochs_completed
         self.index_in_epoch = position.index_in_epoch
         self.learning_rate_scale = position.learning_rate_scale
+        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
         set_iteration(self.model, self.iteration)
 
     def _check_fit(self):
@@ -238,3 +284,10 @@ class TrainingEnvironment(ABC):
                 f"batch_size is {batch_size}, but {self.dataset.title} has only {count:,} "
                 "training images")
         return int(batch_size)
+
+
+def _fresh(kind, variables, weights):
+    """What a checkpoint without arrays of a kind means."""
+    if kind == "average":
+        return weights
+    return {name: np.zeros(variable.shape, np.float32) for name, variable in variables.items()}

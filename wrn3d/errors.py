@@ -10,15 +10,16 @@ def reason(error) -> str:
     It may quote a file: no more than LONGEST of it, and nothing that a terminal would obey.
     """
     said = (getattr(error, "strerror", None) or "").lower() or str(error).strip()
-    return _printable((said or type(error).__name__).splitlines()[0].rstrip("."))
+    return printable((said or type(error).__name__).splitlines()[0].rstrip("."))
 
 
 def quoted(value) -> str:
     """A value from a file, in the same way."""
-    return _printable(repr(value))
+    return printable(repr(value))
 
 
-def _printable(text):
+def printable(text) -> str:
+    """A text from a file, in the same way."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 

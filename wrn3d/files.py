@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.memory import available_memory
 
 UNFINISHED = ".unfinished-"  # begins the name of a folder that a killed process may leave
 
@@ -19,9 +20,9 @@ def whole_file(path):
     to it (an OSError in the context, too).
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # which is false, and no error, where one may not look
         raise DataError(f"{path} is a folder: name a file in it")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
                                f"{path.name}")
     try:
@@ -35,6 +36,15 @@ def whole_file(path):
     except OSError as error:
         raise DataError(f"{path} cannot be written ({reason(error)}): name another "
                         "place") from error
+
+
+def require_file(path, advice):
+    """Raises MissingDataError where there is no file, DataError where it is larger than the
+    memory."""
+    if not os.path.isfile(path):
+        raise MissingDataError(f"{path} is not there, or no file: {advice}")
+    if os.path.getsize(path) > available_memory():
+        raise DataError(f"{path} has more bytes than there is memory for: {advice}")
 
 
 def write_whole(path, contents: bytes) -> None:

@@ -33,7 +33,7 @@ class TrainingMemory:
 def training_memory(spec, config, data_bytes) -> TrainingMemory:
     """The estimate for a network, a TrainingConfig and a data set of so many bytes."""
     weights = 4 * sum(prod(parameter.shape) for parameter in network_parameters(spec))
-    copies = 3 if config.momentum else 2
+    copies = 2 + bool(config.momentum) + 2 * (config.optimizer == "adam") + bool(config.averaging)
     return TrainingMemory(IMPORTED + data_bytes + weights * copies,
                           activation_count(spec) * (2 if config.precision == "bfloat16" else 4),
                           config.batch_size)

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from wrn3d.errors import DataError
+from wrn3d.errors import DataError, printable
 from wrn3d.network import wide_resnet
 from wrn3d.parameters import initial_weights
 from wrn3d.runtime import be_deterministic
@@ -79,13 +79,12 @@ def set_iteration(model, iteration):
             layer.iteration.assign(iteration)
 
 
-def named_momentum(model, optimizer):
-    """{canonical name: variable} of the trained parameters' momentum; empty without any."""
-    if not optimizer.momentum:
-        return {}
+def named_slots(model, optimizer):
+    """{slot: {canonical name: variable}} of what the optimizer remembers, such as momentum."""
     names = {id(variable): name for name, variable in named_variables(model).items()}
-    return {names[id(weight)]: variable for weight, variable
-            in zip(model.trainable_weights, optimizer.momentums, strict=True)}
+    return {slot: {names[id(weight)]: variable for weight, variable
+                   in zip(model.trainable_weights, variables, strict=True)}
+            for slot, variables in optimizer.slots.items()}
 
 
 def values(variables):
@@ -110,9 +109,9 @@ def check_same(variables, arrays, what):
         raise DataError(f"{what} must be a dictionary of arrays, not {type(arrays).__name__}")
     for name in [*variables, *arrays]:
         if name not in arrays:
-            raise DataError(f"{what} are of another network: {name} is missing")
+            raise DataError(f"{what} are of another network: {printable(name)} is missing")
         if name not in variables:
-            raise DataError(f"{what} are of another network: {name} is too many")
+            raise DataError(f"{what} are of another network: {printable(name)} is too many")
         shapes = np.shape(arrays[name]), tuple(variables[name].shape)
         if shapes[0] != shapes[1]:
             raise DataError(f"{what} are of another network: {name} is {shapes[0]} instead of "

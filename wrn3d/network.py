@@ -4,7 +4,7 @@
 GlobalAveragePool and Dense, and Cast where the precision is not float32: `layers_keras` and
 `layers_tl` build models of them, `parameters` only follows the shapes.
 """
-from wrn3d.checks import require
+from wrn3d.checks import check_choice
 
 GROUP_STRIDES = (1, 2, 2)
 STEM_FILTERS = 16
@@ -37,8 +37,7 @@ def wide_residual_block(layers, x, filters, stride, spec, seed, name):
 
 def check_precision(precision):
     """Raise UsageError unless it is one of PRECISIONS."""
-    require(precision in PRECISIONS,
-            f"precision is {precision!r}, but must be {' or '.join(PRECISIONS)}")
+    check_choice("precision", precision, PRECISIONS)
 
 
 def wide_resnet(layers, volumes, spec, seed, precision="float32"):

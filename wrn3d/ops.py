@@ -63,13 +63,22 @@ def dense(x, weight, bias):
     return tf.nn.bias_add(tf.matmul(x, weight), bias)
 
 
-def cross_entropy(labels, logits, sample_weight=None):
+def cross_entropy(labels, logits, sample_weight=None, smoothing=0.0, class_weights=None):
     """The batch's mean loss, a scalar; labels (N,) of any number type, logits (N, classes).
 
-    With `sample_weight` (N,) each sample's loss is multiplied before the mean.
+    `smoothing` of each label is given to all classes alike (Szegedy et al. 2016). With
+    `sample_weight` (N,), or by its class from `class_weights` (classes,), each sample's loss is
+    multiplied before the mean.
     """
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if smoothing:
+        classes = logits.shape[-1]
+        targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    else:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if class_weights is not None:
+        losses *= tf.gather(tf.constant(class_weights, losses.dtype), labels)
     if sample_weight is not None:
         losses *= tf.cast(tf.reshape(sample_weight, [-1]), losses.dtype)
     return tf.reduce_mean(losses)

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as the paper's authors use it, for both front ends."""
+"""The optimizers, for both front ends: gradient descent as the paper's authors use it, and Adam."""
 from numbers import Real
 
 import keras
@@ -38,5 +38,30 @@ class SGD(keras.optimizers.SGD):
             var=variable.handle, accum=velocity.value.handle, lr=learning_rate, grad=gradient,
             momentum=self.momentum, use_nesterov=self.nesterov)
 
+    @property
+    def slots(self) -> dict:
+        """{"momentum": a variable for each trained one}; empty without momentum."""
+        return {"momentum": self.momentums} if self.momentum else {}
+
     def get_config(self):
         return super().get_config() | {"weight_decay": self.coupled_weight_decay}
+
+
+@keras.saving.register_keras_serializable(package="wrn3d")
+class Adam(keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015) with PyTorch's defaults."""
+
+    def __init__(self, learning_rate=0.001, epsilon=1e-8, **kwargs):
+        super().__init__(learning_rate, epsilon=epsilon, **kwargs)
+
+    @property
+    def slots(self) -> dict:
+        """{"momentum" and "velocity": a variable for each trained one}."""
+        return {"momentum": self._momentums, "velocity": self._velocities}
+
+
+def make_optimizer(config):
+    """What a TrainingConfig says; the learning rate is set at each iteration."""
+    if config.optimizer == "adam":
+        return Adam(config.learning_rate)
+    return SGD(config.learning_rate, config.momentum, config.nesterov, config.weight_decay)

@@ -7,8 +7,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from wrn3d.errors import DataError, MissingDataError, UserError, reason
-from wrn3d.files import write_whole
+from wrn3d.errors import DataError, UserError, quoted, reason
+from wrn3d.files import require_file, write_whole
 from wrn3d.unpickling import RestrictedUnpickler
 
 # Where programs keep the weights in a file that holds more; the authors' older ones kept batch
@@ -25,8 +25,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     where PyTorch would be needed, but is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(f"{path} is not there, or no file: name a file of weights")
+    require_file(path, "name a file of weights")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     torch = _torch(path)
@@ -80,12 +79,14 @@ def _check_contents(path):
             return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if len({entry.filename.lower() for entry in entries}) < len(entries):
+            raise ValueError("it has two entries of one name")  # PyTorch reads names in any case
         claimed = sum(entry.file_size for entry in entries)
         if claimed > path.stat().st_size or any(entry.compress_type for entry in entries):
             raise ValueError(f"it is compressed, which torch.save never does, and would be "
                              f"{claimed:,} bytes")
         for entry in entries:
-            if entry.filename.endswith("data.pkl"):
+            if entry.filename.lower().endswith("data.pkl"):
                 with archive.open(entry) as file:
                     _TensorUnpickler(file).load()
 
@@ -139,5 +140,5 @@ def _tensors(path, saved):
         dense = (hasattr(tensor, "detach") and not tensor.is_sparse and not tensor.is_quantized
                  and not tensor.is_nested and tensor.device.type == "cpu")
         if not (isinstance(name, str) and dense and not tensor.is_complex()):
-            raise DataError(f"{path} holds {name!r}, which is no array of real numbers")
+            raise DataError(f"{path} holds {quoted(name)}, which is no array of real numbers")
     return saved

@@ -9,8 +9,8 @@ import re
 
 import numpy as np
 
-from wrn3d.checks import require
-from wrn3d.errors import DataError
+from wrn3d.checks import check_choice
+from wrn3d.errors import DataError, printable
 from wrn3d.network import STEM_FILTERS
 from wrn3d.parameters import network_parameters
 from wrn3d.spec import WideResNetSpec
@@ -82,7 +82,7 @@ def to_pytorch(weights, naming="authors", kernels="centre"):
 
 
 def _check_kernels(kernels):
-    require(kernels in KERNELS, f"kernels is {kernels!r}, but must be {', '.join(KERNELS)}")
+    check_choice("kernels", kernels, KERNELS)
 
 
 def _naming(arrays):
@@ -108,7 +108,7 @@ def _checked_network(arrays, their_name):
             raise DataError(f"{name} is {arrays[name].shape}, but {shape} in a {spec.name}")
     for name in arrays:
         if name not in expected:
-            raise DataError(f"{name} is left over, which a {spec.name} does not have")
+            raise DataError(f"{printable(name)} is left over, which a {spec.name} does not have")
     return spec
 
 

@@ -8,26 +8,32 @@
 import os
 import re
 import shutil
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.errors import DataError, MissingDataError, UsageError, UserError, reason
-from wrn3d.files import UNFINISHED, append_whole, flush, reaching, write_whole
+from wrn3d.files import UNFINISHED, append_whole, flush, reaching, whole_file
 
 KEPT = 3
 NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
-NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes it
+NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes it
 BEST, LOCK = "best.safetensors", ".lock"
+
+
+def is_regular(iteration, save_every) -> bool:
+    """Whether every run has a checkpoint there; others come from a stop or from a run's end."""
+    return iteration > 0 and iteration % save_every == 0
 
 
 class RunFolder:
     """A context in which the folder is this run's alone; made where it is not there.
 
-    A checkpoint is regular at each multiple of `save_every` iterations; others come from a run's
-    end. Entering raises UsageError where another run has the folder, or where one is there and
-    `resume` is false, and UserError where nothing can be written to it.
+    Entering raises UsageError where another run has the folder, or where one is there and `resume`
+    is false, and UserError where nothing can be written to it.
     """
 
     def __init__(self, path, resume=False, save_every=100):
@@ -40,6 +46,8 @@ class RunFolder:
     def __enter__(self):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # where one may not look into what it lies in
+                flush(self.path.parent)
             self.lock.acquire()
         except Timeout:
             raise UsageError(f"{self.path} is another run's, which is going on: name another "
@@ -64,7 +72,9 @@ class RunFolder:
     def start(self, iteration, validates):
         """Begin the logs, or go on with them after `iteration`; what lies beyond it is taken back,
         and what a kill has left over is removed. Raises DataError."""
-        self.log.start(iteration)
+        if missing := iteration - self.log.start(iteration):
+            warnings.warn(f"{self.log.path} lacks {missing} of the {iteration} iterations until "
+                          "here", stacklevel=2)
         if validates:
             self.validations.start(iteration)
         if self.best_waiting and self.best_waiting.iteration > iteration:
@@ -80,11 +90,11 @@ class RunFolder:
         """(the newest checkpoint that is whole or None, sentences about those that are not)."""
         skipped = []
         for number, path in sorted(self._numbered().items(), reverse=True):
-            if regular and number % self.save_every:
+            if regular and not is_regular(number, self.save_every):
                 continue
             try:
                 return Checkpoint.load(path), skipped
-            except DataError as error:
+            except (DataError, MissingDataError) as error:
                 skipped.append(f"skipped: {error}")
         return None, skipped
 
@@ -93,7 +103,7 @@ class RunFolder:
         was measured until then is on the disk: a run that goes on from it does not measure it
         again. Raises DataError or MissingDataError."""
         self._flush()
-        checkpoint.save(self.path / f"checkpoint-{checkpoint.iteration:08}.safetensors")
+        checkpoint.save(self.checkpoint_path(checkpoint.iteration))
         self._prune(checkpoint.iteration)
 
     def add_validation(self, iteration, result, best=None):
@@ -102,6 +112,10 @@ class RunFolder:
         self.validations.hold(iteration, result.loss, result.accuracy)
         self.best_waiting = best or self.best_waiting
         self._flush()
+
+    def checkpoint_path(self, iteration) -> Path:
+        """Of the checkpoint after an iteration, whether it is there or not."""
+        return self.path / f"checkpoint-{iteration:08}.safetensors"
 
     def give_up(self, after, until):
         """Remove the checkpoints after one iteration until another, and a best one from there."""
@@ -122,9 +136,14 @@ class RunFolder:
         return best, accuracies[best.iteration]
 
     def _best(self):
+        if self.best_waiting:
+            return self.best_waiting
         try:
             return Checkpoint.load(self.path / BEST)
-        except (DataError, MissingDataError):
+        except MissingDataError:
+            return None
+        except DataError as error:
+            warnings.warn(f"{error}: the best so far is lost", stacklevel=2)
             return None
 
     def _flush(self):
@@ -133,15 +152,16 @@ class RunFolder:
         if self.best_waiting:
             self.best_waiting.save(self.path / BEST)
             self.best_waiting = None
-        self.validations.flush()
+        if self.validations.waiting or os.path.exists(self.validations.path):
+            self.validations.flush()
 
     def _prune(self, iteration):
         """What lies beyond it is left alone: it may be another version's."""
         older = {number: path for number, path in self._numbered().items() if number < iteration}
-        regular = sorted(number for number in older if number % self.save_every == 0)
+        regular = sorted(number for number in older if is_regular(number, self.save_every))
         for number in older.keys() - regular[1 - KEPT:]:
-            with reaching(older[number], "removed"):
-                older[number].unlink(missing_ok=True)
+            with suppress(OSError):  # the next save tries again
+                older[number].unlink()
 
     def _numbered(self):
         with reaching(self.path, "read"):
@@ -154,19 +174,28 @@ class Log:
 
     def __init__(self, path, columns):
         self.path, self.columns = path, ("iteration", *columns)
+        self.header = _line(self.columns)
+        numbers = len(columns) * (b",(?:%s)" % NUMBER)
+        self.whole_line = re.compile(b"([0-9]{1,15})" + numbers + b"\n")
         self.waiting = []  # (iteration, line), not written yet
 
-    def start(self, iteration):
-        """Begin it, or go on after `iteration`: what is beyond it is taken back. Raises what
-        `write_whole` does."""
+    def start(self, iteration) -> int:
+        """Begin it, or go on after `iteration`: what is beyond it is taken back, and what a killed
+        process or a damaged disk has left is no line. Returns how many lines there are. Raises
+        what `whole_file` does."""
         self.waiting = [line for line in self.waiting if line[0] <= iteration]
-        kept = [line for line in self._lines() if line[0] <= iteration]
-        text = "".join(map(_line, [self.columns, *kept])).encode()
-        with reaching(self.path):
-            if self.path.exists() and self.path.read_bytes().startswith(text):
-                os.truncate(self.path, len(text))  # also on a full disk
-                return
-        write_whole(self.path, text)
+        count, size, gap = len(self.waiting), len(self.header), not self._has_header()
+        for offset, number, line in self._lines():
+            if number <= iteration:
+                count, size, gap = count + 1, size + len(line), gap or offset != size
+        if not gap:
+            with reaching(self.path):
+                os.truncate(self.path, size)  # also on a full disk
+            return count
+        with whole_file(self.path) as unfinished, unfinished.open("wb") as file:
+            file.write(self.header)
+            file.writelines(line for _, number, line in self._lines() if number <= iteration)
+        return count
 
     def hold(self, iteration, *numbers):
         """Add a line when what waits is written next."""
@@ -181,30 +210,39 @@ class Log:
     def flush(self):
         """Have everything on the disk, lines that waited, too; raises DataError."""
         self._write()
-        if self.path.exists():
-            with reaching(self.path):
-                flush(self.path)
+        with reaching(self.path):
+            flush(self.path)
 
     def column(self, name) -> dict[int, float]:
-        """{iteration: number}; raises DataError."""
-        return {line[0]: float(line[self.columns.index(name)]) for line in self._lines()}
+        """{iteration: number}, also of lines that wait; raises DataError."""
+        place = self.columns.index(name)
+        lines = [*((number, line) for _, number, line in self._lines()), *self.waiting]
+        return {number: float(line.split(b",")[place]) for number, line in lines}
 
     def _write(self):
         if self.waiting:
             with reaching(self.path):
-                append_whole(self.path, "".join(line for _, line in self.waiting).encode())
+                append_whole(self.path, b"".join(line for _, line in self.waiting))
             self.waiting.clear()
 
+    def _has_header(self):
+        if not os.path.exists(self.path):
+            return False
+        with reaching(self.path, "read"), self.path.open("rb") as file:
+            return file.readline() == self.header
+
     def _lines(self):
-        """[(iteration, text, ...)]; what a killed process or a damaged disk left is no line."""
-        if not self.path.exists():
-            return []
-        with reaching(self.path, "read"):
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-        whole = re.compile(r"([0-9]{1,15})" + f",({NUMBER})" * (len(self.columns) - 1) + r"\n")
-        found = filter(None, map(whole.fullmatch, text.splitlines(keepends=True)))
-        return [(int(match[1]), *match.groups()[1:]) for match in found]
+        """(where it begins, iteration, line) of each line of the file that is one; a long log is
+        never in memory as a whole."""
+        if not os.path.exists(self.path):
+            return
+        offset = 0
+        with reaching(self.path, "read"), self.path.open("rb") as file:
+            for line in file:
+                if match := self.whole_line.fullmatch(line):
+                    yield offset, int(match[1]), line
+                offset += len(line)
 
 
 def _line(values):
-    return ",".join(map(str, values)) + "\n"
+    return (",".join(map(str, values)) + "\n").encode()

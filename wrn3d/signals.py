@@ -28,6 +28,6 @@ class StopRequest:
         return NAMES[self.number]
 
     def _note(self, number, frame):
-        if self.number is not None:
+        earlier, self.number = self.number, number
+        if earlier is not None:
             raise KeyboardInterrupt
-        self.number = number

@@ -1,9 +1,10 @@
 """What a network is: depth, width, shortcut, classes and the shape of its input."""
 from dataclasses import dataclass
 
-from wrn3d.checks import check_count, check_share, require
+from wrn3d.checks import check_choice, check_count, check_share, require
 
 SHORTCUTS = ("pad", "projection")
+DEEPEST, WIDEST = 10_000, 10_000  # more no machine holds
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class WideResNetSpec:
         require(isinstance(shape, (tuple, list)) and len(shape) == 4,
                 f"input_shape is {shape!r}, but must be (D, H, W, C): four numbers")
         checked = {
-            "depth": check_count("depth", self.depth),
-            "widen_factor": check_count("widen_factor", self.widen_factor),
+            "depth": check_count("depth", self.depth, most=DEEPEST),
+            "widen_factor": check_count("widen_factor", self.widen_factor, most=WIDEST),
             "dropout": check_share("dropout", self.dropout),
             "num_classes": check_count("num_classes", self.num_classes, least=2),
             "input_shape": tuple(check_count(f"input_shape is {shape!r}: a side", side)
@@ -35,8 +36,7 @@ class WideResNetSpec:
         }
         require(self.depth >= 10 and (self.depth - 4) % 6 == 0,
                 f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...")
-        require(self.shortcut in SHORTCUTS,
-                f"shortcut is {self.shortcut!r}, but must be {' or '.join(SHORTCUTS)}")
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 

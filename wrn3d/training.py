@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from wrn3d.checks import require
-from wrn3d.config import DATA, OVERRIDABLE, RUN_FIELDS
+from wrn3d.config import DATA, OVERRIDABLE
 from wrn3d.errors import DataError, DivergedError, MissingDataError, Stopped, quoted
+from wrn3d.run_folder import is_regular
 
 SMALLEST_SCALE = 2.0 ** -10  # of the learning rate: a run that still diverges is given up
 
@@ -22,13 +23,13 @@ def starting_point(config, folder):
         return None, []
     checkpoint, said = folder.newest()
     if checkpoint is None and said:  # to begin anew would take away what may still be saved
-        raise DataError(f"none of the {len(said)} checkpoints in {folder.path} can be read (the "
-                        f"newest is {said[0]}): name another folder with --output")
+        raise DataError(f"none of the {len(said)} checkpoints in {folder.path} can be read ("
+                        f"{said[0].removeprefix('skipped: ')}): name another folder with --output")
     if checkpoint is None:
         return None, [f"started   {folder.path}, where no checkpoint was to go on from"]
-    differing = {name: f"{name} was {quoted(checkpoint.config.get(name))} and is {value!r}"
-                 for name in RUN_FIELDS
-                 if checkpoint.config.get(name) != (value := getattr(config, name))}
+    differing = {name: f"{name} was {quoted(was[name])} and is {value!r}"
+                 for was in [config.defaults | checkpoint.config] for name in config.run_fields
+                 if _listed(was[name]) != _listed(value := getattr(config, name))}
     network = [text for name, text in differing.items() if name not in OVERRIDABLE]
     require(not network, f"the run in {folder.path} has another network: {', '.join(network)}; go "
             "on with its own, or name another folder with --output")
@@ -37,6 +38,11 @@ def starting_point(config, folder):
             f"{', '.join(differing[name] for name in others)}; go on with those that it had, or "
             f"add --override {' '.join([*config.override, *others])}")
     return checkpoint, [*said, f"resumed   {folder.path} after iteration {checkpoint.iteration}"]
+
+
+def _listed(value):
+    """As JSON, in which a checkpoint has its settings, gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 class Training:
@@ -67,12 +73,12 @@ class Training:
         Raises UsageError where it was trained on other data, unless `override` says so.
         """
         if checkpoint is not None:
-            dataset = self.environment.dataset
-            require(checkpoint.config.get(DATA) == dataset.fingerprint
-                    or DATA in self.config.override, f"{dataset.origin} holds other data than the "
-                    f"run in {self.folder.path} was trained on: put those back, or add "
-                    f"--override {' '.join([*self.config.override, DATA])}")
-            self.environment.restore(checkpoint)
+            environment = self.environment
+            require(checkpoint.config.get(DATA) == environment.fingerprint
+                    or DATA in self.config.override, f"{environment.dataset.origin} holds other "
+                    f"data than the run in {self.folder.path} was trained on: put those back, or "
+                    f"add --override {' '.join([*self.config.override, DATA])}")
+            environment.restore(checkpoint)
             self.saved = checkpoint.iteration
         self._start_folder()
 
@@ -122,15 +128,14 @@ class Training:
 
     def _due(self):
         iteration = self.environment.iteration
-        return iteration > 0 and (iteration % self.config.save_every == 0
-                                  or iteration == self.total)
+        return iteration == self.total or is_regular(iteration, self.config.save_every)
 
     def _state(self):
         """A Checkpoint that also has those settings of which the environment knows nothing."""
         state = self.environment.snapshot()
         return replace(state, config={name: value for name, value in
                                       (state.config | vars(self.config)).items()
-                                      if name in (*RUN_FIELDS, DATA)})
+                                      if name in (*self.config.run_fields, DATA)})
 
     def _save(self, must):
         state = self._state()
@@ -178,10 +183,11 @@ class Training:
         environment = self.environment
         scale = environment.learning_rate_scale / 2
         if self.config.on_nan == "stop" or scale < SMALLEST_SCALE:
-            kept = self.folder.checkpoints() if self.folder else []
-            rate = environment.learning_rate * environment.learning_rate_scale
-            raise DivergedError(f"{error}: try a learning rate below {rate:g}" +
-                                (f" ({kept[0]} is from before)" if kept else "")) from error
+            kept = self.folder.newest()[0] if self.folder else None
+            raise DivergedError(f"{error}: try a learning rate below "
+                                f"{environment.learning_rate:g}" +
+                                (f" ({self.folder.checkpoint_path(kept.iteration)} is from before)"
+                                 if kept else "")) from error
         checkpoint, skipped = self.folder.newest(regular=True)
         reached = environment.iteration
         if checkpoint is None:
@@ -197,17 +203,17 @@ class Training:
         self.report(f"restored  iteration {environment.iteration}, with the learning rate times "
                     f"{scale:g}: {error}")
 
-    def _try(self, loss, write, must=False):
-        """Whether it could be written. What cannot is said once; the run goes on, unless it is at
-        its end, and tries again."""
+    def _try(self, what, write, must=False):
+        """Whether it could be written. What cannot is said once; the run goes on, unless it `must`
+        be, as at its end, and tries again."""
         try:
             write()
         except (DataError, MissingDataError) as error:
             if must:
                 raise
-            if loss not in self.said:
-                warnings.warn(f"{loss} from iteration {self.environment.iteration} on, the run "
+            if what not in self.said:
+                warnings.warn(f"{what} from iteration {self.environment.iteration} on, the run "
                               f"goes on: {error}", stacklevel=2)
-            self.said.add(loss)
+            self.said.add(what)
             return False
         return True

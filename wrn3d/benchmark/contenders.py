@@ -68,7 +68,7 @@ class KerasFit(KerasScript):
 
     def train(self, enough):
         batch_size, dataset = self.env.batch_num, self.env.dataset
-        epoch = batch_at(dataset, 0, 0, 0, whole_batches(dataset, batch_size), augment=False)
+        epoch = batch_at(dataset, 0, 0, 0, whole_batches(dataset, batch_size))
         fit_until(enough, self.env.model, *epoch, batch_size=batch_size, epochs=10**6,
                   shuffle=False)
 

@@ -5,7 +5,7 @@ from statistics import median
 
 import numpy as np
 
-from wrn3d.compare.side import MOMENTUM, SCRIPTS, Side
+from wrn3d.compare.side import OF, SCRIPTS, Side
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Pair:
             self.first = Difference(last, "the evaluation", largest_difference(*evaluations), 0)
         left, right = (side.arrays() for side in self.sides)
         weights = {name: largest_difference(left[name], right[name]) for name in left
-                   if not name.startswith(MOMENTUM)}
+                   if OF not in name}
         return Comparison(self.settings["seed"], runs, self.first, weights,
                           largest_difference(*logits), self.title)
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wrn3d.checkpoint import KINDS
 from wrn3d.errors import UserError
 from wrn3d.memory import peak_memory
 from wrn3d.runtime import show_warnings_as_notes
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}
-MOMENTUM = "the momentum of "
+OF = " of "  # in the name of an array that is none of the weights
 COMPARED_VOLUMES = 200  # test volumes whose logits are compared
 
 
@@ -73,7 +74,7 @@ class Side:
         return self._ask("title")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Weights by canonical name, momentum under MOMENTUM."""
+        """Weights by canonical name, what is beside them with OF in theirs."""
         return self._ask("arrays")
 
     def logits(self) -> np.ndarray:
@@ -133,7 +134,8 @@ def serve(connection, script, settings):
 def _answers(env):
     def arrays():
         state = env.snapshot()
-        return state.weights | {MOMENTUM + name: array for name, array in state.momentum.items()}
+        return state.weights | {f"{kind}{OF}{name}": array for kind in KINDS
+                                for name, array in getattr(state, kind).items()}
 
     def step():
         result = env.step()

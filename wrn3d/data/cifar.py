@@ -143,9 +143,13 @@ def _class_names(cifar, layout, folder):
 
 def _content(cifar, path):
     try:
-        if path.stat().st_size > cifar.most_images * BYTES_PER_IMAGE:
-            raise ValueError(f"its {path.stat().st_size:,} bytes are more than any official file's")
-        return path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")  # such as a pipe, that would be waited for
+        with path.open("rb") as file:
+            content = file.read(cifar.most_images * BYTES_PER_IMAGE + 1)
+        if len(content) > cifar.most_images * BYTES_PER_IMAGE:
+            raise ValueError("it has more bytes than any official file")
+        return content
     except OSError as error:
         raise ValueError(reason(error)) from error
 

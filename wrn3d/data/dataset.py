@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from wrn3d.checks import require
+from wrn3d.checks import check_choice, require
+from wrn3d.data.resizing import resize_bytes
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,7 +39,7 @@ class Dataset:
 
     def split(self, name):
         """(volumes, labels) of one of SPLITS; raises UsageError for another or an empty one."""
-        require(name in SPLITS, f"split is {name!r}, but must be {', '.join(SPLITS)}")
+        check_choice("split", name, SPLITS)
         volumes, labels = getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
         require(len(labels), f"{self.title} has no {name} split here: set training images aside "
                 "for it, such as validation=5000")
@@ -59,6 +60,19 @@ class Dataset:
                        train_labels=self.train_labels[:-count],
                        validation_volumes=self.train_volumes[-count:],
                        validation_labels=self.train_labels[-count:])
+
+    def resized(self, longest) -> "Dataset":
+        """The same with its volumes' longest side as `longest`."""
+        return replace(self, **{f"{name}_volumes": resize_bytes(volumes, longest)
+                                for name in SPLITS
+                                if len(volumes := getattr(self, f"{name}_volumes"))})
+
+    @property
+    def class_weights(self) -> np.ndarray:
+        """(classes,): in inverse proportion to their training samples, with a mean of 1 over
+        those."""
+        counts = np.bincount(self.train_labels, minlength=len(self.class_names))
+        return len(self.train_labels) / (len(counts) * np.maximum(counts, 1))
 
     @property
     def volume_shape(self) -> tuple[int, int, int, int]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from wrn3d.data.dataset import Dataset, as_volumes
-from wrn3d.errors import DataError, MissingDataError, reason
+from wrn3d.errors import DataError, reason
+from wrn3d.files import require_file
 from wrn3d.memory import available_memory
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # ours: MedMNIST's
@@ -20,9 +21,7 @@ def load(path: Path) -> Dataset:
     Images are uint8, of the shape (N, D, H, W), (N, H, W), or with 1 or 3 channels last; labels
     are whole numbers from 0 up, (N,) or (N, 1). Raises MissingDataError or DataError.
     """
-    if not path.is_file():
-        raise MissingDataError(f"{path} is not there, or no file: name an .npz file in MedMNIST's "
-                               "format")
+    require_file(path, "name an .npz file in MedMNIST's format")
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _arrays(archive)

@@ -28,20 +28,21 @@ class PickledArray:
             raise ValueError("not an array of rows of bytes") from error
 
 
-class _Encoder:
+def _encoder(most):
     """How Python 3 writes bytes in the pickle protocol that the official files use: as text that
     `_codecs.encode` takes back, of which there is no more than the file has."""
+    encoded = 0
 
-    def __init__(self, most):
-        self.most, self.encoded = most, 0
-
-    def __call__(self, text, encoding):
+    def encode(text, encoding):
+        nonlocal encoded
         if encoding not in (b"latin1", "latin1"):
             raise pickle.UnpicklingError("it has bytes in another encoding than latin1")
-        self.encoded += len(text)
-        if self.encoded > self.most:
+        encoded += len(text)
+        if encoded > most:
             raise pickle.UnpicklingError("it makes more bytes than it has")
         return text.encode("latin1")
+
+    return encode
 
 
 def unpickle(content: bytes) -> dict:
@@ -54,7 +55,7 @@ def unpickle(content: bytes) -> dict:
         ("numpy._core.multiarray", "_reconstruct"): PickledArray,
         ("numpy", "ndarray"): PickledArray,
         ("numpy", "dtype"): PickledArray,
-        ("_codecs", "encode"): _Encoder(len(content)),
+        ("_codecs", "encode"): _encoder(len(content)),
     }
     try:
         batch = RestrictedUnpickler(io.BytesIO(content), admitted).load()

@@ -1,0 +1,43 @@
+"""An average of the weights over the iterations (Polyak and Juditsky 1992)."""
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+
+from wrn3d.models import assign, values
+
+EVERY = 5  # iterations: more often would cost more, and change little
+
+
+class WeightAverage:
+    """Of `variables`, {canonical name: variable}, batch norm's averages included; `decay` is the
+    share of it that an iteration keeps."""
+
+    def __init__(self, variables, decay):
+        self.variables, self.decay = variables, decay
+        self.average = {name: tf.Variable(array, trainable=False)
+                        for name, array in values(variables).items()}
+
+        @tf.function(autograph=False)
+        def move(kept):
+            for name, average in self.average.items():
+                average.assign(average * kept + variables[name] * (1 - kept))
+
+        self._move = move
+
+    def update(self, iteration):
+        """Take in the weights after an iteration. At first less is kept, so that the initial
+        weights are forgotten sooner."""
+        if iteration % EVERY == 0:
+            kept = min(self.decay ** EVERY, iteration / (iteration + 10 * EVERY))
+            self._move(np.asarray(kept, np.float32))
+
+    @contextmanager
+    def in_use(self):
+        """A context in which the variables hold the average."""
+        last = values(self.variables)
+        assign(self.variables, values(self.average), "the average of the weights")
+        try:
+            yield
+        finally:
+            assign(self.variables, last, "the last weights")

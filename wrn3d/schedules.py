@@ -1,0 +1,38 @@
+"""The learning rate as a function of the iteration, so that a run can be resumed at any."""
+from math import cos, pi
+
+
+def _constant(settings, share):
+    return 1.0
+
+
+def _steps(settings, share):
+    return settings.milestone_factor ** sum(share >= milestone for milestone in settings.milestones)
+
+
+def _linear(settings, share):
+    return 1 - _after_warmup(settings, share)
+
+
+def _cosine(settings, share):
+    return (1 + cos(pi * _after_warmup(settings, share))) / 2
+
+
+def _after_warmup(settings, share):
+    return min(1.0, max(0.0, (share - settings.warmup) / (1 - settings.warmup)))
+
+
+SCHEDULES = {"constant": _constant, "steps": _steps, "linear": _linear, "cosine": _cosine}
+
+
+def learning_rate(settings, iteration, total) -> float:
+    """The rate of the iteration that comes after `iteration` others, in a run of `total`.
+
+    `settings` is a TrainingConfig: the rate rises to `learning_rate` in the first `warmup` of the
+    run. From there "linear" and "cosine" fall to zero at its end; "steps" multiplies by
+    `milestone_factor` at each of `milestones` (the paper's 0.2 at 0.3, 0.6 and 0.8, section 3);
+    both count in shares of the run.
+    """
+    rising = min(1.0, (iteration + 1) / max(1.0, settings.warmup * total))
+    share = iteration / total
+    return settings.learning_rate * rising * SCHEDULES[settings.schedule](settings, share)

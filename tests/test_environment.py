@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.conftest import environment_class, write_cifar10
+from tests.conftest import environment_class, small_environment, write_cifar10
 from tests.reference import Reference
 from wrn3d import Checkpoint, WideResNetSpec, ops
 from wrn3d.data.augmentation import Augmentation
@@ -358,3 +358,48 @@ def test_a_checkpoint_of_another_network_is_refused(fresh, tmp_path):
     Checkpoint({"conv0": np.zeros((3, 3, 3, 3, 16), np.float32)}).save(tmp_path / "x")
     with pytest.raises(ValueError, match="weights for WRN-10-1 are of another .* is missing"):
         fresh.load(tmp_path / "x")
+
+
+def test_evaluation_goes_by_the_average_of_the_weights(front_end):
+    env = small_environment(front_end, averaging=0.95, learning_rate=0.1, iterations=15)
+    start = env.get_weights()
+    expected, seen = dict(start), []
+    for iteration in range(1, 16):
+        env.step()
+        seen.append(env.get_weights())
+        if iteration % 5 == 0:
+            kept = min(0.95 ** 5, iteration / (iteration + 50))
+            expected = {name: kept * array + (1 - kept) * seen[-1][name]
+                        for name, array in expected.items()}
+    average = env.snapshot().average
+    for name, array in expected.items():
+        np.testing.assert_allclose(average[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+    volumes = env.dataset.normalise(env.dataset.test_volumes[:20])
+    found, result = env.predict(volumes), env.evaluate()
+    assert same(env.get_weights(), seen[-1])  # training goes on from the last weights
+    plain = small_environment(front_end)
+    plain.set_weights(average)
+    assert np.array_equal(found, plain.predict(volumes)) and result == plain.evaluate()
+    with env.averaged():
+        assert same(env.get_weights(), average)
+    env.reset()
+    assert same(env.snapshot().average, start)
+
+
+def test_mirrored_evaluation_is_the_mean_of_two_probabilities(fresh):
+    for _ in range(5):
+        fresh.step()
+    logits = [fresh.predict(volumes).astype(np.float64)
+              for volumes in (fresh.x_test, fresh.x_test[:, :, :, ::-1])]
+    mean = sum(np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in logits) / 2
+    result = fresh.evaluate(mirror=True)
+    assert result.loss == pytest.approx(-np.log(mean[np.arange(297), fresh.y_test]).mean())
+    assert result.accuracy == (mean.argmax(1) == fresh.y_test).mean()
+
+
+def test_the_schedule_decides_the_learning_rate(front_end):
+    env = small_environment(front_end, iterations=4, schedule="linear", learning_rate=0.4)
+    assert [env.step().learning_rate for _ in range(4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert env.learning_rate == 0
+    env.reset()
+    assert env.learning_rate == 0.4

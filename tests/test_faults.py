@@ -150,7 +150,7 @@ def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, statu
     assert "iteration  1/" not in process.stdout
 
 
-@pytest.mark.parametrize("stopped", [3, 25, 90])
+@pytest.mark.parametrize("stopped", [3, 22, 90])
 def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stopped):
     """A real divergence, before or after which the run was stopped and gone on with."""
     def environment():

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,3 +158,16 @@ def test_cross_entropy_is_the_mean_of_minus_log_probabilities():
     assert ops.cross_entropy(labels, logits).numpy() == pytest.approx(expected, rel=1e-6)
     assert ops.accuracy(labels, logits).numpy() == np.float32(
         (logits.argmax(1) == labels).mean())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("class_weights", [None, [0.5, 2.0, 1.0, 0.25]])
+def test_smoothed_and_weighted_cross_entropy_is_pytorchs(smoothing, class_weights):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((9, 4)).astype(np.float32), rng.integers(0, 4, 9)
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing, reduction="none")
+    weights = np.ones(4) if class_weights is None else np.array(class_weights)
+    expected = (theirs.numpy() * weights[labels]).mean()
+    found = ops.cross_entropy(labels, logits, smoothing=smoothing, class_weights=class_weights)
+    assert found.numpy() == pytest.approx(expected, rel=1e-6)

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
 
 import wrn3d
 
@@ -38,6 +39,23 @@ def test_updates_are_pytorchs(momentum, nesterov, weight_decay, variable_type):
         update(tf.constant(gradient, tf.float32))
     expected = pytorch_sgd(start, gradients, rates, momentum, nesterov, weight_decay)
     np.testing.assert_allclose(variable.numpy(), expected, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("variable_type", [tf.Variable, keras.Variable])
+def test_adam_is_pytorchs(variable_type):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.standard_normal((3, 2)), rng.standard_normal((6, 3, 2))
+    rates = [0.1, 0.1, 0.02, 0.0, 0.3, 0.1]
+    variable, optimizer = variable_type(start.astype(np.float32)), wrn3d.make_optimizer(
+        wrn3d.TrainingConfig(optimizer="adam"))
+    tensor = torch.tensor(start, requires_grad=True)
+    theirs = torch.optim.Adam([tensor])
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimizer.learning_rate = theirs.param_groups[0]["lr"] = rate
+        optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+        tensor.grad = torch.tensor(gradient)
+        theirs.step()
+    np.testing.assert_allclose(variable.numpy(), tensor.detach().numpy(), rtol=0, atol=1e-5)
 
 
 def test_a_learning_rate_of_zero_moves_nothing():

@@ -87,7 +87,7 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     said = str(raised.value)
     assert "other settings: learning_rate was 0.01 and is 0.5; go on with those" in said
     assert said.endswith("add --override seed learning_rate")
-    with pytest.raises(UsageError, match="override has 'sed', but can have data, iterations, epochs, "):
+    with pytest.raises(UsageError, match="override has 'sed', but can have data, iterations"):
         train(other, path, 4, resume=True, override=("sed",))
     with pytest.raises(UsageError, match="other settings: save_every was 100 and is 2, on_nan was "
                                          "'stop' and is 'restore'; .* save_every on_nan$"):

@@ -19,6 +19,10 @@ env.save({path!r})
 PLAIN = {"depth": 16, "widen_factor": 1, "batch_size": 20}
 FULL = PLAIN | {"widen_factor": 2, "dropout": 0.3, "momentum": 0.9, "nesterov": True,
                 "weight_decay": 5e-4, "augment": True, "learning_rate": 0.05}
+RECIPE = FULL | {"depth": 10, "dropout": 0.0, "iterations": 10, "schedule": "cosine", "warmup": 0.2,
+                 "label_smoothing": 0.1, "class_weights": True, "averaging": 0.9,
+                 "alternate_flips": True, "cutout": 8, "sizes": (20, 24, 32)}
+ADAM = PLAIN | {"depth": 10, "optimizer": "adam", "learning_rate": 1e-3, "volume_size": 16}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def run(script, settings, path):
 
 def assert_same(left, right):
     assert left[0] == right[0]
-    for name in ("weights", "momentum"):
+    for name in ("weights", "momentum", "velocity", "average"):
         arrays = getattr(left[1], name), getattr(right[1], name)
         assert arrays[0].keys() == arrays[1].keys()
         for key in arrays[0]:
@@ -46,9 +50,11 @@ def assert_same(left, right):
 @pytest.mark.parametrize("dataset, settings", [
     ("digits", PLAIN), ("digits", FULL), ("cifar10", PLAIN),
     ("cifar10", FULL | {"shortcut": "projection", "depth": 10}),
+    ("digits", RECIPE), ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM),
     # As wide as it has to be for the filter gradients that are matrix products.
     ("digits", FULL | {"precision": "bfloat16", "depth": 10, "widen_factor": 4, "batch_size": 8}),
-], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "bfloat16"])
+], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "recipe",
+        "recipe-bfloat16", "adam", "bfloat16"])
 def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, settings):
     settings = settings | {"dataset": dataset, "data_dir": cifar10}
     runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]
@@ -67,8 +73,9 @@ env.save({end!r})
 """
 
 
-def test_a_run_can_change_sides(tmp_path):
-    settings = FULL | {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 200}
+@pytest.mark.parametrize("settings", [FULL, RECIPE, ADAM], ids=["full", "recipe", "adam"])
+def test_a_run_can_change_sides(tmp_path, settings):
+    settings = settings | {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 200}
 
     def continued(script, start, until):
         end = str(tmp_path / f"{script}-{until}-{bool(start)}")

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import write_cifar10, write_cifar100
 from tests.mutation import mutated
@@ -32,6 +33,7 @@ from tests.runs import small_checkpoint
 from wrn3d import Checkpoint, checkpoint
 from wrn3d.command import read_flags
 from wrn3d.config import RunConfig
+from wrn3d.data import digits as digits_module
 from wrn3d.data import download, load_dataset, medmnist
 from wrn3d.errors import UserError
 from wrn3d.memory import peak_memory, resident_memory
@@ -226,7 +228,7 @@ def run_logs(folder):
     run = RunFolder(folder, resume=True)
     small_checkpoint(folder / "best.safetensors", asdict(RunConfig()))
     for iteration in range(1, 20):
-        run.validations.add(iteration, 2.5 / iteration, iteration / 20)
+        run.validations.add(iteration, 2.5 / iteration, *[iteration / 20] * 3)
     path = run.validations.path
 
     def read(path):
@@ -235,6 +237,19 @@ def run_logs(folder):
         assert (best is None) == (accuracy == -1.0)
 
     return path, mutated, read
+
+
+def picture(ending):
+    def reader(folder):
+        path, volumes = folder / "train" / "b" / f"1.{ending}", digits_module.load().train_volumes
+        for number, name in enumerate(("train/a/0", "train/b/1", "test/a/2", "test/b/3")):
+            made = folder / f"{name}.{ending}"
+            made.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(volumes[number, 0]).save(made)
+        return path, mutated, lambda path: load_dataset(str(folder), volume_size=16)
+
+    reader.__name__ = f"picture_{ending}"
+    return reader
 
 
 def recipe(folder):
@@ -248,7 +263,8 @@ def recipe(folder):
 READERS = [cifar_file("cifar10", "py", "data_batch_1"), cifar_file("cifar10", "py", "batches.meta"),
            cifar_file("cifar100", "py", "train"), cifar_file("cifar10", "bin", "test_batch.bin"),
            cifar_file("cifar10", "bin", "batches.meta.txt"), archive, npz, safetensors,
-           checkpoint_header, pytorch, older_pytorch, flags, recipe, run_logs]
+           checkpoint_header, pytorch, older_pytorch, flags, recipe,
+           picture("png"), picture("jpg"), run_logs]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -373,7 +389,7 @@ LIFTED = (b"\x80\x02c_codecs\nencode\nq\x01}X\x04\x00\x00\x00most\x8a\x08" + b"\
           + b"sb0X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00("
           + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"l.")
 COLLIDING = b"\x80\x02}(" + b"".join(
-    b"\x8a\x09" + (number * (2**61 - 1)).to_bytes(9, "little") + b"N"
+    b"\x8a\x0a" + (number * (2**61 - 1)).to_bytes(10, "little") + b"N"
     for number in range(1, 20_000)) + b"u."
 NESTED_KEY = b"\x80\x02}(" + b"U\x01a" + b"q\x000h\x00h\x00\x86" * 60 + b"U\x01bu."
 MANY = b"\x80\x02](" + b"]" * 30_000_000 + b"e."

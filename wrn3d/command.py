@@ -20,7 +20,7 @@ from wrn3d.progress import Progress, fitted
 from wrn3d.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.run_folder import BEST, RunFolder
 from wrn3d.signals import StopRequest
-from wrn3d.training import Training, starting_point
+from wrn3d.training import Training, scores, starting_point
 
 RATES = 1000  # of the last iterations, of which the median is given
 RECIPE_HELP = (f"Settings that belong together, of which other flags override any: "
@@ -142,9 +142,10 @@ def _iterate(training):
                 progress.print(iteration_line(since_line, total))
                 since_line = []
     print(fitted(closing_line(total - first, rates, time.perf_counter() - start)))
-    best, accuracy = training.folder.best() if training.folder else (None, None)
+    best_by = training.config.best_by
+    best, score = training.folder.best(best_by) if training.folder else (None, None)
     if best:
-        print(fitted(f"best      iteration {best.iteration}, validation accuracy {accuracy:.4f}: "
+        print(fitted(f"best      iteration {best.iteration}, validation {best_by} {score:.4f}: "
                      f"{training.folder.path / BEST}"))
 
 
@@ -156,7 +157,7 @@ def _evaluate(environment, training):
         results[", with their mirror images"] = environment.evaluate(
             track=training.until_stopped, mirror=True)
     for how, result in results.items():
-        print(f"test      loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  "
+        print(f"test      loss {result.loss:.6f}  {scores(result, training.config.best_by)}  "
               f"({len(environment.y_test):,} images{how})")
 
 

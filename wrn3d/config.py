@@ -18,6 +18,7 @@ from wrn3d.schedules import SCHEDULES
 from wrn3d.spec import WideResNetSpec
 
 OPTIMIZERS = ("sgd", "adam")
+SCORES = ("accuracy", "auc")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut")  # those that a spec has, too
 
 
@@ -30,13 +31,16 @@ class TrainingConfig:
 
     dataset: str = "cifar10"
     """cifar10, cifar100, digits (real handwritten digits, embedded: no download), or the path of
-    an .npz file of images or volumes in MedMNIST's format."""
+    an .npz file of images or volumes in MedMNIST's format, or of a folder of pictures with
+    train/<class>/ and test/<class>/ in it."""
     data_dir: Path = Path("data")
     """Where CIFAR lies, or goes when it is downloaded."""
     volume_size: int | None = None
     """Longest side to which all images or volumes are resized."""
     validation: int = 0
     """Training images to set aside, the last ones; by them the best checkpoint is chosen."""
+    best_by: str = "accuracy"
+    """accuracy, or auc (the area under the ROC curve), where some classes are rare."""
     depth: int = 28
     """Layers of the network, 6n + 4 with n blocks in each of the three groups."""
     widen_factor: int = 4
@@ -118,6 +122,7 @@ class TrainingConfig:
                      "mirror"):
             checked[name] = check_flag(name, getattr(self, name))
         check_precision(self.precision)
+        check_choice("best_by", self.best_by, SCORES)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         checked["milestones"] = check_each("milestones", self.milestones, check_share)

@@ -64,10 +64,8 @@ class TrainingEnvironment(ABC):
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
         self.dataset = self.load_data()
-        self.fingerprint = self.dataset.fingerprint  # however they are split, of whatever size
+        self.fingerprint = self.dataset.fingerprint  # whatever part of it is the validation split
         self.dataset = self.dataset.with_validation(self.config.validation)
-        if self.config.volume_size:
-            self.dataset = self.dataset.resized(self.config.volume_size)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
         check_memory(self.spec, self.config, self.dataset.nbytes)
@@ -96,7 +94,7 @@ class TrainingEnvironment(ABC):
 
     def load_data(self):
         """The run's Dataset; a subclass may have another than those with a name."""
-        return load_dataset(self.config.dataset, self.config.data_dir)
+        return load_dataset(self.config.dataset, self.config.data_dir, self.config.volume_size)
 
     @abstractmethod
     def build(self):

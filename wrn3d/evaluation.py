@@ -1,5 +1,5 @@
 """Loss and accuracy on a split."""
-from math import prod
+from math import nan, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +8,13 @@ LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # at most, in one batch
 
 
 class EvalResult(NamedTuple):
-    """Mean loss and accuracy over a split."""
+    """Over a split: mean loss, share of right answers, the mean of that share over the classes,
+    and the area under the ROC curve, which is nan where a class has no sample in it."""
 
     loss: float
     accuracy: float
+    balanced_accuracy: float = nan
+    auc: float = nan
 
 
 def evaluate(predict, dataset, split, track=iter, mirror=False) -> EvalResult:
@@ -23,17 +26,37 @@ def evaluate(predict, dataset, split, track=iter, mirror=False) -> EvalResult:
     """
     volumes, labels = dataset.split(split)
     size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(dataset.volume_shape[:-1])))
-    losses, correct = [], 0
+    scores = []
     for start in track(range(0, len(labels), size)):
         rows = slice(start, start + size)
         batch = dataset.normalise(volumes[rows])
-        scores = _log_probabilities(predict(batch))
+        scores.append(_log_probabilities(predict(batch)))
         if mirror:
             mirrored = _log_probabilities(predict(np.ascontiguousarray(batch[:, :, :, ::-1])))
-            scores = np.logaddexp(scores, mirrored) - np.log(2)
-        losses.append(-scores[np.arange(len(scores)), labels[rows]])
-        correct += np.count_nonzero(scores.argmax(axis=1) == labels[rows])
-    return EvalResult(float(np.concatenate(losses).mean()), float(correct) / len(labels))
+            scores[-1] = np.logaddexp(scores[-1], mirrored) - np.log(2)
+    return measure(np.concatenate(scores), labels)
+
+
+def measure(log_probabilities, labels) -> EvalResult:
+    """Of log probabilities (N, classes) and labels (N,)."""
+    right = log_probabilities.argmax(axis=1) == labels
+    by_class = [right[labels == label].mean() for label in np.unique(labels)]
+    losses = -log_probabilities[np.arange(len(labels)), labels]
+    return EvalResult(float(losses.mean()), float(right.mean()), float(np.mean(by_class)),
+                      _auc(np.exp(log_probabilities), labels))
+
+
+def _auc(probabilities, labels):
+    """As MedMNIST's evaluator has it (Yang et al. 2023): of two classes the second one's, of more
+    the mean over each against all others."""
+    from sklearn.metrics import roc_auc_score  # which takes a second to import
+
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) < classes:
+        return nan
+    chosen = [1] if classes == 2 else range(classes)
+    return float(np.mean([roc_auc_score(labels == label, probabilities[:, label])
+                          for label in chosen]))
 
 
 def _log_probabilities(logits):

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.errors import DataError, MissingDataError, UsageError, UserError, reason
+from wrn3d.evaluation import EvalResult
 from wrn3d.files import UNFINISHED, append_whole, flush, reaching, whole_file
 
 KEPT = 3
@@ -39,7 +40,7 @@ class RunFolder:
     def __init__(self, path, resume=False, save_every=100):
         self.path, self.resume, self.save_every = Path(path), resume, save_every
         self.log = Log(self.path / "log.csv", ("learning_rate", "loss", "accuracy"))
-        self.validations = Log(self.path / "validation.csv", ("loss", "accuracy"))
+        self.validations = Log(self.path / "validation.csv", EvalResult._fields)
         self.best_waiting = None  # a best checkpoint that could not be written yet
         self.lock = FileLock(self.path / LOCK, timeout=0)
 
@@ -109,7 +110,7 @@ class RunFolder:
     def add_validation(self, iteration, result, best=None):
         """Add a line to validation.csv, after `best`, a checkpoint, if one is given, is kept.
         Raises what `save` does, and then does it before the next."""
-        self.validations.hold(iteration, result.loss, result.accuracy)
+        self.validations.hold(iteration, *result)
         self.best_waiting = best or self.best_waiting
         self._flush()
 
@@ -128,12 +129,13 @@ class RunFolder:
             with reaching(self.path / BEST, "removed"):
                 (self.path / BEST).unlink(missing_ok=True)
 
-    def best(self):
-        """(the best checkpoint so far or None, its accuracy on the validation split)."""
-        best, accuracies = self._best(), self.validations.column("accuracy")
-        if best is None or best.iteration not in accuracies:  # of what is still to come
+    def best(self, score="accuracy"):
+        """(the best checkpoint so far or None, its score on the validation split, one of the
+        fields of EvalResult)."""
+        best, scores = self._best(), self.validations.column(score)
+        if best is None or best.iteration not in scores:  # of what is still to come
             return None, -1.0
-        return best, accuracies[best.iteration]
+        return best, scores[best.iteration]
 
     def _best(self):
         if self.best_waiting:

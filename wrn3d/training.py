@@ -45,6 +45,15 @@ def _listed(value):
     return list(value) if isinstance(value, tuple) else value
 
 
+def scores(result, best_by) -> str:
+    """An EvalResult's, for people; where classes are so uneven that the best is not chosen by
+    accuracy, that alone says little."""
+    said = f"accuracy {result.accuracy:.4f}"
+    if best_by == "accuracy":
+        return said
+    return f"{said}  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
+
+
 class Training:
     """The iterations that are left of a run; going over it trains them, one StepResult each.
 
@@ -63,7 +72,7 @@ class Training:
         self.stop, self.folder = stop, folder
         self.total = config.total_iterations(environment.num_examples)
         self.validates = len(environment.dataset.validation_labels) > 0
-        self.best_accuracy = -1.0
+        self.best_score = -1.0
         self.saved = self.validated = None  # the iteration after which it last was
         self.last_loss, self.said = None, set()
 
@@ -151,8 +160,9 @@ class Training:
         if not (self.validates and self._due()) or self.validated == iteration:
             return
         result = environment.evaluate("validation", self.until_stopped)
-        if better := result.accuracy > self.best_accuracy:
-            self.best_accuracy = result.accuracy
+        score = getattr(result, self.config.best_by)
+        if better := score > self.best_score:
+            self.best_score = score
         if self.folder:
             best = self._state() if better else None
             self._try("validation.csv and the best checkpoint lack what is",
@@ -161,14 +171,14 @@ class Training:
         self.validated = iteration
         count = len(environment.dataset.validation_labels)
         self.report(f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
-                    f"accuracy {result.accuracy:.4f}  ({count:,} images"
+                    f"{scores(result, self.config.best_by)}  ({count:,} images"
                     f"{', the best so far' if better else ''})")
 
     def _start_folder(self):
         if self.folder:
             iteration = self.environment.iteration
             self.folder.start(iteration, self.validates)
-            self.best_accuracy = self.folder.best()[1]
+            self.best_score = self.folder.best(self.config.best_by)[1]
             done = iteration in self.folder.validations.column("accuracy")
             self.validated = iteration if done else None
 

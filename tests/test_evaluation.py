@@ -1,0 +1,42 @@
+"""Scores against independent ways to them."""
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+
+from wrn3d.evaluation import measure
+
+
+def scored(classes, count=60):
+    rng = np.random.default_rng(classes)
+    logits = rng.standard_normal((count, classes)).round(1)  # with ties
+    labels = rng.choice(classes, count, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return probabilities, labels
+
+
+def area(scores, positive):
+    """How often a positive one is above a negative one, half of the ties included."""
+    pairs = list(product(scores[positive], scores[~positive]))
+    return sum((one > other) + (one == other) / 2 for one, other in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_scores(classes):
+    probabilities, labels = scored(classes)
+    found = measure(np.log(probabilities), labels)
+    assert found.loss == pytest.approx(np.mean([-math.log(row[label]) for row, label
+                                                in zip(probabilities, labels, strict=True)]))
+    answers = probabilities.argmax(axis=1)
+    assert found.accuracy == np.mean(answers == labels)
+    shares = [np.mean(answers[labels == label] == label) for label in range(classes)]
+    assert found.balanced_accuracy == pytest.approx(np.mean(shares))
+    probabilities = np.exp(np.log(probabilities))  # which rounds, and may part what was the same
+    areas = [area(probabilities[:, label], labels == label) for label in range(classes)]
+    assert found.auc == pytest.approx(areas[1] if classes == 2 else np.mean(areas))
+
+
+def test_a_class_without_a_sample_has_no_area():
+    found = measure(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1]))
+    assert math.isnan(found.auc) and found.accuracy == found.balanced_accuracy == 0.5

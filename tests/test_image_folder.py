@@ -1,0 +1,78 @@
+"""Data sets that are folders of pictures."""
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import run_script
+from tests.runs import SMALL
+from wrn3d import load_dataset
+from wrn3d.errors import DataError, UserError
+
+
+@pytest.fixture
+def pictures(tmp_path, digits):
+    """60 digits for training, three of each class as JPEG, and 30 for testing."""
+    for split, volumes, labels in (("train", digits.train_volumes[:60], digits.train_labels),
+                                   ("test", digits.test_volumes[:30], digits.test_labels)):
+        for number, (volume, label) in enumerate(zip(volumes, labels, strict=False)):
+            ending = "png" if number > 30 or split == "test" else "jpg"
+            path = tmp_path / split / f"digit {label}" / f"{number:03}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(volume[0]).save(path)
+    return tmp_path
+
+
+def test_pictures_are_read_in_the_order_of_their_names(pictures, digits):
+    found = load_dataset(str(pictures))
+    order = np.argsort(digits.test_labels[:30], kind="stable")
+    assert found.class_names == tuple(f"digit {number}" for number in range(10))
+    assert np.array_equal(found.test_labels, digits.test_labels[:30][order])
+    assert np.array_equal(found.test_volumes, digits.test_volumes[:30][order])
+    assert found.train_volumes.shape == (60, 1, 32, 32, 3)
+    assert not len(found.validation_labels)
+
+
+def test_sizes_and_kinds_of_pictures_become_one(pictures):
+    Image.new("L", (70, 41), 200).save(pictures / "train" / "digit 3" / "grey.png")
+    Image.new("RGBA", (9, 50), (255, 0, 0, 255)).save(pictures / "train" / "digit 3" / "red.PNG")
+    (pictures / "train" / "digit 3" / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match="pictures differ in size .*: name one side for all with"):
+        load_dataset(str(pictures))
+    found = load_dataset(str(pictures), volume_size=20)
+    assert found.volume_shape == (1, 20, 20, 3)
+    threes = found.train_volumes[found.train_labels == 3]
+    assert (threes[-2] == 200).all() and (threes[-1] == (255, 0, 0)).all()
+
+
+def test_a_validation_folder_is_the_validation_split(pictures):
+    shutil.copytree(pictures / "test", pictures / "val")
+    found = load_dataset(str(pictures))
+    assert np.array_equal(found.validation_volumes, found.test_volumes)
+
+
+def test_the_script_trains_on_pictures(pictures, front_end):
+    process = run_script(front_end, *SMALL, "--dataset", pictures, "--volume-size", "16",
+                         "--evaluate")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert f"{pictures.name} from {pictures}: 60 training and 30 test volumes of 1x16x16x3, 10 cl" \
+        in process.stdout
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda path: (path / "train" / "digit 1" / "x.png").write_bytes(b"no picture"),
+     "x.png is no picture that can be read"),
+    (lambda path: (path / "test" / "other").mkdir(), "test has a class 'other', which train/"),
+    (lambda path: shutil.rmtree(path / "test"), "cannot be used \\(no such file"),
+    (lambda path: [shutil.rmtree(path / "train" / f"digit {n}") for n in range(10)],
+     "train holds no pictures"),
+    (lambda path: [shutil.rmtree(path / split / f"digit {n}") for n in range(1, 10)
+                   for split in ("train", "test")], "holds 1 classes: make a folder for each"),
+    (lambda path: Image.new("1", (14_000, 14_000)).save(path / "train" / "digit 1" / "big.png"),
+     "big.png is no picture that can be read .*decompression bomb"),
+])
+def test_folders_that_do_not_serve_are_named(pictures, change, said):
+    change(pictures)
+    with pytest.raises(UserError, match=said):
+        load_dataset(str(pictures), volume_size=16)

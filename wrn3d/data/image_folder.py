@@ -1,0 +1,97 @@
+"""Pictures in folders: train/<class>/*.png, test/<class>/*.jpg."""
+import os
+import warnings
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.errors import DataError, reason
+from wrn3d.memory import available_memory
+
+SPLITS = {"train": "train", "test": "test", "validation": "val"}  # ours: the folder's
+ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+def is_image_folder(path) -> bool:
+    """Whether it may be one."""
+    return os.path.isdir(os.path.join(path, SPLITS["train"]))
+
+
+def load(path: Path, side=None) -> Dataset:
+    """Each class a folder of that name in train/ and test/, and in val/ if that is there. Pictures
+    are cut to a square of `side`, in RGB; without one they have to be of one size.
+
+    Raises DataError.
+    """
+    folders = {ours: path / theirs for ours, theirs in SPLITS.items()}
+    try:
+        names = sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir())
+        files = {split: _files(folder, names) for split, folder in folders.items()
+                 if split != "validation" or folder.is_dir()}
+    except OSError as error:
+        raise DataError(f"{path} cannot be used ({reason(error)})") from error
+    if len(names) < 2:
+        raise DataError(f"{folders['train']} holds {len(names)} classes: make a folder for each")
+    side = (side, side) if side else _common_side(chain(*files.values()))
+    count = sum(map(len, files.values()))
+    if count * side[0] * side[1] * 3 > available_memory() / 2:
+        raise DataError(f"the {count:,} pictures in {path} would take more than half of the memory "
+                        "that is free: name a smaller --volume-size")
+    arrays = {f"{split}_{kind}": array for split, found in files.items() for kind, array in
+              zip(("volumes", "labels"), _read(found, side), strict=True)}
+    return Dataset(path.name, str(path), tuple(names), **arrays)
+
+
+def _files(folder, names):
+    """[(file, label)], in the order of their names."""
+    others = [entry.name for entry in folder.iterdir() if entry.is_dir() and
+              entry.name not in names]
+    if others:
+        raise DataError(f"{folder} has a class {min(others)!r}, which train/ has not")
+    found = [(file, label) for label, name in enumerate(names) if (folder / name).is_dir()
+             for file in sorted((folder / name).iterdir())
+             if file.suffix.lower() in ENDINGS and file.is_file()]
+    if not found:
+        raise DataError(f"{folder} holds no pictures: put {', '.join(ENDINGS)} files into its "
+                        "folders, one for each class")
+    return found
+
+
+def _common_side(files):
+    """(height, width) of all of them."""
+    sizes = {}
+    for file, _ in files:
+        sizes.setdefault(_opened(file, lambda image: image.size[::-1]), file)
+    if len(sizes) > 1:
+        (first, one), (second, other), *_ = sizes.items()
+        raise DataError(f"pictures differ in size ({one} is {first[1]}x{first[0]}, {other} "
+                        f"{second[1]}x{second[0]}): name one side for all with --volume-size")
+    return next(iter(sizes))
+
+
+def _read(files, side):
+    """(volumes (N, 1, H, W, 3) uint8, labels (N,) int64)."""
+    from PIL import ImageOps
+
+    def pixels(image):
+        image = ImageOps.exif_transpose(image).convert("RGB")
+        return np.asarray(image if image.size[::-1] == side else ImageOps.fit(image, side[::-1]))
+
+    images = np.stack([_opened(file, pixels) for file, _ in files])
+    return as_volumes(images), np.array([label for _, label in files], np.int64)
+
+
+def _opened(file, use):
+    """What `use` makes of a picture; raises DataError where it is none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
+                return use(image)
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        raise DataError(f"{file} is no picture that can be read ({reason(error)}): mend it, or "
+                        "take it away") from error

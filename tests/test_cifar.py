@@ -94,13 +94,13 @@ def rewrite(**changes):
 
 BINARY_DAMAGES = [
     (truncate, "are not whole records of 3,073"), (drop_record, "it holds 19 images, where 20"),
-    (empty, "its 0 bytes are not whole"), (enlarge, "more than any official file's"),
+    (empty, "its 0 bytes are not whole"), (enlarge, "more bytes than any official file"),
     (set_label, "its labels run from 0 to 10"),
     (lambda path: path.unlink(), "no such file"),
 ]
 PYTHON_DAMAGES = [
     (truncate, "no pickle of a CIFAR batch"), (empty, "no pickle of a CIFAR batch"),
-    (enlarge, "more than any official file's"),
+    (enlarge, "more bytes than any official file"),
     (rewrite(data=None), "lacks an array 'data'"), (rewrite(labels=None), "or a list 'labels'"),
     (rewrite(labels=[0] * 19), "its labels are not 20 whole numbers"),
     (rewrite(labels=[0.5] * 20), "its labels are not 20 whole numbers"),
@@ -162,7 +162,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
     for function, argument in ((os.system, f"touch {mark}"), (eval, f"open({str(mark)!r}, 'w')")):
         batch = {b"data": Hostile(function, argument), b"labels": [0]}
         (folder / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=protocol))
-        with pytest.raises(ValueError, match="it holds .*(system|eval)"):
+        with pytest.raises(ValueError, match="it holds .*(system|eval)|operation that is not"):
             load_dataset("cifar10", tmp_path)
         assert not mark.exists()
 

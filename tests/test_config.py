@@ -15,7 +15,7 @@ def test_defaults_are_the_original_scripts():
 
 
 @pytest.mark.parametrize("settings, start", [
-    ({"dataset": "mnist"}, "dataset is 'mnist', but must be cifar10, cifar100, digits or the path"),
+    ({"dataset": "mnist"}, "dataset is 'mnist', but must be cifar10, cifar100, digits, the path"),
     ({"depth": 11}, "depth is 11"), ({"widen_factor": 0}, "widen_factor is 0"),
     ({"dropout": 1.0}, "dropout is 1.0"), ({"shortcut": "none"}, "shortcut is 'none'"),
     ({"batch_size": 0}, "batch_size is 0"), ({"iterations": 0}, "iterations is 0"),

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.conftest import environment_class, small_environment, write_cifar10
+from tests.conftest import SCRIPTS, environment_class, small_environment, write_cifar10
 from tests.reference import Reference
 from wrn3d import Checkpoint, WideResNetSpec, ops
 from wrn3d.data.augmentation import Augmentation
@@ -403,3 +403,19 @@ def test_the_schedule_decides_the_learning_rate(front_end):
     assert env.learning_rate == 0
     env.reset()
     assert env.learning_rate == 0.4
+
+
+def test_adam_goes_on_in_the_other_front_end_as_if_never_stopped(front_end):
+    settings = {"optimizer": "adam", "learning_rate": 1e-3, "averaging": 0.9}
+    env = small_environment(front_end, **settings)
+    for _ in range(3):
+        env.step()
+    middle, after = env.snapshot(), [env.step().loss for _ in range(3)]
+    assert middle.velocity.keys() == middle.momentum.keys() != set()
+    other = small_environment(next(name for name in SCRIPTS if name != front_end), **settings)
+    other.restore(middle)
+    assert [other.step().loss for _ in range(3)] == after
+    assert same(other.snapshot().velocity, env.snapshot().velocity)
+    assert same(other.snapshot().average, env.snapshot().average)
+    env.restore(middle)
+    assert [env.step().loss for _ in range(3)] == after

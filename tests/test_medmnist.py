@@ -83,7 +83,7 @@ def test_the_last_training_images_are_set_aside(front_end, digits):
     assert np.array_equal(volumes, digits.train_volumes[-300:])
     logits = env.predict(env.dataset.normalise(volumes))
     assert env.evaluate("validation").accuracy == np.mean(logits.argmax(axis=1) == labels)
-    with pytest.raises(UsageError, match="split is 'valid', but must be train, validation, test"):
+    with pytest.raises(UsageError, match="split is 'valid', but must be train, validation or test"):
         env.evaluate("valid")
 
 

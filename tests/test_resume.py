@@ -109,13 +109,13 @@ def test_what_a_checkpoint_says_is_quoted_shortly(run):
                         r"\.\.\. and is 'digits'; .*", str(raised.value))
 
 
-def test_a_finished_run_can_be_measured_again(front_end, tmp_path):
+def test_a_finished_run_can_be_measured_again(tmp_path):
     """With fewer iterations, and other images set aside."""
     path = tmp_path / "run"
-    first = run_script(front_end, *FULL, "--output", path).stdout.splitlines()
+    first = run_script("keras", *FULL, "--output", path).stdout.splitlines()
     assert first[-2].startswith("best      iteration ") and first[-2].endswith("best.safetensors")
     before = contents(path)
-    again = run_script(front_end, *FULL, "--output", path, "--resume", "--iterations", "30",
+    again = run_script("keras", *FULL, "--output", path, "--resume", "--iterations", "30",
                        "--validation", "0", "--override", "validation")
     assert (again.returncode, again.stderr) == (0, "")
     lines = again.stdout.splitlines()
@@ -124,9 +124,9 @@ def test_a_finished_run_can_be_measured_again(front_end, tmp_path):
     assert contents(path) == before
 
 
-def test_a_second_signal_ends_a_process_at_once(front_end, tmp_path):
+def test_a_second_signal_ends_a_process_at_once(tmp_path):
     """In the middle of an iteration that takes seconds."""
-    process = start(front_end, *SMALL, "--widen-factor", "4", "--batch-size", "1000",
+    process = start("tensorlayer", *SMALL, "--widen-factor", "2", "--batch-size", "1000",
                     "--iterations", "50", "--output", tmp_path / "run")
     wait_for(process, 2)
     process.send_signal(signal.SIGTERM)

@@ -125,6 +125,8 @@ def test_the_removal_that_a_kill_left_out_is_made_up_for(tmp_path):
     for number in (2, 4, 6, 7, 8):
         checkpoint_at(number).save(tmp_path / f"run/checkpoint-{number:08}.safetensors")
     with RunFolder(tmp_path / "run", resume=True, save_every=2) as folder:
+        for iteration in range(1, 9):
+            folder.log.add(iteration, 0.5, 0.5, 0.5)
         folder.start(8, validates=False)
     assert files(tmp_path / "run") == [*(f"checkpoint-0000000{number}.safetensors"
                                          for number in (4, 6, 8)), "log.csv"]

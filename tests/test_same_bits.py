@@ -50,11 +50,11 @@ def assert_same(left, right):
 @pytest.mark.parametrize("dataset, settings", [
     ("digits", PLAIN), ("digits", FULL), ("cifar10", PLAIN),
     ("cifar10", FULL | {"shortcut": "projection", "depth": 10}),
-    ("digits", RECIPE), ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM),
+    ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM),
     # As wide as it has to be for the filter gradients that are matrix products.
     ("digits", FULL | {"precision": "bfloat16", "depth": 10, "widen_factor": 4, "batch_size": 8}),
 ], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "recipe",
-        "recipe-bfloat16", "adam", "bfloat16"])
+        "adam", "bfloat16"])
 def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, settings):
     settings = settings | {"dataset": dataset, "data_dir": cifar10}
     runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]
@@ -73,9 +73,8 @@ env.save({end!r})
 """
 
 
-@pytest.mark.parametrize("settings", [FULL, RECIPE, ADAM], ids=["full", "recipe", "adam"])
-def test_a_run_can_change_sides(tmp_path, settings):
-    settings = settings | {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 200}
+def test_a_run_can_change_sides(tmp_path):
+    settings = RECIPE | {"dataset": "digits", "dropout": 0.3, "widen_factor": 1, "batch_size": 200}
 
     def continued(script, start, until):
         end = str(tmp_path / f"{script}-{until}-{bool(start)}")

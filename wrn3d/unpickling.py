@@ -27,6 +27,13 @@ def _counted(operation):
     return operate
 
 
+class _Operations(dict):
+    """{code: method}."""
+
+    def __missing__(self, code):
+        raise pickle.UnpicklingError("it has an operation that is not needed for arrays")
+
+
 class RestrictedUnpickler(pickle._Unpickler):
     """Admits only the names for which `admitted` has a stand-in, {(module, name): stand-in}.
 
@@ -35,7 +42,7 @@ class RestrictedUnpickler(pickle._Unpickler):
     beside what it copies from the file; there are no others.
     """
 
-    dispatch: ClassVar[dict] = {}
+    dispatch: ClassVar[dict] = _Operations()
     operations = 0
 
     def __init__(self, file, admitted):

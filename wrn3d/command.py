@@ -171,10 +171,13 @@ def describe(environment, config):
     needed = memory.training_memory(spec, config, dataset.nbytes)
     epochs = total * config.batch_size / environment.num_examples
     options = [f"learning rate {config.learning_rate:g}", f"batch {config.batch_size}"]
-    options += [f"{name.replace('_', ' ')} {value:g}" for name in ("momentum", "weight_decay")
+    options += [f"{name.replace('_', ' ')} {value:g}" for name in
+                ("momentum", "weight_decay", "label_smoothing", "averaging")
                 if (value := getattr(config, name))]
     options += [name for name in ("nesterov", "augment") if getattr(config, name)]
-    options += [config.precision] if config.precision != "float32" else []
+    options += [f"{name} {value}" for name, usual in
+                (("optimizer", "sgd"), ("schedule", "constant"), ("precision", "float32"))
+                if (value := getattr(config, name)) != usual]
     return [
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}: "
         f"{parameter_count(spec):,} parameters",

@@ -40,3 +40,8 @@ def test_scores(classes):
 def test_a_class_without_a_sample_has_no_area():
     found = measure(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1]))
     assert math.isnan(found.auc) and found.accuracy == found.balanced_accuracy == 0.5
+
+
+def test_a_network_that_diverged_has_scores_that_are_no_numbers():
+    found = measure(np.full((4, 2), np.nan), np.array([0, 1, 0, 1]))
+    assert math.isnan(found.loss) and math.isnan(found.auc)

@@ -56,16 +56,15 @@ class TrainingEnvironment(ABC):
     settings that cannot be, and what `load_dataset` raises.
 
     A subclass has `build`, `train_batch` and `logits`. After `build` there are `model`, a model
-    of its framework, and `optimizer`, a `wrn3d.SGD`.
+    of its framework, and `optimizer`, what `make_optimizer` gives.
     """
 
     average = None  # a WeightAverage, where the settings ask for one
 
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
-        self.dataset = self.load_data()
-        self.fingerprint = self.dataset.fingerprint  # whatever part of it is the validation split
-        self.dataset = self.dataset.with_validation(self.config.validation)
+        self._loaded = self.load_data()
+        self.dataset = self._loaded.with_validation(self.config.validation)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
         check_memory(self.spec, self.config, self.dataset.nbytes)
@@ -249,6 +248,11 @@ class TrainingEnvironment(ABC):
     def _logits(self, volumes):
         with enough_for(len(volumes), "evaluation"):
             return self.logits(volumes)
+
+    @property
+    def fingerprint(self) -> str:
+        """The data's, whatever part of them is the validation split; computed when it is needed."""
+        return self._loaded.fingerprint
 
     @property
     def loss_settings(self) -> dict:

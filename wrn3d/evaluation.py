@@ -9,7 +9,7 @@ LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # at most, in one batch
 
 class EvalResult(NamedTuple):
     """Over a split: mean loss, share of right answers, the mean of that share over the classes,
-    and the area under the ROC curve, which is nan where a class has no sample in it."""
+    and the area under the ROC curve, nan where a class has no sample or a score is no number."""
 
     loss: float
     accuracy: float
@@ -49,11 +49,11 @@ def measure(log_probabilities, labels) -> EvalResult:
 def _auc(probabilities, labels):
     """As MedMNIST's evaluator has it (Yang et al. 2023): of two classes the second one's, of more
     the mean over each against all others."""
+    classes = probabilities.shape[1]
+    if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():
+        return nan
     from sklearn.metrics import roc_auc_score  # which takes a second to import
 
-    classes = probabilities.shape[1]
-    if len(np.unique(labels)) < classes:
-        return nan
     chosen = [1] if classes == 2 else range(classes)
     return float(np.mean([roc_auc_score(labels == label, probabilities[:, label])
                           for label in chosen]))

@@ -14,15 +14,15 @@ KINDS = st.builds(Augmentation, st.integers(0, 5), st.sets(st.sampled_from(AXES)
 
 
 @SETTINGS
-@given(augmentation=KINDS, seed=st.integers(0, 99), position=st.integers(0, 10**9),
+@given(augmentation=KINDS, seed=st.integers(0, 99), index=st.integers(0, 10**9),
        count=st.integers(1, 20), split=st.integers(0, 20), epoch=st.integers(0, 9))
 def test_what_a_sample_becomes_depends_on_its_position_alone(
-        augmentation, seed, position, count, split, epoch):
+        augmentation, seed, index, count, split, epoch):
     random = np.random.default_rng(0)
     volumes = random.standard_normal((count, 3, 8, 9, 2)).astype(np.float32)
     rows, split = random.integers(0, 50, count), min(split, count)
-    whole = augmentation(volumes, seed, position, rows, epoch)
-    parts = [augmentation(volumes[start:end], seed, position + start, rows[start:end], epoch)
+    whole = augmentation(volumes, seed, epoch, index, rows, 50)
+    parts = [augmentation(volumes[start:end], seed, epoch, index + start, rows[start:end], 50)
              for start, end in ((0, split), (split, count)) if end > start]
     assert np.array_equal(whole, np.concatenate(parts))
     assert whole.dtype == np.float32 and whole.shape == volumes.shape
@@ -41,7 +41,7 @@ def test_crops_are_windows_of_the_reflected_volume_plain_or_mirrored(shape, padd
             for way in range(2 ** len(axes))]
     seen = set()
     for volume, cropped in zip(volumes, Augmentation(padding, axes)(
-            volumes, 1, 0, np.arange(300), 0), strict=True):
+            volumes, 1, 0, 0, np.arange(300), 300), strict=True):
         padded = np.pad(volume, [*margins, (0, 0)], mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, shape[:3], axis=(0, 1, 2))
         windows = np.moveaxis(windows, 3, -1)
@@ -58,20 +58,22 @@ def test_alternate_flips_show_each_sample_from_either_side_in_turn():
     volumes, rows = np.random.default_rng(0).standard_normal((64, 2, 3, 4, 1)), np.arange(64)
     sides = []
     for epoch in range(4):
-        flipped = Augmentation(0, ("width",), alternate=True)(volumes, 5, epoch * 64, rows, epoch)
+        flipped = Augmentation(0, ("width",), alternate=True)(volumes, 5, epoch, 0, rows, 64)
         is_plain = (flipped == volumes).all(axis=(1, 2, 3, 4))
         assert np.array_equal(flipped[~is_plain], volumes[~is_plain, :, :, ::-1])
         sides.append(is_plain)
     assert np.array_equal(sides[0], ~sides[1]) and np.array_equal(sides[0], sides[2])
     assert 16 < sides[0].sum() < 48
     both = Augmentation(0, ("height", "width"), alternate=True)
-    looks = {epoch: both(volumes, 5, 0, rows, epoch) for epoch in range(4)}
+    looks = {epoch: both(volumes, 5, epoch, 0, rows, 64) for epoch in range(4)}
     assert all(len({look[row].tobytes() for look in looks.values()}) == 4 for row in rows)
+    some = both(volumes[[7, 3]], 5, 2, 40, rows[[7, 3]], 64)  # whatever else is in the batch
+    assert np.array_equal(some, looks[2][[7, 3]])
 
 
 def test_cutouts_are_whole_squares_anywhere():
     volumes = np.ones((500, 1, 6, 7, 3), np.float32)
-    cut = Augmentation(0, (), cutout=3)(volumes, 2, 0, np.arange(500), 0)
+    cut = Augmentation(0, (), cutout=3)(volumes, 2, 0, 0, np.arange(500), 500)
     corners = set()
     for volume in cut:
         rows, columns = np.nonzero(volume[0, :, :, 0] == 0)
@@ -79,7 +81,7 @@ def test_cutouts_are_whole_squares_anywhere():
         assert (volume == 0).sum() == 27
         corners.add((rows.min(), columns.min()))
     assert corners == {(row, column) for row in range(4) for column in range(5)}
-    cubes = Augmentation(0, (), cutout=2)(np.ones((20, 4, 4, 4, 1)), 2, 0, np.arange(20), 0)
+    cubes = Augmentation(0, (), cutout=2)(np.ones((20, 4, 4, 4, 1)), 2, 0, 0, np.arange(20), 20)
     assert ((cubes == 0).sum(axis=(1, 2, 3, 4)) == 8).all()
 
 

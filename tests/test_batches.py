@@ -42,7 +42,7 @@ def test_batches_are_rows_of_the_normalised_data(digits):
 def test_augmented_batches_are_made_of_the_plain_ones(digits):
     plain, _ = batch_at(digits, 4, 2, 100, 7)
     augmentation = Augmentation(cutout=8)
-    augmented = augmentation(plain, 4, 2 * 1500 + 100, epoch_order(4, 2, 1500)[100:107], 2)
+    augmented = augmentation(plain, 4, 2, 100, epoch_order(4, 2, 1500)[100:107], 1500)
     assert np.array_equal(batch_at(digits, 4, 2, 100, 7, augmentation)[0], augmented)
     assert np.array_equal(batch_at(digits, 4, 2, 100, 7, augmentation, 20)[0],
                           resize(augmented, 20))

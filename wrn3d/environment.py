@@ -1,32 +1,24 @@
 """The part of CNNEnv that both scripts share: data, positions, evaluation, state, files."""
 import time
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, require
-from wrn3d.config import DATA
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.evaluation import EvalResult, evaluate
 from wrn3d.memory import check_memory, enough_for
-from wrn3d.models import (
-    as_keras_model,
-    assign,
-    check_same,
-    named_slots,
-    named_variables,
-    set_iteration,
-    values,
-)
+from wrn3d.models import as_keras_model, named_variables, set_iteration
 from wrn3d.parameters import initial_weights
 from wrn3d.recipes import configuration
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
 from wrn3d.schedules import learning_rate
+from wrn3d.state import RunState
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,7 @@ class StepResult:
         return self.batch_size / self.seconds
 
 
-class TrainingEnvironment(ABC):
+class TrainingEnvironment(RunState):
     """A training run of which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
@@ -58,8 +50,6 @@ class TrainingEnvironment(ABC):
     A subclass has `build`, `train_batch` and `logits`. After `build` there are `model`, a model
     of its framework, and `optimizer`, what `make_optimizer` gives.
     """
-
-    average = None  # a WeightAverage, where the settings ask for one
 
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
@@ -176,50 +166,6 @@ class TrainingEnvironment(ABC):
         `predict` go, where the setting `averaging` asks for one."""
         return self.average.in_use() if self.average else nullcontext()
 
-    def get_weights(self) -> dict[str, np.ndarray]:
-        """{canonical name: float32 array}, the running averages included."""
-        return values(named_variables(self.model))
-
-    def set_weights(self, weights):
-        """Assign what `get_weights` returned; raises DataError (a ValueError) if names or shapes
-        are not this network's, before anything is changed."""
-        assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
-
-    def snapshot(self) -> Checkpoint:
-        """The run's whole state, in memory; `restore` goes back to it, any number of times."""
-        others = {kind: values(variables) for kind, variables in self._others().items()}
-        return Checkpoint(
-            self.get_weights(), iteration=self.iteration, epochs_completed=self.epochs_completed,
-            index_in_epoch=self.index_in_epoch, learning_rate_scale=self.learning_rate_scale,
-            config={**asdict(self.config), DATA: self.fingerprint}, **others)
-
-    def restore(self, checkpoint: Checkpoint):
-        """Continue where `checkpoint` was taken, by either front end; raises DataError (a
-        ValueError) if it is of another network, before anything is changed.
-
-        Without momentum in it (weights alone, a run without momentum) it starts at zero, without
-        an average at the weights.
-        """
-        require(isinstance(checkpoint, Checkpoint), "restore takes what snapshot returned; "
-                "set_weights takes what get_weights returned")
-        others = self._others()
-        arrays = {kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
-                  for kind, variables in others.items()}
-        for kind, variables in others.items():
-            check_same(variables, arrays[kind], f"{kind} for {self.spec.name}")
-        self.set_weights(checkpoint.weights)
-        for kind, variables in others.items():
-            assign(variables, arrays[kind], f"{kind} for {self.spec.name}")
-        self._go_to(checkpoint)
-
-    def save(self, path):
-        """Write the run's state as one safetensors file, which either front end loads."""
-        self.snapshot().save(path)
-
-    def load(self, path):
-        """Continue from a file that `save` wrote; raises MissingDataError or DataError."""
-        self.restore(Checkpoint.load(path))
-
     @property
     def keras_model(self):
         """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
@@ -260,19 +206,6 @@ class TrainingEnvironment(ABC):
         return {"smoothing": self.config.label_smoothing, "class_weights":
                 self.dataset.class_weights.tolist() if self.config.class_weights else None}
 
-    def _others(self):
-        """{kind: {canonical name: variable}} of a checkpoint's arrays beside the weights."""
-        found = named_slots(self.model, self.optimizer)
-        return found | ({"average": self.average.average} if self.average else {})
-
-    def _go_to(self, position):
-        self.iteration = position.iteration
-        self.epochs_completed = position.epochs_completed
-        self.index_in_epoch = position.index_in_epoch
-        self.learning_rate_scale = position.learning_rate_scale
-        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
-        set_iteration(self.model, self.iteration)
-
     def _check_fit(self):
         expected = (*self.dataset.volume_shape, len(self.dataset.class_names))
         require((*self.spec.input_shape, self.spec.num_classes) == expected,
@@ -286,10 +219,3 @@ class TrainingEnvironment(ABC):
                 f"batch_size is {batch_size}, but {self.dataset.title} has only {count:,} "
                 "training images")
         return int(batch_size)
-
-
-def _fresh(kind, variables, weights):
-    """What a checkpoint without arrays of a kind means."""
-    if kind == "average":
-        return weights
-    return {name: np.zeros(variable.shape, np.float32) for name, variable in variables.items()}

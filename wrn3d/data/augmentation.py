@@ -1,5 +1,6 @@
 """Crops, flips and cutouts, as pure functions of (seed, position)."""
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,16 +25,20 @@ class Augmentation:
     alternate: bool = False
     cutout: int = 0
 
-    def __call__(self, volumes, seed, position, rows, epoch):
-        """Volumes (N, D, H, W, C), the first at `position` of the run, the next at position + 1;
-        `rows` (N,) are their places in the data set."""
+    def __call__(self, volumes, seed, epoch, index, rows, total):
+        """Volumes (N, D, H, W, C), the first at `index` of the epoch, the next at index + 1;
+        `rows` (N,) are their places in the data set of `total`."""
+        position = epoch * total + index
         count, *sides = volumes.shape[:-1]
         words = random_words(seed, "crop and flip", position, count)
         axes = [_reflected(words[:, axis] % (2 * self.padding + 1), side, self.padding)
                 if side > 1 else np.zeros((count, 1), np.intp) for axis, side in enumerate(sides)]
-        for name, mirrored in self._mirrored(words[:, 3], seed, rows, epoch).items():
-            index = axes[AXES.index(name)]
-            index[mirrored] = index[mirrored, ::-1]
+        flips, turns = words[:, 3], np.uint64(0)
+        if self.alternate:
+            flips, turns = _first_flips(seed, total)[rows], np.uint64(epoch)
+        for name, mirrored in self._mirrored(flips, turns).items():
+            places = axes[AXES.index(name)]
+            places[mirrored] = places[mirrored, ::-1]
         depths, rows, columns = axes
         volumes = volumes[np.arange(count)[:, None, None, None], depths[:, :, None, None],
                           rows[:, None, :, None], columns[:, None, None, :]]
@@ -41,15 +46,17 @@ class Augmentation:
             _cut_out(volumes, self.cutout, random_words(seed, "cutout", position, count))
         return volumes
 
-    def _mirrored(self, words, seed, rows, epoch):
+    def _mirrored(self, words, turns):
         """{axis: (N,) whether a sample is mirrored}."""
-        turns = np.zeros(len(words), np.uint64)
-        if self.alternate:
-            words = np.concatenate([random_words(seed, "first flip", row, 1)[:, 3] for row in rows])
-            turns += np.uint64(epoch)
         # The width by the lowest bit, the height by the next; each alternates half as often.
         return {name: ((words >> bit) + (turns >> bit)) % 2 == 1 for bit, name in
                 ((np.uint64(2 - AXES.index(name)), name) for name in self.flip_axes)}
+
+
+@lru_cache(maxsize=2)
+def _first_flips(seed, total):
+    """(total,): the word that decides on each sample's first epoch."""
+    return random_words(seed, "first flip", 0, total)[:, 3].copy()
 
 
 def _reflected(offsets, side, padding):

@@ -14,7 +14,7 @@ def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, side=No
     rows = epoch_order(seed, epoch, count)[index:index + batch_size]
     volumes = dataset.normalise(dataset.train_volumes[rows])
     if augmentation:
-        volumes = augmentation(volumes, seed, epoch * count + index, rows, epoch)
+        volumes = augmentation(volumes, seed, epoch, index, rows, count)
     if side:
         volumes = resize(volumes, side)
     return volumes, dataset.train_labels[rows]

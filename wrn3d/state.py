@@ -1,0 +1,85 @@
+"""What of a run is remembered and put back: weights, momentum, average, position."""
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+
+import numpy as np
+
+from wrn3d.checkpoint import Checkpoint
+from wrn3d.checks import require
+from wrn3d.config import DATA
+from wrn3d.models import assign, check_same, named_slots, named_variables, set_iteration, values
+
+
+class RunState(ABC):
+    """The state of a training environment, which has `model`, `optimizer`, `spec` and `config`."""
+
+    average = None  # a WeightAverage, where the settings ask for one
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """The data's, by which a checkpoint knows them again."""
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """{canonical name: float32 array}, the running averages included."""
+        return values(named_variables(self.model))
+
+    def set_weights(self, weights):
+        """Assign what `get_weights` returned; raises DataError (a ValueError) if names or shapes
+        are not this network's, before anything is changed."""
+        assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
+
+    def snapshot(self) -> Checkpoint:
+        """The run's whole state, in memory; `restore` goes back to it, any number of times."""
+        others = {kind: values(variables) for kind, variables in self._others().items()}
+        return Checkpoint(
+            self.get_weights(), iteration=self.iteration, epochs_completed=self.epochs_completed,
+            index_in_epoch=self.index_in_epoch, learning_rate_scale=self.learning_rate_scale,
+            config={**asdict(self.config), DATA: self.fingerprint}, **others)
+
+    def restore(self, checkpoint: Checkpoint):
+        """Continue where `checkpoint` was taken, by either front end; raises DataError (a
+        ValueError) if it is of another network, before anything is changed.
+
+        Without momentum in it (weights alone, a run without momentum) it starts at zero, without
+        an average at the weights.
+        """
+        require(isinstance(checkpoint, Checkpoint), "restore takes what snapshot returned; "
+                "set_weights takes what get_weights returned")
+        others = self._others()
+        arrays = {kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
+                  for kind, variables in others.items()}
+        for kind, variables in others.items():
+            check_same(variables, arrays[kind], f"{kind} for {self.spec.name}")
+        self.set_weights(checkpoint.weights)
+        for kind, variables in others.items():
+            assign(variables, arrays[kind], f"{kind} for {self.spec.name}")
+        self._go_to(checkpoint)
+
+    def save(self, path):
+        """Write the run's state as one safetensors file, which either front end loads."""
+        self.snapshot().save(path)
+
+    def load(self, path):
+        """Continue from a file that `save` wrote; raises MissingDataError or DataError."""
+        self.restore(Checkpoint.load(path))
+
+    def _others(self):
+        """{kind: {canonical name: variable}} of a checkpoint's arrays beside the weights."""
+        found = named_slots(self.model, self.optimizer)
+        return found | ({"average": self.average.average} if self.average else {})
+
+    def _go_to(self, position):
+        self.iteration = position.iteration
+        self.epochs_completed = position.epochs_completed
+        self.index_in_epoch = position.index_in_epoch
+        self.learning_rate_scale = position.learning_rate_scale
+        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
+        set_iteration(self.model, self.iteration)
+
+
+def _fresh(kind, variables, weights):
+    """What a checkpoint without arrays of a kind means."""
+    if kind == "average":
+        return weights
+    return {name: np.zeros(variable.shape, np.float32) for name, variable in variables.items()}

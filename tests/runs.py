@@ -10,9 +10,9 @@ import numpy as np
 from tests.conftest import SCRIPTS, start_python
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
 from wrn3d.config import RunConfig
-from wrn3d.run_folder import RunFolder
-from wrn3d.signals import StopRequest
-from wrn3d.training import Training, starting_point
+from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.signals import StopRequest
+from wrn3d.runs.training import Training, starting_point
 
 SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
 FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4",
@@ -60,7 +60,8 @@ def small_checkpoint(path, config):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    """What a run is made of; pictures, and what has the time of day in it, aside."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".safetensors"))
 
 
 def contents(folder):
@@ -77,6 +78,12 @@ def check_whole(folder):
                        for line in lines), name
         else:
             Checkpoint.load(folder / name)
+
+
+def of_importance(said):
+    """The warnings, as texts, of what a run cannot do without."""
+    texts = [str(warning.message) for warning in said]
+    return [text for text in texts if not text.startswith(("curves.png", "TensorBoard's"))]
 
 
 @contextmanager

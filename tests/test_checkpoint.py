@@ -16,7 +16,7 @@ def saved(tmp_path_factory):
 
 
 @given(data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_checkpoint_with_a_flipped_bit_or_cut_short_is_refused(saved, data):
     whole = saved.read_bytes()
     position = data.draw(st.integers(0, len(whole) - 1))

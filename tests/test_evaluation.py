@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from wrn3d.evaluation import measure
+from wrn3d.evaluation import Predictions, measure
 
 
 def scored(classes, count=60):
@@ -25,7 +25,7 @@ def area(scores, positive):
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_scores(classes):
     probabilities, labels = scored(classes)
-    found = measure(np.log(probabilities), labels)
+    found = measure(Predictions(np.log(probabilities), labels))
     assert found.loss == pytest.approx(np.mean([-math.log(row[label]) for row, label
                                                 in zip(probabilities, labels, strict=True)]))
     answers = probabilities.argmax(axis=1)
@@ -38,10 +38,10 @@ def test_scores(classes):
 
 
 def test_a_class_without_a_sample_has_no_area():
-    found = measure(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1]))
+    found = measure(Predictions(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1])))
     assert math.isnan(found.auc) and found.accuracy == found.balanced_accuracy == 0.5
 
 
 def test_a_network_that_diverged_has_scores_that_are_no_numbers():
-    found = measure(np.full((4, 2), np.nan), np.array([0, 1, 0, 1]))
+    found = measure(Predictions(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])))
     assert math.isnan(found.loss) and math.isnan(found.auc)

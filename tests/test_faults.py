@@ -19,6 +19,7 @@ from tests.runs import (
     contents,
     files,
     files_end_at,
+    of_importance,
     start,
     train,
     wait_for,
@@ -26,9 +27,9 @@ from tests.runs import (
 from wrn3d import Checkpoint
 from wrn3d.config import RunConfig
 from wrn3d.errors import DivergedError, Stopped, UsageError, UserError
-from wrn3d.run_folder import RunFolder
-from wrn3d.signals import StopRequest
-from wrn3d.training import Training
+from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.signals import StopRequest
+from wrn3d.runs.training import Training
 
 
 def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path):
@@ -69,12 +70,11 @@ def test_a_write_that_ends_in_the_middle_leaves_what_was_there(run):
     with files_end_at(size + 60), pytest.warns(UserWarning) as warned, \
             pytest.raises(ValueError, match="log.csv cannot be written"):
         train(env, path, 6, resume=True, save_every=1, override=("save_every",))
-    said = [str(warning.message) for warning in warned]
-    assert [text.split(" from iteration")[0] for text in said] == [
+    assert [text.split(" from iteration")[0] for text in of_importance(warned)] == [
         "checkpoints are missing", "log.csv lacks what is"]
-    assert files(path) == ["checkpoint-00000002.safetensors", "log.csv"]
+    assert files(path) == ["checkpoint-00000002.safetensors", "epochs.csv", "log.csv"]
     check_whole(path)
-    said, results = train(env, path, 6, resume=True)
+    _, results = train(env, path, 6, resume=True)
     assert [result.iteration for result in results] == [3, 4, 5, 6]
     assert (path / "log.csv").read_text().count("\n") == 7
 
@@ -100,7 +100,7 @@ def test_the_best_checkpoint_waits_for_room(front_end, tmp_path, monkeypatch):
         with pytest.warns(UserWarning, match="validation.csv and the best .* lack") as said, \
                 pytest.raises(UserError, match="(best.safetensors|validation.csv) cannot be wri"):
             train(env, path, 6, save_every=2)
-    assert len(said) == 1
+    assert len(of_importance(said)) == 1
     assert files(path) == files(tmp_path / "undisturbed")
     monkeypatch.undo()
     assert train(env, path, 6, save_every=2, resume=True)[1] == []
@@ -125,7 +125,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     with pytest.raises(DivergedError, match="at iteration 4, the last finite loss was [0-9.]+: try "
                                             "a learning rate below 0.01 .*02.safetensors is from"):
         train(env, path, 9, save_every=2)
-    assert files(path) == ["checkpoint-00000002.safetensors", "log.csv"]
+    assert files(path) == ["checkpoint-00000002.safetensors", "epochs.csv", "log.csv"]
     newest, _ = RunFolder(path, True).newest()
     assert all(np.isfinite(array).all() for array in newest.weights.values())
 
@@ -164,7 +164,7 @@ def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stop
                         r"was .*", went_back[0])
     assert results[-1].iteration == 100
     assert results[-1].learning_rate == 60 * 0.5 ** len(went_back)
-    rates = [float(line.split(",")[1]) for line in
+    rates = [float(line.split(",")[2]) for line in
              (tmp_path / "undisturbed" / "log.csv").read_text().splitlines()[1:]]
     assert len(rates) == 100 and rates == sorted(rates, reverse=True)
 
@@ -209,7 +209,7 @@ def test_a_stop_in_or_after_an_iteration_that_diverges(run, every, stopped):
         train(env, path, 12, resume=True, **options)
     regular = {stopped // every * every, stopped} - ({0} if stopped else set())
     assert files(path) == [*(f"checkpoint-{number:08}.safetensors" for number in sorted(regular)),
-                           "log.csv"]
+                           "epochs.csv", "log.csv"]
     newest, _ = RunFolder(path).newest()
     assert newest.iteration == stopped
     assert newest.learning_rate_scale == (1 if stopped == 4 else 0.5)

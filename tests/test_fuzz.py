@@ -18,7 +18,7 @@ import tarfile
 import time
 import zipfile
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +30,20 @@ from tests.conftest import write_cifar10, write_cifar100
 from tests.mutation import mutated
 from tests.pytorch_networks import authors_params
 from tests.runs import small_checkpoint
-from wrn3d import Checkpoint, checkpoint
+from wrn3d import Checkpoint, WideResNetSpec, checkpoint, initial_weights
+from wrn3d.classifier import described
 from wrn3d.command import read_flags
 from wrn3d.config import RunConfig
 from wrn3d.data import digits as digits_module
 from wrn3d.data import download, load_dataset, medmnist
+from wrn3d.data.npy import read_volume
 from wrn3d.errors import UserError
 from wrn3d.memory import peak_memory, resident_memory
 from wrn3d.pytorch_files import read_arrays
 from wrn3d.recipes import find_recipe
-from wrn3d.run_folder import RunFolder
-from wrn3d.training import starting_point
+from wrn3d.runs.curves import read_curves
+from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.training import starting_point
 
 SECONDS = 5.0  # for one input; honest ones take milliseconds
 GROWTH = 50e6  # bytes of memory for one input; the files are below 4 MB
@@ -182,6 +185,41 @@ def checkpoint_header(folder):
     return path, damage, read
 
 
+def checkpoint_to_classify(folder):
+    """The same, of a whole network, from which a classifier would be made."""
+    path = folder / "saved.safetensors"
+    spec = WideResNetSpec(10, 1, input_shape=(1, 8, 8, 1))
+    config = {"depth": 10, "widen_factor": 1, "dropout": 0.0, "shortcut": "pad",
+              "precision": "float32", "classes": [f"class {number}" for number in range(10)]}
+    Checkpoint(initial_weights(spec, 0), config=config, normalisation={
+        "mean": np.zeros((1, 1, 8, 8, 1), np.float32), "std": np.ones(1, np.float32)}).save(path)
+
+    def damage(content, draw):
+        saved = Checkpoint.load(folder / "saved.safetensors")
+        text = mutated(json.dumps(saved.config).encode(), draw).decode("latin1")
+        try:
+            changed = json.loads(text)
+            replace(saved, config=changed).save(folder / "changed.safetensors")
+        except (ValueError, TypeError, RecursionError):
+            return mutated(content, draw)
+        return (folder / "changed.safetensors").read_bytes()
+
+    def read(path):
+        try:
+            described(Checkpoint.load(path))
+        except (KeyError, TypeError) as error:  # of which Classifier makes a DataError
+            raise UserError("what it does not tell") from error
+
+    shutil.copy(path, folder / "read.safetensors")
+    return folder / "read.safetensors", damage, read
+
+
+def npy(folder):
+    np.save(folder / "x.npy", digits_module.load().test_volumes[0])
+
+    return folder / "x.npy", mutated, lambda path: read_volume(path, (1, 32, 32, 3))
+
+
 def pytorch(folder):
     params = {name: array for name, array in authors_params(10, 1).items() if array.numel() < 300}
     torch.save({"params": params}, folder / "x.pt")
@@ -232,7 +270,7 @@ def run_logs(folder):
     path = run.validations.path
 
     for iteration in range(1, 13):
-        run.log.add(iteration, 0.5, 0.5, 0.5)
+        run.log.add(iteration, 1, 0.5, 0.5, 0.5)
 
     def read(path):
         run.start(12, validates=True)
@@ -240,6 +278,19 @@ def run_logs(folder):
         assert (best is None) == (accuracy == -1.0)
 
     return path, mutated, read
+
+
+def run_curves(folder):
+    """What is drawn, of a log that may be damaged; lines that are none are left out."""
+    run = RunFolder(folder, resume=True)
+    for iteration in range(1, 13):
+        run.log.add(iteration, 1, 0.5, 0.5, 0.5)
+
+    def read(path):
+        run.start(12, validates=False)
+        read_curves(folder)
+
+    return run.log.path, mutated, read
 
 
 def picture(ending):
@@ -267,7 +318,8 @@ READERS = [cifar_file("cifar10", "py", "data_batch_1"), cifar_file("cifar10", "p
            cifar_file("cifar100", "py", "train"), cifar_file("cifar10", "bin", "test_batch.bin"),
            cifar_file("cifar10", "bin", "batches.meta.txt"), archive, npz, safetensors,
            checkpoint_header, pytorch, older_pytorch, flags, recipe,
-           picture("png"), picture("jpg"), run_logs]
+           picture("png"), picture("jpg"), npy, run_logs, run_curves,
+           checkpoint_to_classify]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -293,7 +345,7 @@ def test_damaged_files_give_data_or_one_clear_error(
     with capsys.disabled():
         print(f"\n{reader.__name__}: {count:,} inputs, {refused:,} refused, at most "
               f"{slowest:.2f} s and {most / 2**20:.0f} MiB")
-    assert refused > count / 10 or reader is run_logs
+    assert refused > count / 10 or reader in (run_logs, run_curves)
     assert not executed
     assert slowest < SECONDS and most < GROWTH
 

@@ -10,7 +10,7 @@ from collections import Counter
 from tests.conftest import SCRIPTS
 from tests.runs import FULL, check_whole, contents, start, wait_until
 from wrn3d.files import UNFINISHED
-from wrn3d.run_folder import RunFolder
+from wrn3d.runs.folder import RunFolder
 
 TOTAL = 120
 OPTIONS = [*FULL, "--iterations", TOTAL, "--save-every", "8"]
@@ -37,11 +37,11 @@ def attempt(front_end, moment, folder, log, draw):
         iteration = trained // 8 * 8 + 8 * draw.randrange(1, 4)
     text, longest = MOMENTS.get(moment, ("never", 0))
 
-    left = set(folder.glob(f"{UNFINISHED}*"))  # by the kill before
+    left = set(folder.glob(f"{UNFINISHED}*/checkpoint-*"))  # by the kill before
 
     def reached():
         if text is None:
-            return set(folder.glob(f"{UNFINISHED}*")) - left
+            return set(folder.glob(f"{UNFINISHED}*/checkpoint-*")) - left
         return text.format(iteration) in log.read_text()
 
     with log.open("w") as output:

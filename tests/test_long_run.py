@@ -31,7 +31,8 @@ def test_a_long_run_does_not_grow(tmp_path, request, capsys, front_end):
         process = start(front_end, *FULL, "--iterations", 10_000_000, "--save-every", "50",
                         "--output", log.parent, stdout=output)
     try:
-        assert wait_until(lambda: log.exists() and log.read_text().count("\n") > 300, process)
+        assert wait_until(lambda: log.exists() and log.read_text().count("\n") > 300
+                          and log.with_name("curves.png").exists(), process)  # its library is in
         found = [sample(process)]
         for _ in range(SAMPLES):
             time.sleep(seconds / SAMPLES)

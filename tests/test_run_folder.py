@@ -10,7 +10,7 @@ from tests.runs import files, files_end_at
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
 from wrn3d.errors import DataError
 from wrn3d.evaluation import EvalResult
-from wrn3d.run_folder import Log, RunFolder
+from wrn3d.runs.folder import Log, RunFolder
 
 
 def test_lines_wait_for_room(tmp_path):
@@ -66,19 +66,19 @@ def test_a_checkpoint_follows_what_was_measured_before_it(tmp_path, monkeypatch)
 
     with RunFolder(path) as folder:
         folder.start(0, validates=True)
-        folder.log.add(1, 0.01, 2.5, 0.125)
+        folder.log.add(1, 1, 0.01, 2.5, 0.125)
         with files_end_at(100), pytest.raises(DataError, match="best.safetensors cannot be wri"):
             folder.add_validation(1, EvalResult(2.5, 0.25), checkpoint_at(1))
         # Its line would name a best checkpoint that is not there; the run knows both.
         assert folder.validations.path.read_text().count("\n") == 1
         assert folder.best()[1] == 0.25
-        folder.log.add(2, 0.01, 2.0, 0.25)
+        folder.log.add(2, 1, 0.01, 2.0, 0.25)
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(os, "replace", noted_replace)
         folder.save(checkpoint_at(2))
     best, checkpoint = "best.safetensors", "checkpoint-00000002.safetensors"
-    assert done == ["flush log.csv", f"flush {best}", f"place {best}", "flush run",
-                    "flush validation.csv",
+    assert done == ["flush log.csv", "flush epochs.csv",
+                    f"flush {best}", f"place {best}", "flush run", "flush validation.csv",
                     f"flush {checkpoint}", f"place {checkpoint}", "flush run"]
     assert folder.best()[1] == 0.25
 
@@ -100,7 +100,7 @@ def test_lines_that_a_log_lacks_are_said(tmp_path):
     with RunFolder(tmp_path / "run") as folder:
         folder.start(0, validates=False)
         for iteration in (1, 2, 4):
-            folder.log.add(iteration, 0.5, 0.5, 0.5)
+            folder.log.add(iteration, 1, 0.5, 0.5, 0.5)
         with pytest.warns(UserWarning, match="log.csv lacks 1 of the 4 iterations until here"):
             folder.start(4, validates=False)
 
@@ -126,7 +126,7 @@ def test_the_removal_that_a_kill_left_out_is_made_up_for(tmp_path):
         checkpoint_at(number).save(tmp_path / f"run/checkpoint-{number:08}.safetensors")
     with RunFolder(tmp_path / "run", resume=True, save_every=2) as folder:
         for iteration in range(1, 9):
-            folder.log.add(iteration, 0.5, 0.5, 0.5)
+            folder.log.add(iteration, 1, 0.5, 0.5, 0.5)
         folder.start(8, validates=False)
     assert files(tmp_path / "run") == [*(f"checkpoint-0000000{number}.safetensors"
-                                         for number in (4, 6, 8)), "log.csv"]
+                                         for number in (4, 6, 8)), "epochs.csv", "log.csv"]

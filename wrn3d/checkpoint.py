@@ -14,7 +14,8 @@ from wrn3d.files import require_file, whole_file
 
 FORMAT = 3  # of the file; up to 2 there was another kind of header
 HEADER = "wrn3d checkpoint"  # safetensors' only metadata: of several it shuffles the order
-KINDS = ("momentum", "velocity", "average")  # of arrays beside the weights
+LEARNED = ("momentum", "velocity", "average")
+KINDS = (*LEARNED, "normalisation")  # of arrays beside the weights
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
 
@@ -31,7 +32,8 @@ def is_checkpoint(path) -> bool:
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Weights by canonical name, what the optimizer remembers (Adam has a velocity, too), the
-    average of the weights if there is one, and the position of the next batch.
+    average of the weights if there is one, the mean and std by which volumes are normalised, and
+    the position of the next batch.
 
     Nothing else has to be kept: order, crops, flips and dropout follow from seed and position.
     `learning_rate_scale` is by what divergence has lowered the run's learning rate. `config` holds
@@ -47,6 +49,7 @@ class Checkpoint:
     config: dict = field(default_factory=dict)
     velocity: dict[str, np.ndarray] = field(default_factory=dict)
     average: dict[str, np.ndarray] = field(default_factory=dict)
+    normalisation: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path) -> None:
         """Write one safetensors file, whole or not at all, the same bytes for the same state;

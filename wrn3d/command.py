@@ -14,13 +14,16 @@ import tyro
 
 from wrn3d import memory, runtime
 from wrn3d.config import RunConfig
-from wrn3d.errors import Stopped, UserError, reason
+from wrn3d.errors import Stopped, UserError, reason, visible
+from wrn3d.evaluation import measure
 from wrn3d.parameters import parameter_count
 from wrn3d.progress import Progress, fitted
 from wrn3d.recipes import ORIGINAL, RECIPES, recipe_settings
-from wrn3d.run_folder import BEST, RunFolder
-from wrn3d.signals import StopRequest
-from wrn3d.training import Training, scores, starting_point
+from wrn3d.runs import record
+from wrn3d.runs.events import has_tensorboard
+from wrn3d.runs.folder import BEST, RunFolder
+from wrn3d.runs.signals import StopRequest
+from wrn3d.runs.training import Training, scores, starting_point
 
 RATES = 1000  # of the last iterations, of which the median is given
 RECIPE_HELP = (f"Settings that belong together, of which other flags override any: "
@@ -45,12 +48,13 @@ def exit_status(work, *arguments) -> int:
     cannot be. 130: Ctrl-C. 143: SIGTERM. 141: nobody reads the output any more.
     """
     runtime.show_warnings_as_notes()
+    runtime.print_any_name()
     try:
         work(*arguments)
         if sys.stdout:  # there is none where it was closed
             sys.stdout.flush()  # where it fails, that can be said here
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.exit_status
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -108,6 +112,8 @@ def train(environment_class, config):
         with StopRequest() as stop:
             training = Training(environment, config, stop, folder)
             training.start(checkpoint)
+            if folder:
+                record.record_start(folder.path, environment, config)
             try:
                 _iterate(training)
                 if config.evaluate:
@@ -137,7 +143,7 @@ def _iterate(training):
             since_line.append(result)
             if result.iteration > first + 1:  # the first one builds the graph
                 rates.append(result.images_per_second)
-            progress.update(result.iteration, f"loss {result.loss:.4f}")
+            progress.update(result.iteration, bar_note(result))
             if result.iteration % every == 0 or result.iteration == total:
                 progress.print(iteration_line(since_line, total))
                 since_line = []
@@ -151,14 +157,18 @@ def _iterate(training):
 
 def _evaluate(environment, training):
     with Progress(len(environment.y_test), "evaluating") as progress:
-        results = {"": environment.evaluate(track=lambda batches: progress.track(
+        found = {"test": environment.predict_split(track=lambda batches: progress.track(
             training.until_stopped(batches)))}
     if environment.config.mirror:
-        results[", with their mirror images"] = environment.evaluate(
-            track=training.until_stopped, mirror=True)
-    for how, result in results.items():
+        found["mirrored"] = environment.predict_split(track=training.until_stopped, mirror=True)
+    results = {name: measure(predictions) for name, predictions in found.items()}
+    print(f"\n{record.table(environment, found['test'])}\n")
+    for name, result in results.items():
+        how = ", with their mirror images" if name == "mirrored" else ""
         print(f"test      loss {result.loss:.6f}  {scores(result, training.config.best_by)}  "
               f"({len(environment.y_test):,} images{how})")
+    if training.folder:
+        record.record_test(training.folder.path, environment, results, found["test"])
 
 
 def describe(environment, config):
@@ -178,7 +188,7 @@ def describe(environment, config):
     options += [f"{name} {value}" for name, usual in
                 (("optimizer", "sgd"), ("schedule", "constant"), ("precision", "float32"))
                 if (value := getattr(config, name)) != usual]
-    return [
+    lines = [
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}: "
         f"{parameter_count(spec):,} parameters",
         f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
@@ -191,6 +201,12 @@ def describe(environment, config):
         f"memory    about {memory.in_gib(needed.total)} at most, "
         f"{memory.in_gib(memory.available_memory())} are free",
     ]
+    if config.output:
+        tensorboard = "events for TensorBoard" if has_tensorboard() else \
+            "and where it is installed (pip install tensorboard) events for TensorBoard"
+        lines.append(f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, "
+                     f"{tensorboard}")
+    return lines
 
 
 def iteration_line(results, total):
@@ -199,6 +215,12 @@ def iteration_line(results, total):
                                for name in ("loss", "accuracy", "seconds"))
     return (f"iteration {results[-1].iteration:{len(str(total))}}/{total}  loss {loss:.6f}  "
             f"accuracy {accuracy:.4f}  {results[-1].batch_size / seconds:.1f} images/s")
+
+
+def bar_note(result):
+    """What the live bar says about an iteration."""
+    return (f"loss {result.loss:.3f} acc {result.accuracy:.2f} lr {result.learning_rate:.2g} "
+            f"{result.images_per_second:.3g} images/s")
 
 
 def closing_line(count, rates, seconds):

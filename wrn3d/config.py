@@ -168,7 +168,8 @@ LENGTH_FIELDS = ("iterations", "epochs")
 # What decides a run's result: a run that goes on with another value of these is another run.
 RUN_FIELDS = (*(field.name for field in fields(TrainingConfig) if field.name not in
                 ("data_dir", *LENGTH_FIELDS, "evaluate", "mirror")), "save_every", "on_nan")
-DATA = "data"  # what `Dataset.fingerprint` says
+DATA = "data"  # what `Dataset.fingerprint` says, and
+CLASSES = "classes"  # their names: what a checkpoint's config has beside the settings
 # What a run can still change.
 OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in RUN_FIELDS if name not in
                                        ("depth", "widen_factor", "shortcut")))

@@ -11,7 +11,7 @@ from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, require
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
-from wrn3d.evaluation import EvalResult, evaluate
+from wrn3d.evaluation import EvalResult, Predictions, measure, predict_split
 from wrn3d.memory import check_memory, enough_for
 from wrn3d.models import as_keras_model, named_variables, set_iteration
 from wrn3d.parameters import initial_weights
@@ -146,11 +146,15 @@ class TrainingEnvironment(RunState):
                         self.config.augmentation, self.config.size_at(self.iteration, self.total))
 
     def evaluate(self, split="test", track=iter, mirror=False) -> EvalResult:
-        """Loss and accuracy on a split, "test", "validation" or "train"; `track` may wrap the list
-        of batches, as a progress bar does. With `mirror` they are of the mean of each volume's and
-        its mirror image's probabilities. Raises UsageError for a split that is not there."""
+        """Loss and accuracy on a split, as `predict_split` has it."""
+        return measure(self.predict_split(split, track, mirror))
+
+    def predict_split(self, split="test", track=iter, mirror=False) -> Predictions:
+        """Probabilities and labels of a split, "test", "validation" or "train"; `track` may wrap
+        the list of batches, as a progress bar does. With `mirror` the probabilities are the mean
+        of each volume's and its mirror image's. Raises UsageError for a split that is not there."""
         with self.averaged():
-            return evaluate(self._logits, self.dataset, split, track, mirror)
+            return predict_split(self._logits, self.dataset, split, track, mirror)
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
@@ -190,6 +194,12 @@ class TrainingEnvironment(RunState):
         """The next iteration's, if `step` is not told another: the schedule's, lowered by
         `learning_rate_scale` where the run diverged."""
         return self.learning_rate_scale * learning_rate(self.config, self.iteration, self.total)
+
+    @property
+    def epoch(self) -> tuple[int, bool]:
+        """(the last iteration's epoch, from 1 up; whether it was that epoch's last)."""
+        ends = self.index_in_epoch + self.config.batch_size > self.num_examples
+        return self.epochs_completed + 1, ends
 
     def _logits(self, volumes):
         with enough_for(len(volumes), "evaluation"):

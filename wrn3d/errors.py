@@ -20,8 +20,13 @@ def quoted(value) -> str:
 
 def printable(text) -> str:
     """A text from a file, in the same way."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = visible(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def visible(text) -> str:
+    """A text of any length, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 class UserError(Exception):

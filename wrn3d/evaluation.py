@@ -17,7 +17,19 @@ class EvalResult(NamedTuple):
     auc: float = nan
 
 
-def evaluate(predict, dataset, split, track=iter, mirror=False) -> EvalResult:
+class Predictions(NamedTuple):
+    """Of a split: log probabilities (N, classes) float64, and the labels (N,)."""
+
+    log_probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(N,), what each volume is taken for."""
+        return self.log_probabilities.argmax(axis=1)
+
+
+def predict_split(predict, dataset, split, track=iter, mirror=False) -> Predictions:
     """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes).
 
     `track` may wrap the list of batches, as a progress bar does. With `mirror` the probabilities
@@ -25,21 +37,27 @@ def evaluate(predict, dataset, split, track=iter, mirror=False) -> EvalResult:
     there.
     """
     volumes, labels = dataset.split(split)
-    size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(dataset.volume_shape[:-1])))
     scores = []
-    for start in track(range(0, len(labels), size)):
-        rows = slice(start, start + size)
+    for rows in batches(volumes, track):
         batch = dataset.normalise(volumes[rows])
-        scores.append(_log_probabilities(predict(batch)))
+        scores.append(log_probabilities(predict(batch)))
         if mirror:
-            mirrored = _log_probabilities(predict(np.ascontiguousarray(batch[:, :, :, ::-1])))
+            mirrored = log_probabilities(predict(np.ascontiguousarray(batch[:, :, :, ::-1])))
             scores[-1] = np.logaddexp(scores[-1], mirrored) - np.log(2)
-    return measure(np.concatenate(scores), labels)
+    return Predictions(np.concatenate(scores), labels)
 
 
-def measure(log_probabilities, labels) -> EvalResult:
-    """Of log probabilities (N, classes) and labels (N,)."""
-    right = log_probabilities.argmax(axis=1) == labels
+def batches(volumes, track=iter):
+    """Slices of volumes (N, D, H, W, C), each of as many as fit into memory; `track` as above."""
+    size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(volumes.shape[1:-1])))
+    for start in track(range(0, len(volumes), size)):
+        yield slice(start, start + size)
+
+
+def measure(predictions) -> EvalResult:
+    """What Predictions come to."""
+    log_probabilities, labels = predictions
+    right = predictions.classes == labels
     by_class = [right[labels == label].mean() for label in np.unique(labels)]
     losses = -log_probabilities[np.arange(len(labels)), labels]
     return EvalResult(float(losses.mean()), float(right.mean()), float(np.mean(by_class)),
@@ -59,8 +77,8 @@ def _auc(probabilities, labels):
                           for label in chosen]))
 
 
-def _log_probabilities(logits):
-    """(N, classes) in float64."""
+def log_probabilities(logits) -> np.ndarray:
+    """Logits (N, classes) -> the same in float64, of which the exponentials sum to 1."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

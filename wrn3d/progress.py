@@ -17,7 +17,7 @@ class Progress:
             from rich import progress  # only where it shows
 
             self.bar = progress.Progress(
-                progress.TextColumn("{task.description}"), progress.BarColumn(),
+                progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=8),
                 progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
                 progress.TextColumn("{task.fields[note]}"), transient=True)
             self.bar.start()

@@ -36,6 +36,7 @@ def writing_to(folder):
 
 def markdown_table(titles, rows) -> str:
     """Rows of strings as a Markdown table whose columns line up in plain text, too."""
+    rows = [[cell.replace("|", "/") for cell in row] for row in rows]  # which ends a cell
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
 
     def line(cells):

@@ -35,6 +35,13 @@ def show_warnings_as_notes():
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
 
 
+def print_any_name():
+    """In this process: a name that the output cannot encode is printed escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def on_terminal() -> bool:
     """Whether somebody watches what is printed; a job may have no standard output at all."""
     return bool(sys.stdout and sys.stdout.isatty())

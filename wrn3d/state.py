@@ -6,12 +6,13 @@ import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import require
-from wrn3d.config import DATA
+from wrn3d.config import CLASSES, DATA
 from wrn3d.models import assign, check_same, named_slots, named_variables, set_iteration, values
 
 
 class RunState(ABC):
-    """The state of a training environment, which has `model`, `optimizer`, `spec` and `config`."""
+    """The state of a training environment, which has `model`, `optimizer`, `spec`, `config` and
+    `dataset`."""
 
     average = None  # a WeightAverage, where the settings ask for one
 
@@ -35,7 +36,9 @@ class RunState(ABC):
         return Checkpoint(
             self.get_weights(), iteration=self.iteration, epochs_completed=self.epochs_completed,
             index_in_epoch=self.index_in_epoch, learning_rate_scale=self.learning_rate_scale,
-            config={**asdict(self.config), DATA: self.fingerprint}, **others)
+            config={**asdict(self.config), DATA: self.fingerprint,
+                    CLASSES: list(self.dataset.class_names)},
+            normalisation={"mean": self.mean, "std": self.std.reshape(1)}, **others)
 
     def restore(self, checkpoint: Checkpoint):
         """Continue where `checkpoint` was taken, by either front end; raises DataError (a

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wrn3d.checkpoint import KINDS
+from wrn3d.checkpoint import LEARNED
 from wrn3d.errors import UserError
 from wrn3d.memory import peak_memory
 from wrn3d.runtime import show_warnings_as_notes
@@ -134,7 +134,7 @@ def serve(connection, script, settings):
 def _answers(env):
     def arrays():
         state = env.snapshot()
-        return state.weights | {f"{kind}{OF}{name}": array for kind in KINDS
+        return state.weights | {f"{kind}{OF}{name}": array for kind in LEARNED
                                 for name, array in getattr(state, kind).items()}
 
     def step():

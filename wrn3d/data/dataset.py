@@ -109,12 +109,17 @@ class Dataset:
         return np.float32(np.sqrt(mean_square - mean**2) or 1.0)
 
     def normalise(self, volumes: np.ndarray) -> np.ndarray:
-        """(volumes - mean) / std in float32, as the original scripts do."""
-        return (volumes.astype(np.float32) - self.mean) / self.std
+        """As the module's `normalise` does, by the training split."""
+        return normalise(volumes, self.mean, self.std)
 
     def _arrays(self):
         found = (getattr(self, field.name) for field in fields(self))
         return [value for value in found if isinstance(value, np.ndarray)]
+
+
+def normalise(volumes, mean, std) -> np.ndarray:
+    """(volumes - mean) / std in float32, as the original scripts do."""
+    return (volumes.astype(np.float32) - mean) / std
 
 
 def as_volumes(images: np.ndarray) -> np.ndarray:

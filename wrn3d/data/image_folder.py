@@ -1,17 +1,16 @@
 """Pictures in folders: train/<class>/*.png, test/<class>/*.jpg."""
 import os
-import warnings
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
 from wrn3d.errors import DataError, reason
 from wrn3d.memory import available_memory
 
 SPLITS = {"train": "train", "test": "test", "validation": "val"}  # ours: the folder's
-ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def is_image_folder(path) -> bool:
@@ -63,7 +62,7 @@ def _common_side(files):
     """(height, width) of all of them."""
     sizes = {}
     for file, _ in files:
-        sizes.setdefault(_opened(file, lambda image: image.size[::-1]), file)
+        sizes.setdefault(picture_size(file), file)
     if len(sizes) > 1:
         (first, one), (second, other), *_ = sizes.items()
         raise DataError(f"pictures differ in size ({one} is {first[1]}x{first[0]}, {other} "
@@ -73,25 +72,5 @@ def _common_side(files):
 
 def _read(files, side):
     """(volumes (N, 1, H, W, 3) uint8, labels (N,) int64)."""
-    from PIL import ImageOps
-
-    def pixels(image):
-        image = ImageOps.exif_transpose(image).convert("RGB")
-        return np.asarray(image if image.size[::-1] == side else ImageOps.fit(image, side[::-1]))
-
-    images = np.stack([_opened(file, pixels) for file, _ in files])
+    images = np.stack([read_picture(file, side) for file, _ in files])
     return as_volumes(images), np.array([label for _, label in files], np.int64)
-
-
-def _opened(file, use):
-    """What `use` makes of a picture; raises DataError where it is none."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
-                return use(image)
-    except Exception as error:  # Pillow raises nearly anything for a damaged file
-        raise DataError(f"{file} is no picture that can be read ({reason(error)}): mend it, or "
-                        "take it away") from error

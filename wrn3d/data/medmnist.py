@@ -1,18 +1,17 @@
 """Images or volumes in one .npz file, in the format of MedMNIST v2 (Yang et al. 2023)."""
-import math
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.npy import read_npy
 from wrn3d.errors import DataError, reason
 from wrn3d.files import require_file
 from wrn3d.memory import available_memory
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # ours: MedMNIST's
 CHANNELS = (1, 3)
-LARGEST_HEADER = 4096  # bytes in which an array's type and shape are said
 
 
 def load(path: Path) -> Dataset:
@@ -52,21 +51,14 @@ def _arrays(archive):
 
 
 def _array(archive, entry):
-    """NumPy would take the memory that the array's header claims before it reads any of it: here
-    it has to be what the archive's directory says, and that what the compression can do."""
+    """What the array's header claims has to be what the archive's directory says, and that what the
+    compression can do."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is compressed as np.savez never does")
     if entry.file_size > max(1, entry.compress_size) * 1032 + 1032:  # deflate's best
         raise ValueError(f"{entry.filename} claims more than it can hold")
     with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0,
-                       (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, _, dtype = read_header(file, max_header_size=LARGEST_HEADER)
-        if dtype.hasobject or math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
-            raise ValueError(f"{entry.filename} does not hold what its header says")
-        file.seek(0)
-        return np.lib.format.read_array(file, max_header_size=LARGEST_HEADER)
+        return read_npy(file, entry.filename, entry.file_size)
 
 
 def _split(arrays, name):

@@ -3,7 +3,12 @@
     checkpoint-00000200.safetensors    the last KEPT of them
     best.safetensors                   the one that was best on the validation split
     log.csv                            a line for each iteration, its numbers to the last bit
+    epochs.csv                         a line for each epoch: the last learning rate, the mean loss
     validation.csv                     a line for each measurement on the validation split
+    curves.png                         all that as a picture, renewed in the course of the run
+    run.json, test.json                what was run, when and where; what came of it
+    confusion.png, mistakes.png        what the network takes for what, and the worst of it
+    events.out.tfevents.*              the same for TensorBoard, where that is installed
 """
 import os
 import re
@@ -17,11 +22,11 @@ from filelock import FileLock, Timeout
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.errors import DataError, MissingDataError, UsageError, UserError, reason
 from wrn3d.evaluation import EvalResult
-from wrn3d.files import UNFINISHED, append_whole, flush, reaching, whole_file
+from wrn3d.files import UNFINISHED, flush, reaching
+from wrn3d.runs.log import EpochMeans, Log
 
 KEPT = 3
 NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
-NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes it
 BEST, LOCK = "best.safetensors", ".lock"
 
 
@@ -39,7 +44,9 @@ class RunFolder:
 
     def __init__(self, path, resume=False, save_every=100):
         self.path, self.resume, self.save_every = Path(path), resume, save_every
-        self.log = Log(self.path / "log.csv", ("learning_rate", "loss", "accuracy"))
+        self.log = Log(self.path / "log.csv", ("epoch", *EpochMeans.COLUMNS))
+        self.epochs = Log(self.path / "epochs.csv", ("epoch", *EpochMeans.COLUMNS))
+        self.epoch = EpochMeans()
         self.validations = Log(self.path / "validation.csv", EvalResult._fields)
         self.best_waiting = None  # a best checkpoint that could not be written yet
         self.lock = FileLock(self.path / LOCK, timeout=0)
@@ -76,11 +83,26 @@ class RunFolder:
         if missing := iteration - self.log.start(iteration):
             warnings.warn(f"{self.log.path} lacks {missing} of the {iteration} iterations until "
                           "here", stacklevel=2)
+        self.epochs.start(iteration)
+        self.epoch = EpochMeans()
+        for row in self.log.rows():
+            self.epoch.add(*row[1:])
         if validates:
             self.validations.start(iteration)
         if self.best_waiting and self.best_waiting.iteration > iteration:
             self.best_waiting = None
         self._prune(iteration)
+
+    def add(self, result, epoch, ends):
+        """Add a StepResult to the logs, of `epoch`, which may end with it. Raises DataError where
+        they can't be written, and then adds it with the next one."""
+        numbers = result.learning_rate, result.loss, result.accuracy
+        self.log.hold(result.iteration, epoch, *numbers)
+        self.epoch.add(epoch, *numbers)
+        if ends:
+            self.epochs.hold(result.iteration, epoch, *self.epoch.means)
+        self.log.write()
+        self.epochs.write()
 
     def checkpoints(self) -> list[Path]:
         """The newest first; raises DataError."""
@@ -151,6 +173,7 @@ class RunFolder:
     def _flush(self):
         """The line of a validation comes last: where a kill leaves it out, all is done again."""
         self.log.flush()
+        self.epochs.flush()
         if self.best_waiting:
             self.best_waiting.save(self.path / BEST)
             self.best_waiting = None
@@ -169,82 +192,3 @@ class RunFolder:
         with reaching(self.path, "read"):
             return {int(match[1]): path for path in self.path.iterdir()
                     if (match := NAME.fullmatch(path.name))}
-
-
-class Log:
-    """A CSV file with numbers about iterations, of whole lines alone."""
-
-    def __init__(self, path, columns):
-        self.path, self.columns = path, ("iteration", *columns)
-        self.header = _line(self.columns)
-        numbers = len(columns) * (b",(?:%s)" % NUMBER)
-        self.whole_line = re.compile(b"([0-9]{1,15})" + numbers + b"\n")
-        self.waiting = []  # (iteration, line), not written yet
-
-    def start(self, iteration) -> int:
-        """Begin it, or go on after `iteration`: what is beyond it is taken back, and what a killed
-        process or a damaged disk has left is no line. Returns how many lines there are. Raises
-        what `whole_file` does."""
-        self.waiting = [line for line in self.waiting if line[0] <= iteration]
-        count, size, gap = len(self.waiting), len(self.header), not self._has_header()
-        for offset, number, line in self._lines():
-            if number <= iteration:
-                count, size, gap = count + 1, size + len(line), gap or offset != size
-        if not gap:
-            with reaching(self.path):
-                os.truncate(self.path, size)  # also on a full disk
-            return count
-        with whole_file(self.path) as unfinished, unfinished.open("wb") as file:
-            file.write(self.header)
-            file.writelines(line for _, number, line in self._lines() if number <= iteration)
-        return count
-
-    def hold(self, iteration, *numbers):
-        """Add a line when what waits is written next."""
-        self.waiting.append((iteration, _line((iteration, *map(repr, numbers)))))
-
-    def add(self, iteration, *numbers):
-        """Add a line, whole or not at all; raises DataError where it can't be, and then adds it
-        with the next one."""
-        self.hold(iteration, *numbers)
-        self._write()
-
-    def flush(self):
-        """Have everything on the disk, lines that waited, too; raises DataError."""
-        self._write()
-        with reaching(self.path):
-            flush(self.path)
-
-    def column(self, name) -> dict[int, float]:
-        """{iteration: number}, also of lines that wait; raises DataError."""
-        place = self.columns.index(name)
-        lines = [*((number, line) for _, number, line in self._lines()), *self.waiting]
-        return {number: float(line.split(b",")[place]) for number, line in lines}
-
-    def _write(self):
-        if self.waiting:
-            with reaching(self.path):
-                append_whole(self.path, b"".join(line for _, line in self.waiting))
-            self.waiting.clear()
-
-    def _has_header(self):
-        if not os.path.exists(self.path):
-            return False
-        with reaching(self.path, "read"), self.path.open("rb") as file:
-            return file.readline() == self.header
-
-    def _lines(self):
-        """(where it begins, iteration, line) of each line of the file that is one; a long log is
-        never in memory as a whole."""
-        if not os.path.exists(self.path):
-            return
-        offset = 0
-        with reaching(self.path, "read"), self.path.open("rb") as file:
-            for line in file:
-                if match := self.whole_line.fullmatch(line):
-                    yield offset, int(match[1]), line
-                offset += len(line)
-
-
-def _line(values):
-    return (",".join(map(str, values)) + "\n").encode()

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from wrn3d.checks import require
-from wrn3d.config import DATA, OVERRIDABLE
+from wrn3d.config import CLASSES, DATA, OVERRIDABLE
 from wrn3d.errors import DataError, DivergedError, MissingDataError, Stopped, quoted
-from wrn3d.run_folder import is_regular
+from wrn3d.runs.folder import is_regular
+from wrn3d.runs.watch import Watch
 
 SMALLEST_SCALE = 2.0 ** -10  # of the learning rate: a run that still diverges is given up
 
@@ -70,6 +71,7 @@ class Training:
     def __init__(self, environment, config, stop, folder=None, report=print):
         self.environment, self.config, self.report = environment, config, report
         self.stop, self.folder = stop, folder
+        self.watch = Watch(folder.path) if folder else None
         self.total = config.total_iterations(environment.num_examples)
         self.validates = len(environment.dataset.validation_labels) > 0
         self.best_score = -1.0
@@ -97,6 +99,7 @@ class Training:
                 self.check_stop()
                 self._validate()  # what was trained last; after a resumption, too
                 if self.environment.iteration >= self.total:
+                    self._show_the_end()
                     return
                 result = self._train_one()
             except DivergedError as error:
@@ -110,6 +113,7 @@ class Training:
             return
         if self.folder and self.saved != self.environment.iteration:
             self._save(must=True)
+        self._show_the_end()
         said = (f"stopped by {self.stop.name} after iteration {self.environment.iteration} "
                 f"of {self.total}")
         if self.folder:
@@ -129,10 +133,13 @@ class Training:
         self.last_loss = result.loss
         if self.folder:
             last = result.iteration == self.total
-            self._try("log.csv lacks what is", lambda: self.folder.log.add(
-                result.iteration, result.learning_rate, result.loss, result.accuracy), must=last)
+            self._try("log.csv lacks what is", lambda: self.folder.add(
+                result, *self.environment.epoch), must=last)
+            self.watch.add(result.iteration, learning_rate=result.learning_rate,
+                           loss=result.loss, accuracy=result.accuracy)
             if self._due():
                 self._save(must=last)
+                self.watch.renew()
         return result
 
     def _due(self):
@@ -144,7 +151,7 @@ class Training:
         state = self.environment.snapshot()
         return replace(state, config={name: value for name, value in
                                       (state.config | vars(self.config)).items()
-                                      if name in (*self.config.run_fields, DATA)})
+                                      if name in (*self.config.run_fields, DATA, CLASSES)})
 
     def _save(self, must):
         state = self._state()
@@ -168,6 +175,9 @@ class Training:
             self._try("validation.csv and the best checkpoint lack what is",
                       lambda: self.folder.add_validation(iteration, result, best),
                       must=iteration == self.total)
+            self.watch.add(iteration, **{f"validation {name}": number
+                                         for name, number in result._asdict().items()})
+            self.watch.renew()
         self.validated = iteration
         count = len(environment.dataset.validation_labels)
         self.report(f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
@@ -181,6 +191,11 @@ class Training:
             self.best_score = self.folder.best(self.config.best_by)[1]
             done = iteration in self.folder.validations.column("accuracy")
             self.validated = iteration if done else None
+            self.watch.start(iteration)
+
+    def _show_the_end(self):
+        if self.folder:
+            self.watch.renew(must=True)
 
     def _diverged(self, what):
         last = "no loss was finite" if self.last_loss is None else \
@@ -193,6 +208,7 @@ class Training:
         environment = self.environment
         scale = environment.learning_rate_scale / 2
         if self.config.on_nan == "stop" or scale < SMALLEST_SCALE:
+            self._show_the_end()
             kept = self.folder.newest()[0] if self.folder else None
             raise DivergedError(f"{error}: try a learning rate below "
                                 f"{environment.learning_rate:g}" +

@@ -80,7 +80,7 @@ class RunFolder:
     def start(self, iteration, validates):
         """Begin the logs, or go on with them after `iteration`; what lies beyond it is taken back,
         and what a kill has left over is removed. Raises DataError."""
-        if missing := iteration - self.log.start(iteration):
+        if (missing := iteration - self.log.start(iteration)) > 0:
             warnings.warn(f"{self.log.path} lacks {missing} of the {iteration} iterations until "
                           "here", stacklevel=2)
         self.epochs.start(iteration)

@@ -16,7 +16,7 @@ from wrn3d.errors import DataError
 from wrn3d.evaluation import Predictions
 from wrn3d.runs import events, watch
 from wrn3d.runs.curves import POINTS, read_curves
-from wrn3d.runs.log import Log
+from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.mistakes import class_table, confusion_matrix, draw_confusion, draw_worst
 
 
@@ -37,9 +37,8 @@ def is_picture(path, width=500):
 
 
 def test_epochs_are_the_means_of_their_iterations(finished):
-    rows = list(Log(finished[0] / "log.csv", ("epoch", "learning_rate", "loss", "accuracy")).rows())
-    epochs = list(Log(finished[0] / "epochs.csv",
-                      ("epoch", "learning_rate", "loss", "accuracy")).rows())
+    folder = RunFolder(finished[0])
+    rows, epochs = list(folder.log.rows()), list(folder.epochs.rows())
     assert [row[0] for row in rows] == list(range(1, 75)) and len(epochs) == 2  # 37 in an epoch
     for epoch, (number, group) in zip(epochs, groupby(rows, lambda row: row[1]), strict=True):
         group = np.array(list(group))
@@ -81,13 +80,13 @@ def test_what_came_of_it_is_told_printed_and_drawn(finished):
 def test_curves_are_what_the_logs_hold(finished):
     path, _ = finished
     found = read_curves(path)
-    log = Log(path / "log.csv", ("epoch", "learning_rate", "loss", "accuracy"))
-    assert found.training["loss"].tolist() == list(log.column("loss").values())
+    losses = RunFolder(path).log.column("loss")
+    assert found.training["loss"].tolist() == list(losses.values())
     assert found.validation["iteration"].tolist() == sorted({*range(7, 75, 7), 50, 74})
 
 
 def test_long_runs_are_drawn_as_means(tmp_path):
-    log = Log(tmp_path / "log.csv", ("epoch", "learning_rate", "loss", "accuracy"))
+    log = RunFolder(tmp_path).log
     log.start(0)
     count = 3 * POINTS + 1  # the last point is of a single iteration
     for iteration in range(1, count + 1):
@@ -133,12 +132,12 @@ def read_events(path):
 def test_tensorboard_reads_the_events_of_both_halves(finished):
     path, _ = finished
     found = read_events(path)
-    rows = list(Log(path / "log.csv", ("epoch", "learning_rate", "loss", "accuracy")).rows())
+    folder = RunFolder(path)
+    rows = list(folder.log.rows())
     assert found["loss"] == {row[0]: np.float32(row[3]) for row in rows}
     assert found["learning rate"] == {row[0]: np.float32(row[2]) for row in rows}
-    validated = Log(path / "validation.csv", ("loss", "accuracy", "balanced_accuracy", "auc"))
-    assert found["validation accuracy"] == {step: np.float32(number) for step, number in
-                                            validated.column("accuracy").items()}
+    assert found["validation accuracy"] == {
+        step: np.float32(number) for step, number in folder.validations.column("accuracy").items()}
 
 
 def test_events_beyond_the_point_that_a_run_goes_back_to_no_longer_count(tmp_path):
@@ -271,5 +270,5 @@ def test_another_versions_log_is_left_as_it_is(tmp_path):
     older = "iteration,learning_rate,loss,accuracy\n1,0.1,2.5,0.5\n"
     (tmp_path / "log.csv").write_text(older)
     with pytest.raises(DataError, match="log.csv has other columns than this version's"):
-        Log(tmp_path / "log.csv", ("epoch", "learning_rate", "loss", "accuracy")).start(0)
+        RunFolder(tmp_path).log.start(0)
     assert (tmp_path / "log.csv").read_text() == older

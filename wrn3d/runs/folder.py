@@ -44,8 +44,8 @@ class RunFolder:
 
     def __init__(self, path, resume=False, save_every=100):
         self.path, self.resume, self.save_every = Path(path), resume, save_every
-        self.log = Log(self.path / "log.csv", ("epoch", *EpochMeans.COLUMNS))
-        self.epochs = Log(self.path / "epochs.csv", ("epoch", *EpochMeans.COLUMNS))
+        self.log, self.epochs = (Log(self.path / name, ("epoch", *EpochMeans.COLUMNS))
+                                 for name in ("log.csv", "epochs.csv"))
         self.epoch = EpochMeans()
         self.validations = Log(self.path / "validation.csv", EvalResult._fields)
         self.best_waiting = None  # a best checkpoint that could not be written yet

@@ -114,6 +114,8 @@ def text(path, content):
 @pytest.mark.parametrize("make, said", [
     (lambda folder: folder / "none.png", r"none.png is not there, or no file: name a picture"),
     (lambda folder: text(folder / "a.npy", "no volume"), "a.npy is no volume that the network"),
+    (lambda folder: text(folder / "a.txt", "a text"), r"a.txt is no picture \(.png, .jpg, .jpeg\) "
+                                                      r"and no volume \(.npy\)"),
     (lambda folder: npy(folder / "a.npy", np.zeros((4, 8, 8))), "it is float64 of the shape"),
     (lambda folder: npy(folder / "a.npy", np.zeros((2, 4, 8, 8, 1), np.uint8)), "it has the shape"),
     (lambda folder: npy(folder / "a.npy", np.zeros((8, 8, 8), np.uint8)), "other proportions"),
@@ -162,6 +164,9 @@ def test_checkpoints_that_do_not_serve_are_refused(volumes, tmp_path, change, sa
 def test_a_command_without_files_says_so(volumes, tmp_path):
     process = run_python("-m", "wrn3d.predict", volumes[1])
     assert process.returncode == 2 and re.search("name pictures or volumes", process.stderr)
+    process = run_python("-m", "wrn3d.predict", tmp_path, "a.png")
+    assert (process.returncode, process.stderr) == (
+        2, f"error: {tmp_path} is a folder: name files in it\n")
     shutil.copy(volumes[1], tmp_path / "x.safetensors")
     process = run_python("-m", "wrn3d.predict", tmp_path / "x.safetensors", "a.png", "--top", "0")
     assert (process.returncode, process.stderr) == (

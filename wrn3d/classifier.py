@@ -58,6 +58,8 @@ class Classifier:
         path = Path(path)
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume (.npy)")
         depth, height, width, channels = self.spec.input_shape
+        if path.suffix.lower() not in (*ENDINGS, ".npy"):
+            raise DataError(f"{path} is no picture ({', '.join(ENDINGS)}) and no volume (.npy)")
         if path.suffix.lower() not in ENDINGS:
             return read_volume(path, self.spec.input_shape)
         if depth > 1:

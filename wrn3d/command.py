@@ -182,9 +182,11 @@ def describe(environment, config):
     epochs = total * config.batch_size / environment.num_examples
     options = [f"learning rate {config.learning_rate:g}", f"batch {config.batch_size}"]
     options += [f"{name.replace('_', ' ')} {value:g}" for name in
-                ("momentum", "weight_decay", "label_smoothing", "averaging")
+                ("momentum", "weight_decay", "label_smoothing", "averaging", "warmup")
                 if (value := getattr(config, name))]
-    options += [name for name in ("nesterov", "augment") if getattr(config, name)]
+    options += [name.replace("_", " ") for name in ("nesterov", "augment", "class_weights")
+                if getattr(config, name)]
+    options += [f"sizes {' '.join(map(str, config.sizes))}"] if config.sizes else []
     options += [f"{name} {value}" for name, usual in
                 (("optimizer", "sgd"), ("schedule", "constant"), ("precision", "float32"))
                 if (value := getattr(config, name)) != usual]

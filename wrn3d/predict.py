@@ -44,6 +44,8 @@ def predict(config):
     """Do what `config` says and print it; raises UserError."""
     top = check_count("top", config.top)
     require(config.files, "no files are named: name pictures or volumes after the checkpoint")
+    for path in (config.checkpoint, *config.files):
+        require(not path.is_dir(), f"{path} is a folder: name files in it")
     classifier = Classifier(config.checkpoint)
     volumes = np.stack([classifier.read(path) for path in config.files])
     # {class: probability} of each, the most probable first.

@@ -55,7 +55,7 @@ class Dataset:
         require(not len(self.validation_labels), f"{self.title} has a validation split, of "
                 f"{len(self.validation_labels):,}: leave validation out")
         require(count < len(self.train_labels), f"validation is {count}, but {self.title} has only "
-                f"{len(self.train_labels):,} training images")
+                f"{len(self.train_labels):,} training images, of which some must be left")
         return replace(self, train_volumes=self.train_volumes[:-count],
                        train_labels=self.train_labels[:-count],
                        validation_volumes=self.train_volumes[-count:],

@@ -30,7 +30,7 @@ def load(path: Path, side=None) -> Dataset:
         files = {split: _files(folder, names) for split, folder in folders.items()
                  if split != "validation" or folder.is_dir()}
     except OSError as error:
-        raise DataError(f"{path} cannot be used ({reason(error)})") from error
+        raise DataError(f"{error.filename or path} cannot be used ({reason(error)})") from error
     if len(names) < 2:
         raise DataError(f"{folders['train']} holds {len(names)} classes: make a folder for each")
     side = (side, side) if side else _common_side(chain(*files.values()))

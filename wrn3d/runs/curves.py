@@ -73,7 +73,8 @@ def draw(runs, path):
             names = [f"{number} {name}" for number, name in enumerate(names, 1)]
         add_legend(panels[0], dict(zip(names, training, strict=True)))
     else:
-        add_legend(panels[0], {"training": training[0], "validation": validation[0]})
+        lines = {"training": training[0], "validation": validation[0]}
+        add_legend(panels[0], {name: line for name, line in lines.items() if len(line.get_xdata())})
     if several and any(len(run.validation["iteration"]) for run in runs):
         dots = panels[1].plot([], [], "o--", color="0.5", markersize=3)
         add_legend(panels[1], {"validation": dots[0]}, loc="lower right")

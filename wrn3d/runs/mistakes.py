@@ -30,7 +30,8 @@ def class_table(matrix, names) -> str:
         taken = f"{shown(names[others.argmax()])} ({others.max() / counts[row]:.1%})" \
             if others.any() else "-"
         rows.append([shown(names[row]), f"{counts[row]:,}", f"{shares[row]:.4f}", taken])
-    title = "class" if len(present) <= LONGEST_TABLE else f"the worst {LONGEST_TABLE} classes"
+    title = "class, the worst first" if len(present) <= LONGEST_TABLE else \
+        f"the worst {LONGEST_TABLE} classes"
     return markdown_table([title, "images", "accuracy", "most often taken for"], rows)
 
 

@@ -29,6 +29,14 @@ MOMENTS = {
 DECK = [*MOMENTS, "at an iteration", "in a validation", "in a save", None]
 
 
+def being_saved(folder):
+    """Checkpoints that are not in their place yet, or were left so."""
+    try:
+        return set(folder.glob(f"{UNFINISHED}*/checkpoint-*"))
+    except FileNotFoundError:  # it has just got there
+        return set()
+
+
 def attempt(front_end, moment, folder, log, draw):
     """Run or go on with a run, and kill it; returns whether, it may end before."""
     trained = max(RunFolder(folder).log.column("loss"), default=0)
@@ -37,11 +45,11 @@ def attempt(front_end, moment, folder, log, draw):
         iteration = trained // 8 * 8 + 8 * draw.randrange(1, 4)
     text, longest = MOMENTS.get(moment, ("never", 0))
 
-    left = set(folder.glob(f"{UNFINISHED}*/checkpoint-*"))  # by the kill before
+    left = being_saved(folder)  # by the kill before
 
     def reached():
         if text is None:
-            return set(folder.glob(f"{UNFINISHED}*/checkpoint-*")) - left
+            return being_saved(folder) - left
         return text.format(iteration) in log.read_text()
 
     with log.open("w") as output:

@@ -51,6 +51,11 @@ class Checkpoint:
     average: dict[str, np.ndarray] = field(default_factory=dict)
     normalisation: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def evaluated(self) -> dict[str, np.ndarray]:
+        """The weights that evaluation goes by: their average, if there is one."""
+        return self.average or self.weights
+
     def save(self, path) -> None:
         """Write one safetensors file, whole or not at all, the same bytes for the same state;
         raises what `whole_file` does."""

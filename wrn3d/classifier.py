@@ -38,8 +38,7 @@ class Classifier:
         self.mean, self.std = (checkpoint.normalisation[name] for name in ("mean", "std"))
         import_tensorflow()
         self.model = keras_model(self.spec, precision=precision)
-        assign(named_variables(self.model), checkpoint.average or checkpoint.weights,
-               f"weights for {self.spec.name}")
+        assign(named_variables(self.model), checkpoint.evaluated, f"weights for {self.spec.name}")
 
     def __call__(self, volumes) -> np.ndarray:
         """Volumes (N, D, H, W, C) uint8 -> probabilities (N, classes)."""
@@ -58,10 +57,11 @@ class Classifier:
         path = Path(path)
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume (.npy)")
         depth, height, width, channels = self.spec.input_shape
-        if path.suffix.lower() not in (*ENDINGS, ".npy"):
-            raise DataError(f"{path} is no picture ({', '.join(ENDINGS)}) and no volume (.npy)")
-        if path.suffix.lower() not in ENDINGS:
+        ending = path.suffix.lower()
+        if ending == ".npy":
             return read_volume(path, self.spec.input_shape)
+        if ending not in ENDINGS:
+            raise DataError(f"{path} is no picture ({', '.join(ENDINGS)}) and no volume (.npy)")
         if depth > 1:
             raise DataError(f"{path} is a picture, but the network takes volumes of "
                             f"{'x'.join(map(str, self.spec.input_shape))}: name a .npy file")
@@ -78,7 +78,7 @@ def described(checkpoint):
     settings = {name: checkpoint.config[name] for name in (*NETWORK_FIELDS, "precision")}
     precision = settings.pop("precision")
     check_precision(precision)
-    names, weights = list(checkpoint.config[CLASSES]), checkpoint.average or checkpoint.weights
+    names, weights = list(checkpoint.config[CLASSES]), checkpoint.evaluated
     require(len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
             "its classes can't be")
     require(mean.ndim == 5 and len(mean) == 1 and mean.shape[-1] in MODES

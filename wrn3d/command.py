@@ -22,6 +22,7 @@ from wrn3d.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.runs import record
 from wrn3d.runs.events import has_tensorboard
 from wrn3d.runs.folder import BEST, RunFolder
+from wrn3d.runs.mistakes import class_table, confusion_matrix
 from wrn3d.runs.signals import StopRequest
 from wrn3d.runs.training import Training, scores, starting_point
 
@@ -162,13 +163,15 @@ def _evaluate(environment, training):
     if environment.config.mirror:
         found["mirrored"] = environment.predict_split(track=training.until_stopped, mirror=True)
     results = {name: measure(predictions) for name, predictions in found.items()}
-    print(f"\n{record.table(environment, found['test'])}\n")
+    names = environment.dataset.class_names
+    matrix = confusion_matrix(found["test"], len(names))
+    print(f"\n{class_table(matrix, names)}\n")
     for name, result in results.items():
         how = ", with their mirror images" if name == "mirrored" else ""
         print(f"test      loss {result.loss:.6f}  {scores(result, training.config.best_by)}  "
               f"({len(environment.y_test):,} images{how})")
     if training.folder:
-        record.record_test(training.folder.path, environment, results, found["test"])
+        record.record_test(training.folder.path, environment, results, found["test"], matrix)
 
 
 def describe(environment, config):

@@ -18,10 +18,10 @@ def quoted(value) -> str:
     return printable(repr(value))
 
 
-def printable(text) -> str:
+def printable(text, longest=LONGEST) -> str:
     """A text from a file, in the same way."""
     text = visible(text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def visible(text) -> str:

@@ -9,6 +9,7 @@ from wrn3d.checks import check_choice, require
 from wrn3d.data.resizing import resize_bytes
 
 SPLITS = ("train", "validation", "test")
+OTHERS_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
 
 
 def _no_volumes():

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.dataset import OTHERS_NAMES, Dataset, as_volumes
 from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
 from wrn3d.errors import DataError, reason
 from wrn3d.memory import available_memory
 
-SPLITS = {"train": "train", "test": "test", "validation": "val"}  # ours: the folder's
-
 
 def is_image_folder(path) -> bool:
     """Whether it may be one."""
-    return os.path.isdir(os.path.join(path, SPLITS["train"]))
+    return os.path.isdir(os.path.join(path, OTHERS_NAMES["train"]))
 
 
 def load(path: Path, side=None) -> Dataset:
@@ -24,7 +22,7 @@ def load(path: Path, side=None) -> Dataset:
 
     Raises DataError.
     """
-    folders = {ours: path / theirs for ours, theirs in SPLITS.items()}
+    folders = {ours: path / theirs for ours, theirs in OTHERS_NAMES.items()}
     try:
         names = sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir())
         files = {split: _files(folder, names) for split, folder in folders.items()

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.dataset import OTHERS_NAMES, Dataset, as_volumes
 from wrn3d.data.npy import read_npy
 from wrn3d.errors import DataError, reason
 from wrn3d.files import require_file
 from wrn3d.memory import available_memory
 
-SPLITS = {"train": "train", "validation": "val", "test": "test"}  # ours: MedMNIST's
 CHANNELS = (1, 3)
 
 
@@ -24,7 +23,7 @@ def load(path: Path) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _arrays(archive)
-        splits = {name: _split(arrays, theirs) for name, theirs in SPLITS.items()}
+        splits = {name: _split(arrays, theirs) for name, theirs in OTHERS_NAMES.items()}
         shapes = {volumes.shape[1:] for volumes, _ in splits.values()}
         if len(shapes) > 1:
             raise ValueError("the images of its splits have different sizes: "
@@ -41,7 +40,7 @@ def load(path: Path) -> Dataset:
 
 def _arrays(archive):
     """{name: array} of the six that are needed."""
-    entries = [archive.getinfo(f"{split}_{kind}.npy") for split in SPLITS.values()
+    entries = [archive.getinfo(f"{split}_{kind}.npy") for split in OTHERS_NAMES.values()
                for kind in ("images", "labels")]
     claimed = sum(entry.file_size for entry in entries)
     if claimed > available_memory() / 2:

@@ -30,8 +30,8 @@ class Events:
             self._end(error)
             return
         self.event, self.summary, self.record = event_pb2.Event, summary_pb2.Summary, RecordWriter
-        self._write(self.event(file_version="brain.Event:2", wall_time=time.time()))
-        self._write(self.event(step=iteration + 1, wall_time=time.time(), session_log=
+        self._write(self.event(file_version="brain.Event:2", wall_time=time.time()),
+                    self.event(step=iteration + 1, wall_time=time.time(), session_log=
                                event_pb2.SessionLog(status=event_pb2.SessionLog.START)))
 
     def add(self, iteration, numbers):
@@ -42,13 +42,12 @@ class Events:
                 value=[self.summary.Value(tag=name.replace("_", " "), simple_value=number)
                        for name, number in numbers.items()])))
 
-    def _write(self, event):
-        if self.ended:
-            return
-        record = io.BytesIO()
-        self.record(record).write(event.SerializeToString())
+    def _write(self, *events):
+        records = io.BytesIO()
+        for event in events:
+            self.record(records).write(event.SerializeToString())
         try:
-            append_whole(self.path, record.getvalue())
+            append_whole(self.path, records.getvalue())
         except OSError as error:
             self._end(error)
 

@@ -10,8 +10,7 @@ MATHLESS = {"parse_math": False}  # keywords of a text: a $ in a name begins no 
 
 def shown(name) -> str:
     """A name from a file or a folder, as it is drawn."""
-    text = printable(str(name))
-    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME - 3]}..."
+    return printable(str(name), LONGEST_NAME)
 
 
 def add_legend(panel, lines, **options):

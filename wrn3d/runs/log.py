@@ -23,9 +23,9 @@ class Log:
         """Begin it, or go on after `iteration`: what is beyond it is taken back, and what a killed
         process or a damaged disk has left is no line. Returns how many lines there are. Raises
         what `whole_file` does."""
-        self._check_header()
+        gap = not self._has_header()
         self.waiting = [line for line in self.waiting if line[0] <= iteration]
-        count, size, gap = len(self.waiting), len(self.header), not self._has_header()
+        count, size = len(self.waiting), len(self.header)
         for offset, number, line in self._lines():
             if number <= iteration:
                 count, size, gap = count + 1, size + len(line), gap or offset != size
@@ -78,20 +78,16 @@ class Log:
         return {row[0]: row[place] for row in self.rows()}
 
     def _has_header(self):
+        """A damaged one does not matter, since the lines tell; raises DataError for another
+        version's."""
         if not os.path.exists(self.path):
             return False
-        with reaching(self.path, "read"), self.path.open("rb") as file:
-            return file.readline() == self.header
-
-    def _check_header(self):
-        """A damaged header does not matter, since the lines tell; another version's does."""
-        if not os.path.exists(self.path):
-            return
         with reaching(self.path, "read"), self.path.open("rb") as file:
             found = file.readline(1000)
         if found.startswith(b"iteration,") and found.count(b",") != self.header.count(b","):
             raise DataError(f"{self.path} has other columns than this version's: name another "
                             "folder with --output")
+        return found == self.header
 
     def _lines(self):
         """(where it begins, iteration, line) of each line of the file that is one; a long log is

@@ -12,7 +12,7 @@ from wrn3d.config import DATA
 from wrn3d.errors import reason
 from wrn3d.files import write_whole
 from wrn3d.parameters import parameter_count
-from wrn3d.runs.mistakes import class_table, confusion_matrix, draw_confusion, draw_worst
+from wrn3d.runs.mistakes import draw_confusion, draw_worst
 
 RUN = "run.json"
 
@@ -39,12 +39,12 @@ def record_start(folder, environment, config):
     _try(_write, path, found)
 
 
-def record_test(folder, environment, results, predictions):
+def record_test(folder, environment, results, predictions, matrix):
     """Write test.json, confusion.png and mistakes.png; `results` are EvalResults by how they were
-    measured, `predictions` those of the first. What cannot be written is said."""
+    measured, `predictions` those of the first, `matrix` what is taken for what in them. What cannot
+    be written is said."""
     dataset = environment.dataset
     names = dataset.class_names
-    matrix = confusion_matrix(predictions, len(names))
     _try(_write, folder / "test.json", {
         "at": _now(), "iteration": environment.iteration,
         **{name: {score: number if isfinite(number) else None  # which JSON has no word for
@@ -53,12 +53,6 @@ def record_test(folder, environment, results, predictions):
         "classes": names, "confusion": matrix.tolist()})
     _try(draw_confusion, matrix, names, folder / "confusion.png")
     _try(draw_worst, dataset.test_volumes, predictions, names, folder / "mistakes.png")
-
-
-def table(environment, predictions) -> str:
-    """The accuracy of each class, for people."""
-    names = environment.dataset.class_names
-    return class_table(confusion_matrix(predictions, len(names)), names)
 
 
 def _try(write, *arguments):

@@ -96,6 +96,14 @@ def test_images_are_resized_as_pytorch_does(digits, side):
     assert np.abs(found[:, 0] - expected).max() < 1e-3  # of 255: rounding alone
 
 
+@pytest.mark.parametrize("side", [3, 20, 40])
+@pytest.mark.parametrize("shape", [(60, 1, 32, 32, 3), (5, 12, 32, 32, 3), (60, 16, 16, 12, 1)])
+def test_what_a_volume_becomes_does_not_depend_on_the_others(digits, shape, side):
+    volumes = digits.normalise(digits.train_volumes[:60]).ravel()[:np.prod(shape)].reshape(shape)
+    whole = resize(volumes, side)
+    assert np.array_equal(whole, np.concatenate([resize(volume[None], side) for volume in volumes]))
+
+
 def test_volumes_are_resized_along_each_axis_in_proportion():
     volumes = np.random.default_rng(0).random((2, 6, 12, 9, 1)).astype(np.float32)
     found = resize(volumes, 4)

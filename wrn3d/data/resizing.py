@@ -1,5 +1,6 @@
 """Volumes in another size."""
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -15,10 +16,20 @@ def resize(volumes, longest):
     Linear interpolation between the centres of voxels; where it shrinks, over a window that is
     as much wider, so that nothing is skipped.
     """
-    for axis, side in enumerate(resized_shape(volumes.shape[1:4], longest), start=1):
-        if side != volumes.shape[axis]:
-            matrix = _interpolation(volumes.shape[axis], side)
-            volumes = np.moveaxis(np.tensordot(matrix, volumes, (1, axis)), 0, axis)
+    count, *sides, channels = volumes.shape
+    for axis, side in enumerate(resized_shape(sides, longest)):
+        if side != sides[axis]:
+            matrix = _interpolation(sides[axis], side)
+            # One small product a volume or slice, whose result does not depend on how many there
+            # are; along the width all channels in one.
+            if axis < 2:
+                rows = volumes.reshape(count * prod(sides[:axis]), sides[axis], -1)
+                volumes = matrix @ rows
+            else:
+                rows = volumes.reshape(count, -1, sides[axis] * channels)
+                volumes = rows @ np.kron(matrix.T, np.eye(channels, dtype=np.float32))
+            sides[axis] = side
+            volumes = volumes.reshape(count, *sides, channels)
     return np.ascontiguousarray(volumes, np.float32)
 
 

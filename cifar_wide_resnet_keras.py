@@ -30,9 +30,11 @@ class CNNEnv(TrainingEnvironment):
 
     def build(self):
         import keras  # here, so that --help and importing this file are instant
+        import tensorflow as tf
 
         import wrn3d
         from wrn3d.losses import BatchLoss, CrossEntropy
+        from wrn3d.ops import accuracy
 
         self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
         self.size = self.spec.input_shape
@@ -42,6 +44,16 @@ class CNNEnv(TrainingEnvironment):
         self.model.compile(self.optimizer, loss=CrossEntropy(**self.loss_settings),
                            metrics=[BatchLoss(**self.loss_settings), "accuracy"])
 
+        @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
+        def loss_and_gradients(volumes, labels):  # for a look without a step
+            with tf.GradientTape() as tape:
+                logits = self.model(volumes, training=True)
+                loss = self.model.compute_loss(y=labels, y_pred=logits)
+            return (loss, accuracy(labels, logits),
+                    tape.gradient(loss, self.model.trainable_weights))
+
+        self._loss_and_gradients = loss_and_gradients
+
     def train_batch(self, volumes, labels, learning_rate):
         self.optimizer.learning_rate = learning_rate
         if self.config.sizes and volumes.shape[1:] != self.size:
@@ -49,6 +61,9 @@ class CNNEnv(TrainingEnvironment):
             self.model.make_train_function(force=True)  # each of `sizes` is a graph of its own
         logs = self.model.train_on_batch(volumes, labels, return_dict=True)
         return logs["batch_loss"], logs["accuracy"]
+
+    def loss_and_gradients(self, volumes, labels):
+        return self._loss_and_gradients(volumes, labels)
 
     def logits(self, volumes):
         return self.model.predict_on_batch(volumes)

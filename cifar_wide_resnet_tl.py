@@ -37,26 +37,34 @@ class CNNEnv(TrainingEnvironment):
         self.optimizer = wrn3d.make_optimizer(self.config)
         weights = self.model.trainable_weights
 
-        # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
-        # Each of `sizes` is a graph of its own; batches of other lengths are the same graph.
-        @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
-        def train(volumes, labels):
+        def loss_and_gradients(volumes, labels):
             with tf.GradientTape() as tape:
                 logits = self.model(volumes, is_train=True)
                 loss = cross_entropy(labels, logits, **self.loss_settings)
-            gradients = tape.gradient(loss, weights)
-            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-            return loss, accuracy(labels, logits)
+            return loss, accuracy(labels, logits), tape.gradient(loss, weights)
 
-        @tf.function(reduce_retracing=True, autograph=False)
+        def train(volumes, labels):
+            loss, right, gradients = loss_and_gradients(volumes, labels)
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            return loss, right
+
         def evaluate(volumes):
             return self.model(volumes, is_train=False)
 
-        self._train, self._evaluate = train, evaluate
+        # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
+        # Each of `sizes` is a graph of its own; batches of other lengths are the same graph.
+        same_graph = not self.config.sizes
+        self._train = tf.function(train, reduce_retracing=same_graph, autograph=False)
+        self._loss_and_gradients = tf.function(loss_and_gradients, reduce_retracing=same_graph,
+                                               autograph=False)
+        self._evaluate = tf.function(evaluate, reduce_retracing=True, autograph=False)
 
     def train_batch(self, volumes, labels, learning_rate):
         self.optimizer.learning_rate = learning_rate
         return self._train(volumes, labels)
+
+    def loss_and_gradients(self, volumes, labels):
+        return self._loss_and_gradients(volumes, labels)
 
     def logits(self, volumes):
         return self._evaluate(volumes).numpy()

@@ -90,8 +90,8 @@ NUDGE = """
 """
 PERTURBED = {  # what a side does differently, and where that has to be found
     "after an iteration": ("""
-    def step(self, learning_rate=None):
-        result = super().step(learning_rate)
+    def step(self, **arguments):
+        result = super().step(**arguments)
         if result.iteration == 3:
             self.nudge()
         return result
@@ -102,10 +102,10 @@ PERTURBED = {  # what a side does differently, and where that has to be found
         self.nudge()
 """, 0, "group1.block0.conv0"),
     "in the loss": ("""
-    def step(self, learning_rate=None):
+    def step(self, **arguments):
         from dataclasses import replace
         import numpy as np
-        result = super().step(learning_rate)
+        result = super().step(**arguments)
         if result.iteration == 3:
             result = replace(result, loss=float(np.nextafter(np.float32(result.loss), 9)))
         return result

@@ -46,7 +46,7 @@ def test_it_runs_as_the_original_did(tmp_path, front_end):
 
 
 def test_step_is_one_iteration_with_its_batchs_own_figures(fresh):
-    result = fresh.step(0.02)
+    result = fresh.step(learning_rate=0.02)
     assert (result.iteration, fresh.iteration, fresh.index_in_epoch) == (1, 1, 32)
     assert (result.learning_rate, result.batch_size) == (0.02, 32)
     assert np.log(10) * 0.5 < result.loss < np.log(10) * 2
@@ -69,7 +69,7 @@ def test_a_learning_rate_of_zero_moves_no_trained_weight(fresh):
 @pytest.mark.parametrize("learning_rate", [-0.1, float("nan"), float("inf"), "fast"])
 def test_an_impossible_learning_rate_is_refused(fresh, learning_rate):
     with pytest.raises(ValueError, match="learning_rate is .*, but must be a number from 0 up"):
-        fresh.step(learning_rate)
+        fresh.step(learning_rate=learning_rate)
     assert (fresh.iteration, fresh.index_in_epoch) == (0, 0)
 
 
@@ -100,7 +100,7 @@ def test_the_graph_is_traced_once(fresh, monkeypatch):
     monkeypatch.setattr(ops, "batch_norm_relu",
                         lambda *inputs: calls.append(1) or batch_norm_relu(*inputs))
     for rate in (0.1, 0.02, 0.3):
-        fresh.step(rate)
+        fresh.step(learning_rate=rate)
     fresh.reset()
     fresh.step()
     assert not calls
@@ -170,7 +170,7 @@ def test_branches_from_a_snapshot_repeat_exactly(fresh):
     ends = []
     for rate in (0.1, 0.01, 0.1):
         fresh.restore(start)
-        ends.append(([fresh.step(rate).loss for _ in range(3)], fresh.get_weights()))
+        ends.append(([fresh.step(learning_rate=rate).loss for _ in range(3)], fresh.get_weights()))
     assert ends[0][0] == ends[2][0] and same(ends[0][1], ends[2][1])
     assert ends[0][0] != ends[1][0]
     assert start.iteration == 2  # not touched by what came after

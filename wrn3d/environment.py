@@ -11,7 +11,10 @@ from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, require
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
+from wrn3d.data.resizing import resized_shape
+from wrn3d.errors import UsageError, reason
 from wrn3d.evaluation import EvalResult, Predictions, measure, predict_split
+from wrn3d.inspection import Inspection
 from wrn3d.memory import check_memory, enough_for
 from wrn3d.models import as_keras_model, named_variables, set_iteration
 from wrn3d.parameters import initial_weights
@@ -38,7 +41,7 @@ class StepResult:
         return self.batch_size / self.seconds
 
 
-class TrainingEnvironment(RunState):
+class TrainingEnvironment(Inspection, RunState):
     """A training run of which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
@@ -47,8 +50,8 @@ class TrainingEnvironment(RunState):
     depth, widen_factor, dropout and shortcut describe. Raises UsageError (a ValueError) for
     settings that cannot be, and what `load_dataset` raises.
 
-    A subclass has `build`, `train_batch` and `logits`. After `build` there are `model`, a model
-    of its framework, and `optimizer`, what `make_optimizer` gives.
+    A subclass has `build`, `train_batch`, `loss_and_gradients` and `logits`. After `build` there
+    are `model`, a model of its framework, and `optimizer`, what `make_optimizer` gives.
     """
 
     def __init__(self, *, spec=None, **settings):
@@ -104,22 +107,35 @@ class TrainingEnvironment(RunState):
         """
         self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
 
-    def step(self, learning_rate=None) -> StepResult:
+    def step(self, images=None, labels=None, *, learning_rate=None, update=True) -> StepResult:
         """Train ONE iteration on the next batch, with `learning_rate` or else the schedule's.
 
-        Raises UsageError for a learning rate that is no number from 0 up, NotEnoughMemoryError
-        where there is not enough for the batch.
+        With images (N, D, H, W, C), as `next_batch` gives them, and labels (N,) it trains on
+        those, and the next batch stays the next. With `update=False` nothing moves: the result is
+        the one that the iteration would have.
+
+        Raises UsageError for a learning rate that is no number from 0 up or a batch that does not
+        fit, NotEnoughMemoryError where there is not enough for it.
         """
         learning_rate = check_number("learning_rate", self.learning_rate if learning_rate is None
                                      else learning_rate)
         start = time.perf_counter()
+        if update:
+            loss, accuracy, count = self._iterate(images, labels, learning_rate)
+        else:
+            loss, accuracy, _, count = self.look_ahead(images, labels)
+        return StepResult(self.iteration + (not update), float(loss), float(accuracy),
+                          learning_rate, count, time.perf_counter() - start)
+
+    def _iterate(self, images, labels, learning_rate):
+        """(loss, accuracy, samples) of an iteration."""
         position = self.epochs_completed, self.index_in_epoch
         set_iteration(self.model, self.iteration)  # `fit`, for one, may have moved it
         try:
-            volumes, labels = self.next_batch(self.batch_num)
+            images, labels = self.batch(images, labels)
             with enough_for(len(labels)):
                 # An array, since TensorFlow keeps each Python number that it has met, for good.
-                loss, accuracy = self.train_batch(volumes, labels,
+                loss, accuracy = self.train_batch(images, labels,
                                                   np.asarray(learning_rate, np.float32))
         except BaseException:  # Ctrl-C, too: what was not trained is still to come
             self.epochs_completed, self.index_in_epoch = position
@@ -127,8 +143,27 @@ class TrainingEnvironment(RunState):
         self.iteration += 1
         if self.average:
             self.average.update(self.iteration)
-        return StepResult(self.iteration, float(loss), float(accuracy), learning_rate,
-                          len(labels), time.perf_counter() - start)
+        return loss, accuracy, len(labels)
+
+    def batch(self, images=None, labels=None):
+        """The next batch, as `next_batch` gives it, or the caller's own, as arrays of its types.
+
+        Raises UsageError for one that does not fit the network.
+        """
+        if images is None and labels is None:
+            return self.next_batch(self.batch_num)
+        require(images is not None and labels is not None, "a batch of your own is images and "
+                "labels, both; a learning rate goes by its name, learning_rate=0.02")
+        try:
+            images, labels = np.asarray(images, np.float32), np.asarray(labels)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"images are no array of numbers ({reason(error)})") from error
+        self._check_volumes("images", images, self.config.sizes)
+        classes = len(self.dataset.class_names)
+        require(labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
+                and labels.min() >= 0 and labels.max() < classes,
+                f"labels must be {len(images)} whole numbers from 0 to {classes - 1}")
+        return images, labels.astype(np.int64)
 
     def next_batch(self, batch_size):
         """The next samples: (volumes (N, D, H, W, C) float32, labels (N,) int64), as `step` takes
@@ -159,9 +194,7 @@ class TrainingEnvironment(RunState):
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
         volumes = np.asarray(volumes, np.float32)
-        require(volumes.shape[1:] == self.spec.input_shape and len(volumes),
-                f"volumes have the shape {volumes.shape}, but must be (N, "
-                f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
+        self._check_volumes("volumes", volumes)
         with self.averaged():
             return self._logits(volumes)
 
@@ -222,6 +255,14 @@ class TrainingEnvironment(RunState):
                 f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
                 f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
         self._checked_batch_size(self.config.batch_size)
+
+    def _check_volumes(self, name, volumes, sizes=()):
+        *sides, channels = self.spec.input_shape
+        shapes = [self.spec.input_shape, *((*resized_shape(sides, size), channels)
+                                           for size in sizes)]
+        require(volumes.shape[1:] in shapes and len(volumes),
+                f"{name} have the shape {volumes.shape}, but must be (N, "
+                f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
 
     def _checked_batch_size(self, batch_size):
         count = len(self.dataset.train_labels)

@@ -81,10 +81,15 @@ def set_iteration(model, iteration):
 
 def named_slots(model, optimizer):
     """{slot: {canonical name: variable}} of what the optimizer remembers, such as momentum."""
-    names = {id(variable): name for name, variable in named_variables(model).items()}
-    return {slot: {names[id(weight)]: variable for weight, variable
-                   in zip(model.trainable_weights, variables, strict=True)}
+    names = trained_names(model)
+    return {slot: dict(zip(names, variables, strict=True))
             for slot, variables in optimizer.slots.items()}
+
+
+def trained_names(model):
+    """The canonical names of the model's `trainable_weights`, in their order."""
+    names = {id(variable): name for name, variable in named_variables(model).items()}
+    return [names[id(weight)] for weight in model.trainable_weights]
 
 
 def values(variables):

@@ -5,8 +5,27 @@ import keras
 import tensorflow as tf
 
 
+class GradientNorms:
+    """What an optimizer knows of the gradients that it was given last: `gradient_norms`, a
+    variable with each one's Euclidean norm, nan before there were any."""
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.gradient_norms = self.add_variable(
+                (len(variables),), keras.initializers.Constant(float("nan")), name="gradient_norms")
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply(grads, trainable_variables)
+        self.note(grads)
+
+    def note(self, gradients):
+        """Take their norms, and nothing else."""
+        self.gradient_norms.assign(tf.stack([tf.norm(gradient) for gradient in gradients]))
+
+
 @keras.saving.register_keras_serializable(package="wrn3d")
-class SGD(keras.optimizers.SGD):
+class SGD(GradientNorms, keras.optimizers.SGD):
     """SGD with PyTorch's momentum and weight decay (the authors' pytorch/main.py).
 
         gradient = gradient + weight_decay * weight       on every trained parameter
@@ -48,7 +67,7 @@ class SGD(keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")
-class Adam(keras.optimizers.Adam):
+class Adam(GradientNorms, keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) with PyTorch's defaults."""
 
     def __init__(self, learning_rate=0.001, epsilon=1e-8, **kwargs):

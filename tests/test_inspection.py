@@ -1,0 +1,138 @@
+"""Looking inside a run without moving it: losses, gradients, norms; and batches of one's own."""
+import numpy as np
+import pytest
+
+from tests.conftest import SCRIPTS, environment_class, small_environment
+from tests.reference import Reference
+
+FULL = {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "augment": True,
+        "shortcut": "projection", "learning_rate": 0.05, "averaging": 0.9}
+
+
+@pytest.fixture(scope="module")
+def env(front_end):
+    return small_environment(front_end, **FULL)
+
+
+@pytest.fixture
+def fresh(env):
+    env.reset()
+    return env
+
+
+def state(env):
+    """Everything that decides what comes next."""
+    found = env.snapshot()
+    arrays = {kind: getattr(found, kind) for kind in ("weights", "momentum", "average")}
+    return {f"{kind} {name}": array for kind, named in arrays.items()
+            for name, array in named.items()} | {
+        "position": np.array([found.iteration, found.epochs_completed, found.index_in_epoch])}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(np.array_equal(left[n], right[n]) for n in left)
+
+
+@pytest.mark.parametrize("look", [lambda env: env.step(update=False), lambda env: env.gradients(),
+                                  lambda env: env.norms(), lambda env: env.snapshot()])
+def test_looking_moves_nothing(fresh, look):
+    for _ in range(46):
+        fresh.step()
+    before = state(fresh)  # the next batch is the first of another epoch
+    look(fresh)
+    assert same(state(fresh), before)
+    looked, taken = fresh.step(update=False), fresh.step()
+    assert (looked.iteration, looked.loss, looked.accuracy, looked.learning_rate) == \
+        (taken.iteration, taken.loss, taken.accuracy, taken.learning_rate)
+    after = state(fresh)
+    fresh.reset()
+    for _ in range(47):
+        fresh.step()
+    assert same(state(fresh), after)
+
+
+def test_gradients_are_the_references(front_end):
+    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=8,
+                                       weight_decay=0.05, momentum=0.9)
+    volumes, labels = env.next_batch(8)
+    reference = Reference(env.spec, env.get_weights(), volumes, training=True)
+    reference.loss_and_backward(labels)
+    env.reset()
+    gradients = env.gradients()
+    assert gradients.keys() == reference.gradients.keys()
+    for name, expected in reference.gradients.items():
+        error = np.linalg.norm(gradients[name] - expected)  # by norm, as in test_environment
+        assert error < 0.03 * np.linalg.norm(expected), name
+    assert same(env.gradients(volumes, labels), gradients)
+
+
+def test_gradients_and_norms_are_the_other_front_ends(fresh, front_end):
+    other = small_environment(next(name for name in SCRIPTS if name != front_end), **FULL)
+    for _ in range(2):
+        assert same(fresh.gradients(), other.gradients())
+        assert fresh.step(update=False).loss == other.step(update=False).loss
+        fresh.step(), other.step()
+        assert fresh.norms() == other.norms()
+
+
+def test_norms_are_those_of_the_parts(fresh):
+    gradients = fresh.gradients()
+    fresh.step(fresh.x_test[:3], fresh.y_test[:3], update=False)  # whose norms are others
+    fresh.step()
+    weights, norms = fresh.get_weights(), fresh.norms()
+    assert list(norms.weights) == ["conv0", "group0", "group1", "group2", "bn", "fc"]
+    for found, arrays in ((norms.weights, weights), (norms.gradients, gradients)):
+        for part, norm in found.items():
+            squares = sum(np.square(array, dtype=np.float64).sum() for name, array in
+                          arrays.items() if name.split(".")[0] == part and "running" not in name)
+            assert norm == pytest.approx(squares ** 0.5, rel=1e-5) and norm > 0
+
+
+def test_there_are_no_gradients_before_the_first(front_end):
+    assert np.isnan(list(small_environment(front_end).norms().gradients.values())).all()
+
+
+def test_a_batch_of_ones_own_leaves_the_next_one_the_next(fresh):
+    next_loss = fresh.step(update=False).loss
+    images, labels = fresh.dataset.normalise(fresh.dataset.train_volumes[:5]), fresh.y_train[:5]
+    looked = fresh.step(images, labels, update=False)
+    result = fresh.step(images, labels, learning_rate=0)
+    assert (result.iteration, result.batch_size, fresh.index_in_epoch) == (1, 5, 0)
+    assert result.loss == looked.loss
+    fresh.reset()
+    assert fresh.step(learning_rate=0).loss == next_loss
+    fresh.reset()
+    images, labels = fresh.next_batch(32)  # what `step` would have taken
+    assert fresh.step(images, labels).loss == next_loss
+
+
+@pytest.mark.parametrize("images, labels, said", [
+    (0.02, None, "a learning rate goes by its name"),
+    (None, [1], "images and labels, both"),
+    (np.zeros((2, 32, 32, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 32, 32, 3\)"),
+    (np.zeros((0, 1, 32, 32, 3)), np.zeros(0, int), "with N from 1 up"),
+    (np.zeros((2, 1, 32, 32, 3)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 1, 32, 32, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 1, 32, 32, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 1, 32, 32, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
+    ("x", [0], "images are no array of numbers"),
+])
+def test_a_batch_that_does_not_fit_is_refused_before_anything_moves(fresh, images, labels, said):
+    before = state(fresh)
+    for call in (fresh.step, fresh.gradients):
+        with pytest.raises(ValueError, match=said):
+            call(images, labels)
+    assert same(state(fresh), before)
+
+
+def test_a_look_that_fails_moves_nothing(fresh, monkeypatch):
+    before, look = state(fresh), fresh.loss_and_gradients
+
+    def interrupt(*arguments):
+        look(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fresh, "loss_and_gradients", interrupt)
+        fresh.gradients()
+    assert same(state(fresh), before)

@@ -1,0 +1,71 @@
+"""Looking inside a run: what the next step would do, seen without doing it."""
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from wrn3d.memory import enough_for
+from wrn3d.models import assign, named_variables, set_iteration, trained_names, values
+
+
+class Norms(NamedTuple):
+    """Euclidean norms by part of the network, {"conv0": number, "group0": number, ...}: of the
+    trained weights, and of the gradients that were computed last, before weight decay; nan before
+    there were any."""
+
+    weights: dict[str, float]
+    gradients: dict[str, float]
+
+
+class Inspection(ABC):
+    """What a training environment shows of itself; it has `model` and `optimizer`."""
+
+    @abstractmethod
+    def loss_and_gradients(self, volumes, labels):
+        """In training mode, of volumes (N, D, H, W, C) and labels (N,): (loss, accuracy, the
+        gradients of the model's `trainable_weights`)."""
+
+    def gradients(self, images=None, labels=None) -> dict[str, np.ndarray]:
+        """{canonical name: float32 array}, the loss's gradients by the trained weights, before
+        weight decay: of the batch that `step` with the same arguments would train on, which stays
+        the next one. Nothing else moves either. Raises what `step` does."""
+        _, _, gradients, _ = self.look_ahead(images, labels)
+        return dict(zip(trained_names(self.model), (array.numpy() for array in gradients),
+                        strict=True))
+
+    def norms(self) -> Norms:
+        """Of the weights as they are, and of the gradients that were computed last."""
+        weights = [np.linalg.norm(weight.numpy()) for weight in self.model.trainable_weights]
+        return Norms(self._by_part(weights), self._by_part(self.optimizer.gradient_norms.numpy()))
+
+    def look_ahead(self, images, labels):
+        """(loss, accuracy, gradients, samples) of the batch that comes next, or of the given one,
+        without a step."""
+        with self._standing_still():
+            images, labels = self.batch(images, labels)
+            with enough_for(len(labels)):
+                found = self.loss_and_gradients(images, labels)
+        self.optimizer.note(found[-1])
+        return *found, len(labels)
+
+    @contextmanager
+    def _standing_still(self):
+        """A context after which the run is where it was: batch norm's averages, the position."""
+        moving = {name: variable for name, variable in named_variables(self.model).items()
+                  if ".running_" in name}
+        before = values(moving)
+        position = self.epochs_completed, self.index_in_epoch
+        set_iteration(self.model, self.iteration)
+        try:
+            yield
+        finally:
+            self.epochs_completed, self.index_in_epoch = position
+            assign(moving, before, "batch norm's averages")
+
+    def _by_part(self, norms):
+        squares = {}
+        for name, norm in zip(trained_names(self.model), norms, strict=True):
+            part = name.split(".")[0]
+            squares[part] = squares.get(part, 0.0) + float(norm) ** 2
+        return {part: square ** 0.5 for part, square in squares.items()}

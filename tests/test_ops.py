@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wrn3d import convolution, ops
 from wrn3d.convolution import conv3d
+from wrn3d.randomness import dropout_position, dropout_shares
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -140,7 +141,7 @@ def test_dropout_is_a_function_of_seed_and_iteration():
     x = tf.ones([4, 1, 32, 32, 16])
 
     def mask(seed, iteration):
-        return ops.dropout(x, 0.3, seed, tf.constant(iteration, tf.int64)).numpy()
+        return ops.dropout(x, dropout_shares(0.3), dropout_position(seed, "a", iteration)).numpy()
 
     assert np.array_equal(mask(5, 0), mask(5, 0))
     assert not np.array_equal(mask(5, 0), mask(5, 1))

@@ -3,12 +3,12 @@ import time
 import warnings
 from abc import abstractmethod
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
-from wrn3d.checks import check_count, check_number, require
+from wrn3d.checks import check_count, check_number, check_share, require
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at
 from wrn3d.data.resizing import resized_shape
@@ -16,12 +16,15 @@ from wrn3d.errors import UsageError, reason
 from wrn3d.evaluation import EvalResult, Predictions, measure, predict_split
 from wrn3d.inspection import Inspection
 from wrn3d.memory import check_memory, enough_for
-from wrn3d.models import as_keras_model, named_variables, set_iteration
+from wrn3d.models import as_keras_model, named_variables, set_dropout
 from wrn3d.parameters import initial_weights
 from wrn3d.recipes import configuration
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
 from wrn3d.schedules import learning_rate
 from wrn3d.state import RunState
+
+# What an iteration can have of its own, beside the learning rate, and what has to be true of it.
+ADJUSTABLE = {"momentum": check_share, "weight_decay": check_number, "dropout": check_share}
 
 
 @dataclass(frozen=True)
@@ -100,25 +103,32 @@ class TrainingEnvironment(Inspection, RunState):
     def logits(self, volumes):
         """Evaluation mode: volumes (N, D, H, W, C) -> array (N, num_classes)."""
 
-    def reset(self, first=False):
-        """Fresh weights, no momentum, iteration 0 and the first batch, as after construction.
+    def reset(self, first=False, *, seed=None):
+        """Fresh weights, no momentum, iteration 0 and the first batch, as after construction;
+        with another `seed` as after construction with that.
 
-        `first` is the original's, which had a session to close; it changes nothing here.
+        `first` is the original's, which had a session to close; it changes nothing here. Raises
+        UsageError for a seed that is no whole number from 0 up.
         """
+        if seed is not None:
+            self.config = replace(self.config, seed=seed)
         self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
 
-    def step(self, images=None, labels=None, *, learning_rate=None, update=True) -> StepResult:
+    def step(self, images=None, labels=None, *, update=True, learning_rate=None, momentum=None,
+             weight_decay=None, dropout=None) -> StepResult:
         """Train ONE iteration on the next batch, with `learning_rate` or else the schedule's.
 
         With images (N, D, H, W, C), as `next_batch` gives them, and labels (N,) it trains on
         those, and the next batch stays the next. With `update=False` nothing moves: the result is
-        the one that the iteration would have.
+        the one that the iteration would have. A run that has momentum, weight decay or dropout
+        can have another for an iteration.
 
-        Raises UsageError for a learning rate that is no number from 0 up or a batch that does not
-        fit, NotEnoughMemoryError where there is not enough for it.
+        Raises UsageError for settings that cannot be or a batch that does not fit,
+        NotEnoughMemoryError where there is not enough for it.
         """
         learning_rate = check_number("learning_rate", self.learning_rate if learning_rate is None
                                      else learning_rate)
+        self.prepare(momentum=momentum, weight_decay=weight_decay, dropout=dropout)
         start = time.perf_counter()
         if update:
             loss, accuracy, count = self._iterate(images, labels, learning_rate)
@@ -127,10 +137,21 @@ class TrainingEnvironment(Inspection, RunState):
         return StepResult(self.iteration + (not update), float(loss), float(accuracy),
                           learning_rate, count, time.perf_counter() - start)
 
+    def prepare(self, **chosen):
+        """Set what may differ between iterations: what is chosen, for the rest the settings'."""
+        settings = {name: getattr(self.config, name) for name in ADJUSTABLE}
+        for name, value in chosen.items():
+            if value is not None:
+                require(settings[name], f"{name} cannot be chosen for an iteration of a run that "
+                        f"has none: give its settings a {name} above 0")
+                settings[name] = ADJUSTABLE[name](name, value)
+        self.optimizer.adjust(settings["momentum"], settings["weight_decay"])
+        # The masks' position, too, which `fit`, for one, may have moved.
+        set_dropout(self.model, settings["dropout"], self.config.seed, self.iteration)
+
     def _iterate(self, images, labels, learning_rate):
         """(loss, accuracy, samples) of an iteration."""
         position = self.epochs_completed, self.index_in_epoch
-        set_iteration(self.model, self.iteration)  # `fit`, for one, may have moved it
         try:
             images, labels = self.batch(images, labels)
             with enough_for(len(labels)):
@@ -208,7 +229,7 @@ class TrainingEnvironment(Inspection, RunState):
         """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
         Keras script's own, from another a copy."""
         model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
-        set_iteration(model, self.iteration)
+        set_dropout(model, self.spec.dropout, self.config.seed, self.iteration)
         return model
 
     @property

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wrn3d.memory import enough_for
-from wrn3d.models import assign, named_variables, set_iteration, trained_names, values
+from wrn3d.models import assign, named_variables, trained_names, values
 
 
 class Norms(NamedTuple):
@@ -30,6 +30,7 @@ class Inspection(ABC):
         """{canonical name: float32 array}, the loss's gradients by the trained weights, before
         weight decay: of the batch that `step` with the same arguments would train on, which stays
         the next one. Nothing else moves either. Raises what `step` does."""
+        self.prepare()
         _, _, gradients, _ = self.look_ahead(images, labels)
         return dict(zip(trained_names(self.model), (array.numpy() for array in gradients),
                         strict=True))
@@ -56,7 +57,6 @@ class Inspection(ABC):
                   if ".running_" in name}
         before = values(moving)
         position = self.epochs_completed, self.index_in_epoch
-        set_iteration(self.model, self.iteration)
         try:
             yield
         finally:

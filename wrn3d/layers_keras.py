@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from wrn3d import ops
 from wrn3d.convolution import conv3d
-from wrn3d.randomness import stream_key
+from wrn3d.randomness import dropout_position, dropout_shares
 
 serializable = keras.saving.register_keras_serializable(package="wrn3d")
 
@@ -100,14 +100,18 @@ class Dropout(Layer):
         self.rate, self.seed = rate, seed
 
     def build(self, input_shape):
-        self.iteration = self.add_weight(shape=(), initializer="zeros", dtype="int64",
-                                         trainable=False, name="iteration")
+        self.shares = self.add_weight(
+            shape=(2,), trainable=False, name="shares",
+            initializer=_starting_at(dropout_shares(self.rate)))
+        self.position = self.add_weight(
+            shape=(2,), dtype="int64", trainable=False, name="position",
+            initializer=_starting_at(dropout_position(self.seed, self.name, 0)))
 
     def call(self, x, training=False):
         if not training:
             return x
-        y = ops.dropout(x, self.rate, stream_key(self.seed, self.name), self.iteration)
-        self.iteration.assign_add(1)
+        y = ops.dropout(x, self.shares, self.position)
+        self.position.assign_add((0, 1))
         return y
 
     def get_config(self):
@@ -159,3 +163,8 @@ class Dense(Layer):
 
     def get_config(self):
         return super().get_config() | {"units": self.units}
+
+
+def _starting_at(array):
+    """What Keras calls an initializer."""
+    return lambda shape, dtype: tf.constant(array, dtype)

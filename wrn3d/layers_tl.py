@@ -8,7 +8,7 @@ import tensorlayer as tl
 
 from wrn3d import ops
 from wrn3d.convolution import conv3d
-from wrn3d.randomness import stream_key
+from wrn3d.randomness import dropout_position, dropout_shares
 
 ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
 
@@ -107,14 +107,16 @@ class Dropout(Layer):
         return f"Dropout(rate={self.rate}, name='{self.name}')"
 
     def build(self, inputs_shape):
-        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
-        self._nontrainable_weights.append(self.iteration)
+        self.shares = tf.Variable(dropout_shares(self.rate), trainable=False, name="shares")
+        self.position = tf.Variable(dropout_position(self.seed, self.name, 0),
+                                    trainable=False, name="position")
+        self._nontrainable_weights += [self.shares, self.position]
 
     def forward(self, inputs):
         if not self.is_train:
             return inputs
-        y = ops.dropout(inputs, self.rate, stream_key(self.seed, self.name), self.iteration)
-        self.iteration.assign_add(1)
+        y = ops.dropout(inputs, self.shares, self.position)
+        self.position.assign_add((0, 1))
         return y
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from wrn3d.errors import DataError, printable
 from wrn3d.network import wide_resnet
 from wrn3d.parameters import initial_weights
+from wrn3d.randomness import dropout_position, dropout_shares
 from wrn3d.runtime import be_deterministic
 
 
@@ -61,7 +62,7 @@ def tensorlayer_model(spec, seed=0, precision="float32"):
 def initialize(model, spec, seed):
     """Set a model of either framework to its initial weights and to iteration 0."""
     assign(named_variables(model), initial_weights(spec, seed), f"weights for {spec.name}")
-    set_iteration(model, 0)
+    set_dropout(model, spec.dropout, seed, 0)
 
 
 def named_variables(model):
@@ -70,13 +71,13 @@ def named_variables(model):
             for end, variable in getattr(layer, "parameters", {}).items()}
 
 
-def set_iteration(model, iteration):
-    """Tell the dropout layers, whose masks depend on it, which iteration comes next."""
-    # An array, since TensorFlow keeps a tensor for each Python number that it has met, for good.
-    iteration = np.asarray(iteration, np.int64)
+def set_dropout(model, rate, seed, iteration):
+    """Tell the dropout layers how much to drop, and what decides on their next masks."""
+    # Arrays, since TensorFlow keeps a tensor for each Python number that it has met, for good.
     for layer in _layers(model):
-        if hasattr(layer, "iteration"):
-            layer.iteration.assign(iteration)
+        if hasattr(layer, "shares"):
+            layer.shares.assign(dropout_shares(rate))
+            layer.position.assign(dropout_position(seed, layer.name, iteration))
 
 
 def named_slots(model, optimizer):

@@ -26,14 +26,16 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
     return y, new_mean, new_var
 
 
-def dropout(x, rate, seed, iteration):
-    """x with each element zeroed with probability `rate`, the others divided by 1 - rate.
+def dropout(x, shares, position):
+    """x with each element zeroed with the first of `shares` as its probability, the others divided
+    by the second. The mask is a pure function of `position`.
 
-    The mask is a pure function of (seed, iteration), an int of 63 bits and an int64 variable.
+    Both are variables, so that an iteration can have its own: `dropout_shares` and
+    `dropout_position` make them.
     """
-    key = tf.stack([tf.constant(seed, tf.int64), tf.convert_to_tensor(iteration)])
-    uniform = tf.random.stateless_uniform(tf.shape(x), key, alg="philox")
-    scale = tf.cast(uniform >= rate, tf.float32) / (1 - rate)  # which bfloat16 would round
+    uniform = tf.random.stateless_uniform(tf.shape(x), position, alg="philox")
+    dropped, kept = tf.unstack(tf.convert_to_tensor(shares))
+    scale = tf.cast(uniform >= dropped, tf.float32) / kept  # which bfloat16 would round
     return tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)
 
 

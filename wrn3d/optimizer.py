@@ -2,12 +2,13 @@
 from numbers import Real
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
-class GradientNorms:
-    """What an optimizer knows of the gradients that it was given last: `gradient_norms`, a
-    variable with each one's Euclidean norm, nan before there were any."""
+class Optimizer:
+    """What both offer beside Keras's own: `gradient_norms`, a variable with the Euclidean norm of
+    each gradient that was given last, nan before there were any, and `adjust`."""
 
     def build(self, variables):
         if not self.built:
@@ -23,9 +24,12 @@ class GradientNorms:
         """Take their norms, and nothing else."""
         self.gradient_norms.assign(tf.stack([tf.norm(gradient) for gradient in gradients]))
 
+    def adjust(self, momentum, weight_decay):
+        """Go on with another momentum and weight decay, where there are any."""
+
 
 @keras.saving.register_keras_serializable(package="wrn3d")
-class SGD(GradientNorms, keras.optimizers.SGD):
+class SGD(Optimizer, keras.optimizers.SGD):
     """SGD with PyTorch's momentum and weight decay (the authors' pytorch/main.py).
 
         gradient = gradient + weight_decay * weight       on every trained parameter
@@ -45,9 +49,20 @@ class SGD(GradientNorms, keras.optimizers.SGD):
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.coupled_weight_decay = weight_decay  # Keras would apply its `weight_decay` decoupled
 
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            start = [self.momentum, self.coupled_weight_decay]
+            self.current = self.add_variable((2,), lambda shape, dtype: tf.constant(start, dtype),
+                                             name="momentum_and_weight_decay")
+
+    def adjust(self, momentum, weight_decay):
+        self.current.assign(np.array([momentum, weight_decay], np.float32))
+
     def update_step(self, gradient, variable, learning_rate):
+        momentum, weight_decay = tf.unstack(tf.convert_to_tensor(self.current))
         if self.coupled_weight_decay:
-            gradient = gradient + self.coupled_weight_decay * variable
+            gradient = gradient + weight_decay * variable
         if not self.momentum:
             variable.assign_sub(learning_rate * gradient)
             return
@@ -55,7 +70,7 @@ class SGD(GradientNorms, keras.optimizers.SGD):
         # One fused op, whose formula is the one above.
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle, accum=velocity.value.handle, lr=learning_rate, grad=gradient,
-            momentum=self.momentum, use_nesterov=self.nesterov)
+            momentum=momentum, use_nesterov=self.nesterov)
 
     @property
     def slots(self) -> dict:
@@ -67,7 +82,7 @@ class SGD(GradientNorms, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")
-class Adam(GradientNorms, keras.optimizers.Adam):
+class Adam(Optimizer, keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) with PyTorch's defaults."""
 
     def __init__(self, learning_rate=0.001, epsilon=1e-8, **kwargs):

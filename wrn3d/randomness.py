@@ -26,3 +26,13 @@ def random_words(seed: int, purpose: str, position: int, count: int) -> np.ndarr
 def generator(seed: int, purpose: str) -> np.random.Generator:
     """A NumPy generator of its own for `purpose`, for draws that are made once."""
     return np.random.Generator(np.random.Philox(key=stream_key(seed, purpose)))
+
+
+def dropout_shares(rate):
+    """(2,) float32: the probability of an element to be zeroed, and to stay."""
+    return np.array([rate, 1 - rate], np.float32)
+
+
+def dropout_position(seed, name, iteration):
+    """(2,) int64: the key of a layer's masks, and which of them."""
+    return np.array([stream_key(seed, name), iteration], np.int64)

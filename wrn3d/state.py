@@ -7,7 +7,7 @@ import numpy as np
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import require
 from wrn3d.config import CLASSES, DATA
-from wrn3d.models import assign, check_same, named_slots, named_variables, set_iteration, values
+from wrn3d.models import assign, check_same, named_slots, named_variables, set_dropout, values
 
 
 class RunState(ABC):
@@ -78,7 +78,7 @@ class RunState(ABC):
         self.index_in_epoch = position.index_in_epoch
         self.learning_rate_scale = position.learning_rate_scale
         self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
-        set_iteration(self.model, self.iteration)
+        set_dropout(self.model, self.spec.dropout, self.config.seed, self.iteration)
 
 
 def _fresh(kind, variables, weights):

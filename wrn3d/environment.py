@@ -2,7 +2,6 @@
 import time
 import warnings
 from abc import abstractmethod
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,14 +9,13 @@ import numpy as np
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, check_share, require
 from wrn3d.data import load_dataset
-from wrn3d.data.batches import batch_at
+from wrn3d.data.batches import batch_at, own_batch
 from wrn3d.data.resizing import resized_shape
-from wrn3d.errors import UsageError, reason
-from wrn3d.evaluation import EvalResult, Predictions, measure, predict_split
 from wrn3d.inspection import Inspection
 from wrn3d.memory import check_memory, enough_for
-from wrn3d.models import as_keras_model, named_variables, set_dropout
+from wrn3d.models import named_variables, set_dropout
 from wrn3d.parameters import initial_weights
+from wrn3d.prediction import Prediction
 from wrn3d.recipes import configuration
 from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
 from wrn3d.schedules import learning_rate
@@ -44,7 +42,7 @@ class StepResult:
         return self.batch_size / self.seconds
 
 
-class TrainingEnvironment(Inspection, RunState):
+class TrainingEnvironment(Inspection, Prediction, RunState):
     """A training run of which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
@@ -60,20 +58,18 @@ class TrainingEnvironment(Inspection, RunState):
     def __init__(self, *, spec=None, **settings):
         self.config = configuration(spec, settings)
         self._loaded = self.load_data()
-        self.dataset = self._loaded.with_validation(self.config.validation)
+        self._whole = self._loaded.with_validation(self.config.validation)
+        self.use_only(None)
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
         check_memory(self.spec, self.config, self.dataset.nbytes)
 
-        self.num_examples = len(self.dataset.train_labels)
         self.batch_num = self.config.batch_size
         self.total = self.config.total_iterations(self.num_examples)
         self.blocks_per_group = self.spec.blocks_per_group
         self.widening_factor = self.spec.widen_factor
         self.img_row, self.img_col, self.img_channels = self.dataset.volume_shape[1:]
         self.nb_classes = self.spec.num_classes
-        self.y_train, self.y_test = self.dataset.train_labels, self.dataset.test_labels
-        self.mean, self.std = self.dataset.mean, self.dataset.std
 
         import_tensorflow()  # before the script's own import of it: quietly
         if self.config.precision == "bfloat16" and not has_fast_bfloat16():
@@ -87,6 +83,14 @@ class TrainingEnvironment(Inspection, RunState):
             self.average = WeightAverage(named_variables(self.model), self.config.averaging)
         self._go_to(Checkpoint({}))  # built with fresh weights and no momentum: as after `reset`
 
+    def use_only(self, rows):
+        """From the next `reset` on, train on these rows of the training split alone, on all where
+        it is None."""
+        self.dataset = self._whole if rows is None else self._whole.with_training_rows(rows)
+        self.num_examples = len(self.dataset.train_labels)
+        self.y_train, self.y_test = self.dataset.train_labels, self.dataset.test_labels
+        self.mean, self.std = self.dataset.mean, self.dataset.std
+
     def load_data(self):
         """The run's Dataset; a subclass may have another than those with a name."""
         return load_dataset(self.config.dataset, self.config.data_dir, self.config.volume_size)
@@ -98,10 +102,6 @@ class TrainingEnvironment(Inspection, RunState):
     @abstractmethod
     def train_batch(self, volumes, labels, learning_rate):
         """One update from volumes (N, D, H, W, C) and labels (N,): (loss, accuracy) before it."""
-
-    @abstractmethod
-    def logits(self, volumes):
-        """Evaluation mode: volumes (N, D, H, W, C) -> array (N, num_classes)."""
 
     def reset(self, first=False, *, seed=None):
         """Fresh weights, no momentum, iteration 0 and the first batch, as after construction;
@@ -173,18 +173,7 @@ class TrainingEnvironment(Inspection, RunState):
         """
         if images is None and labels is None:
             return self.next_batch(self.batch_num)
-        require(images is not None and labels is not None, "a batch of your own is images and "
-                "labels, both; a learning rate goes by its name, learning_rate=0.02")
-        try:
-            images, labels = np.asarray(images, np.float32), np.asarray(labels)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"images are no array of numbers ({reason(error)})") from error
-        self._check_volumes("images", images, self.config.sizes)
-        classes = len(self.dataset.class_names)
-        require(labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
-                and labels.min() >= 0 and labels.max() < classes,
-                f"labels must be {len(images)} whole numbers from 0 to {classes - 1}")
-        return images, labels.astype(np.int64)
+        return own_batch(images, labels, self._volume_shapes, len(self.dataset.class_names))
 
     def next_batch(self, batch_size):
         """The next samples: (volumes (N, D, H, W, C) float32, labels (N,) int64), as `step` takes
@@ -200,37 +189,6 @@ class TrainingEnvironment(Inspection, RunState):
         self.index_in_epoch = start + batch_size
         return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
                         self.config.augmentation, self.config.size_at(self.iteration, self.total))
-
-    def evaluate(self, split="test", track=iter, mirror=False) -> EvalResult:
-        """Loss and accuracy on a split, as `predict_split` has it."""
-        return measure(self.predict_split(split, track, mirror))
-
-    def predict_split(self, split="test", track=iter, mirror=False) -> Predictions:
-        """Probabilities and labels of a split, "test", "validation" or "train"; `track` may wrap
-        the list of batches, as a progress bar does. With `mirror` the probabilities are the mean
-        of each volume's and its mirror image's. Raises UsageError for a split that is not there."""
-        with self.averaged():
-            return predict_split(self._logits, self.dataset, split, track, mirror)
-
-    def predict(self, volumes) -> np.ndarray:
-        """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
-        volumes = np.asarray(volumes, np.float32)
-        self._check_volumes("volumes", volumes)
-        with self.averaged():
-            return self._logits(volumes)
-
-    def averaged(self):
-        """A context in which the model has the average of its weights, by which `evaluate` and
-        `predict` go, where the setting `averaging` asks for one."""
-        return self.average.in_use() if self.average else nullcontext()
-
-    @property
-    def keras_model(self):
-        """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
-        Keras script's own, from another a copy."""
-        model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
-        set_dropout(model, self.spec.dropout, self.config.seed, self.iteration)
-        return model
 
     @property
     def x_train(self) -> np.ndarray:
@@ -255,9 +213,12 @@ class TrainingEnvironment(Inspection, RunState):
         ends = self.index_in_epoch + self.config.batch_size > self.num_examples
         return self.epochs_completed + 1, ends
 
-    def _logits(self, volumes):
-        with enough_for(len(volumes), "evaluation"):
-            return self.logits(volumes)
+    @property
+    def _volume_shapes(self):
+        """(D, H, W, C) of what the network may be trained on."""
+        *sides, channels = self.spec.input_shape
+        return [self.spec.input_shape, *((*resized_shape(sides, size), channels)
+                                         for size in self.config.sizes)]
 
     @property
     def fingerprint(self) -> str:
@@ -276,14 +237,6 @@ class TrainingEnvironment(Inspection, RunState):
                 f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
                 f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
         self._checked_batch_size(self.config.batch_size)
-
-    def _check_volumes(self, name, volumes, sizes=()):
-        *sides, channels = self.spec.input_shape
-        shapes = [self.spec.input_shape, *((*resized_shape(sides, size), channels)
-                                           for size in sizes)]
-        require(volumes.shape[1:] in shapes and len(volumes),
-                f"{name} have the shape {volumes.shape}, but must be (N, "
-                f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
 
     def _checked_batch_size(self, batch_size):
         count = len(self.dataset.train_labels)

@@ -24,6 +24,10 @@ class Optimizer:
         """Take their norms, and nothing else."""
         self.gradient_norms.assign(tf.stack([tf.norm(gradient) for gradient in gradients]))
 
+    def forget(self):
+        """There were none."""
+        self.gradient_norms.assign(np.full(self.gradient_norms.shape, np.nan, np.float32))
+
     def adjust(self, momentum, weight_decay):
         """Go on with another momentum and weight decay, where there are any."""
 

@@ -77,6 +77,7 @@ class RunState(ABC):
         self.epochs_completed = position.epochs_completed
         self.index_in_epoch = position.index_in_epoch
         self.learning_rate_scale = position.learning_rate_scale
+        self.optimizer.forget()  # the gradients of another time
         self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
         set_dropout(self.model, self.spec.dropout, self.config.seed, self.iteration)
 

@@ -3,7 +3,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from wrn3d.checks import require
 from wrn3d.data.resizing import resize
+from wrn3d.errors import UsageError, reason
 from wrn3d.randomness import WORDS_PER_POSITION, random_words
 
 
@@ -18,6 +20,32 @@ def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, side=No
     if side:
         volumes = resize(volumes, side)
     return volumes, dataset.train_labels[rows]
+
+
+def own_batch(images, labels, shapes, classes):
+    """(volumes (N, D, H, W, C) float32, labels (N,) int64) of what a program brings along: one of
+    `shapes` (D, H, W, C), and whole numbers below `classes`.
+
+    Raises UsageError for anything else.
+    """
+    require(images is not None and labels is not None, "a batch of your own is images and labels, "
+            "both; a learning rate goes by its name, learning_rate=0.02")
+    try:
+        images, labels = np.asarray(images, np.float32), np.asarray(labels)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"images are no array of numbers ({reason(error)})") from error
+    check_volumes("images", images, shapes)
+    require(labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
+            and labels.min() >= 0 and labels.max() < classes,
+            f"labels must be {len(images)} whole numbers from 0 to {classes - 1}")
+    return images, labels.astype(np.int64)
+
+
+def check_volumes(name, volumes, shapes):
+    """Raise UsageError unless `volumes` are some, each of one of `shapes`."""
+    require(volumes.shape[1:] in shapes and len(volumes),
+            f"{name} have the shape {volumes.shape}, but must be (N, "
+            f"{', '.join(map(str, shapes[0]))}) with N from 1 up")
 
 
 @lru_cache(maxsize=2)

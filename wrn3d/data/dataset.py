@@ -62,6 +62,11 @@ class Dataset:
                        validation_volumes=self.train_volumes[-count:],
                        validation_labels=self.train_labels[-count:])
 
+    def with_training_rows(self, rows) -> "Dataset":
+        """The same with these rows of its training split as the whole of it."""
+        return replace(self, train_volumes=self.train_volumes[rows],
+                       train_labels=self.train_labels[rows])
+
     def resized(self, longest) -> "Dataset":
         """The same with its volumes' longest side as `longest`."""
         return replace(self, **{f"{name}_volumes": resize_bytes(volumes, longest)

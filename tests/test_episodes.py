@@ -1,0 +1,168 @@
+"""Training as a Gymnasium environment."""
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import wrn3d.episodes
+from tests.conftest import SCRIPTS
+from wrn3d.episodes.actions import FACTORS, RANGES, Control
+
+SMALL = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 16, "iterations": 8,
+         "measurements": 4, "learning_rate": 0.05}
+ALL = SMALL | {"momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.2, "adjust": tuple(RANGES)}
+
+
+def make(front_end, **arguments):
+    return gymnasium.make(wrn3d.episodes.ID, front_end=front_end, **SMALL | arguments)
+
+
+def play(env, seed, actions):
+    """Everything that an agent sees of an episode."""
+    seen = [env.reset(seed=seed)[0]]
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        seen += [observation, reward, terminated, truncated, sorted(info.items())]
+        if terminated:
+            break
+    return seen
+
+
+def equal(left, right):
+    return len(left) == len(right) and all(
+        np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"control": "factors"}, ALL,
+                                       ALL | {"control": "factors"}])
+def test_gymnasiums_checker_finds_nothing(front_end, arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(make(front_end, **arguments).unwrapped)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_several_at_once_are_the_same_as_one_each(mode):
+    vector = gymnasium.make_vec("wrn3d.episodes:" + wrn3d.episodes.ID, 2, mode, **SMALL)
+    one = make("tensorlayer")
+    actions = [np.array([[0.1], [-0.3]], np.float32), np.array([[0.5], [0.2]], np.float32)]
+    observations = [vector.reset(seed=[3, 4])[0], *(vector.step(action)[0] for action in actions)]
+    vector.close()
+    for place, seed in enumerate((3, 4)):
+        alone = [one.reset(seed=seed)[0], *(one.step(action[place])[0] for action in actions)]
+        assert all(np.array_equal(a[place], b) for a, b in zip(observations, alone, strict=True))
+
+
+def test_the_same_seed_and_actions_are_the_same_episode_in_either_front_end(front_end):
+    env, other = (make(name, **ALL) for name in
+                  (front_end, next(name for name in SCRIPTS if name != front_end)))
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(8)]
+    first = play(env, 5, actions)
+    assert first[-3] is True  # it ended
+    play(env, 6, actions[:3])
+    assert equal(play(env, 5, actions), first)
+    assert equal(play(other, 5, actions), first)
+    assert not equal(play(env, 6, actions), first)
+
+
+def test_rewards_add_up_to_what_the_validation_split_gained(front_end):
+    for reward, name, sign in (("loss", "validation_loss", -1), ("accuracy",
+                               "validation_accuracy", 1),
+                               (lambda before, after: before.loss - after.loss,
+                                "validation_loss", -1)):
+        env = make(front_end, reward=reward)
+        _, start = env.reset(seed=1)
+        steps = [env.step(np.array([0.2], np.float32)) for _ in range(8)]
+        rewards, end = [step[1] for step in steps], steps[-1][-1]
+        assert sum(rewards) == pytest.approx(sign * (end[name] - start[name]), abs=1e-6)
+        assert [number != 0 for number in rewards[::2]] == [False] * 4
+        training = env.unwrapped.training
+        assert end["validation_loss"] == training.evaluate("validation").loss
+        assert training.dataset.validation_labels.size == 256 and training.num_examples == 1244
+
+
+def test_actions_decide_the_settings(front_end):
+    env = make(front_end, **ALL)
+    env.reset(seed=0)
+    *_, info = env.step(np.array([-1, -1, 1, 1], np.float32))
+    for name, expected in (("learning_rate", 1e-4), ("momentum", 0.5), ("weight_decay", 1e-2),
+                           ("dropout", 0.8)):
+        assert info[name] == pytest.approx(expected)
+    env = make(front_end, control="factors")
+    env.reset(seed=0)
+    rates = [env.step(action)[-1]["learning_rate"] for action in (0, 2, 2, 1)]
+    assert rates == pytest.approx([0.025, 0.05, 0.1, 0.1])
+
+
+def test_divergence_ends_the_episode_with_the_penalty(front_end, monkeypatch):
+    env = make(front_end, penalty=3, iterations=8)
+    env.reset(seed=0)
+    weights = env.unwrapped.training.get_weights()
+    weights["fc.weight"][:] = np.inf
+    env.unwrapped.training.set_weights(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        observation, reward, terminated, truncated, info = env.step(np.array([1.0], np.float32))
+    assert (reward, terminated, truncated, info["diverged"]) == (-3.0, True, False, True)
+    assert env.observation_space.contains(observation) and np.isfinite(observation).all()
+    observation, info = env.reset(seed=0)
+    assert not equal([observation], play(make(front_end), 1, []))
+    assert equal([observation], play(make(front_end), 0, []))
+
+
+def test_networks_and_subsets_are_drawn_by_the_seed(front_end):
+    env = make(front_end, networks=((10, 1), (10, 2)), subset=64)
+    drawn = {}
+    for seed in range(8):
+        env.reset(seed=seed)
+        training = env.unwrapped.training
+        assert training.num_examples == 64 == len(training.y_train)
+        drawn[seed] = training.spec.widen_factor, training.y_train.tolist()
+        env.step(np.array([0.0], np.float32))
+    assert {width for width, _ in drawn.values()} == {1, 2}
+    assert len({tuple(labels) for _, labels in drawn.values()}) == 8
+    env.reset(seed=3)
+    assert (env.unwrapped.training.spec.widen_factor, env.unwrapped.training.y_train.tolist()) \
+        == drawn[3]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(name=st.sampled_from(sorted(RANGES)), position=st.floats(-1, 1),
+       factor=st.sampled_from(FACTORS))
+def test_ranges_go_to_and_fro(name, position, factor):
+    span = RANGES[name]
+    value = span.value_at(position)
+    assert span.low * (1 - 1e-9) <= value <= span.high * (1 + 1e-9)
+    assert span.position_of(value) == pytest.approx(position, abs=1e-6)
+    changed = span.multiplied(value, factor)
+    assert span.low <= changed <= span.high
+    if span.low < changed < span.high:
+        assert span.multiplied(changed, 1 / factor) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ({"front_end": "torch"}, "front_end is 'torch', but must be tensorlayer or keras"),
+    ({"reward": "luck"}, "reward is 'luck', but must be loss or accuracy"),
+    ({"control": "steering"}, "control is 'steering', but must be continuous or factors"),
+    ({"adjust": ()}, "adjust names no setting"),
+    ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
+    ({"adjust": ("momentum",)}, "adjust names momentum, of which the run has none"),
+    ({"subset": 8}, "subset is 8, but must be from 16, a batch, to 1244"),
+    ({"subset": 5000}, "subset is 5000, but must be from 16"),
+    ({"measurements": 0}, "measurements is 0, but must be"),
+    ({"penalty": -1}, "penalty is -1, but must be a number from 0 up"),
+])
+def test_what_cannot_be_is_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        make(**{"front_end": "keras"} | arguments)
+
+
+def test_control_keeps_to_its_spaces():
+    assert Control("factors", ("learning_rate",)).space == gymnasium.spaces.Discrete(3)
+    assert Control("factors", ("learning_rate", "dropout")).space == \
+        gymnasium.spaces.MultiDiscrete([3, 3])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wrn3d.episodes
-from tests.conftest import SCRIPTS
+from tests.conftest import SCRIPTS, run_python
 from wrn3d.episodes.actions import FACTORS, RANGES, Control
 
 SMALL = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 16, "iterations": 8,
@@ -41,20 +41,36 @@ def equal(left, right):
                                        ALL | {"control": "factors"}])
 def test_gymnasiums_checker_finds_nothing(front_end, arguments):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # the checker's
         check_env(make(front_end, **arguments).unwrapped)
+
+
+SEVERAL = """
+import sys
+import gymnasium
+import numpy as np
+import wrn3d.episodes
+if __name__ == "__main__":
+    env = gymnasium.make_vec(wrn3d.episodes.ID, 2, {mode!r}, **{arguments!r})
+    print(env.reset(seed=[3, 4])[0].tobytes().hex())
+    for action in {actions!r}:
+        print(env.step(np.array(action, np.float32))[0].tobytes().hex())
+    env.close()
+"""
+ACTIONS = [[[0.1], [-0.3]], [[0.5], [0.2]]]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_several_at_once_are_the_same_as_one_each(mode):
-    vector = gymnasium.make_vec("wrn3d.episodes:" + wrn3d.episodes.ID, 2, mode, **SMALL)
+    process = run_python("-c", SEVERAL.format(mode=mode, arguments=SMALL, actions=ACTIONS))
+    assert process.returncode == 0, process.stderr
+    together = [np.frombuffer(bytes.fromhex(line), np.float32).reshape(2, -1)
+                for line in process.stdout.split()]
     one = make("tensorlayer")
-    actions = [np.array([[0.1], [-0.3]], np.float32), np.array([[0.5], [0.2]], np.float32)]
-    observations = [vector.reset(seed=[3, 4])[0], *(vector.step(action)[0] for action in actions)]
-    vector.close()
     for place, seed in enumerate((3, 4)):
-        alone = [one.reset(seed=seed)[0], *(one.step(action[place])[0] for action in actions)]
-        assert all(np.array_equal(a[place], b) for a, b in zip(observations, alone, strict=True))
+        alone = [one.reset(seed=seed)[0], *(one.step(np.array(action[place], np.float32))[0]
+                                            for action in ACTIONS)]
+        assert all(np.array_equal(a[place], b) for a, b in zip(together, alone, strict=True))
 
 
 def test_the_same_seed_and_actions_are_the_same_episode_in_either_front_end(front_end):

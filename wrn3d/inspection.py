@@ -7,6 +7,7 @@ import numpy as np
 
 from wrn3d.memory import enough_for
 from wrn3d.models import assign, named_variables, trained_names, values
+from wrn3d.parameters import part_of
 
 
 class Norms(NamedTuple):
@@ -66,6 +67,6 @@ class Inspection(ABC):
     def _by_part(self, norms):
         squares = {}
         for name, norm in zip(trained_names(self.model), norms, strict=True):
-            part = name.split(".")[0]
+            part = part_of(name)
             squares[part] = squares.get(part, 0.0) + float(norm) ** 2
         return {part: square ** 0.5 for part, square in squares.items()}

@@ -42,6 +42,11 @@ def network_parameters(spec) -> tuple[Parameter, ...]:
     return tuple(_walk(spec).found)
 
 
+def part_of(name) -> str:
+    """The part of the network that a canonical name belongs to: "conv0", "group0", ..., "fc"."""
+    return name.split(".")[0]
+
+
 def initial_weights(spec, seed: int) -> dict[str, np.ndarray]:
     """{canonical name: float32 array}: He-normal kernels, batch norm at identity, zero biases."""
     return {parameter.name: parameter.initial_value(seed) for parameter in network_parameters(spec)}

@@ -6,9 +6,11 @@ import gymnasium
 import numpy as np
 
 from wrn3d.checks import check_choice, check_count, check_number, require
-from wrn3d.data import NAMES
+from wrn3d.data import NAMES, load_dataset
 from wrn3d.episodes.actions import Control
 from wrn3d.episodes.observations import Observer
+from wrn3d.parameters import network_parameters, part_of
+from wrn3d.recipes import configuration
 
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
 REWARDS = {"loss": lambda before, after: before.loss - after.loss,
@@ -52,13 +54,17 @@ class TrainingEpisode(gymnasium.Env):
         self._networks = [{"depth": depth, "widen_factor": widen_factor}
                           for depth, widen_factor in networks or ()] or [{}]
         self._made = {}  # by the network's place in the list
-        self.training = self._training(0)
-        self._num_examples = self.training.num_examples
-        self._start = self.control.start(self.training.config)
-        require(subset is None or self.training.config.batch_size <= subset <= self._num_examples,
-                f"subset is {subset}, but must be from {self.training.config.batch_size}, a batch, "
-                f"to {self._num_examples}")
-        self.observer = Observer(self.training.nb_classes, self.training.norms().weights,
+        config = configuration(None, self._settings)
+        self._start = self.control.start(config)
+        self._data = load_dataset(config.dataset, config.data_dir, config.volume_size)
+        self._num_examples = len(self._data.with_validation(config.validation).train_labels)
+        require(subset is None or config.batch_size <= subset <= self._num_examples,
+                f"subset is {subset}, but must be from {config.batch_size}, a batch, to "
+                f"{self._num_examples}")
+        spec = config.network_spec(self._data)
+        self.observer = Observer(len(self._data.class_names),
+                                 dict.fromkeys(part_of(parameter.name) for parameter in
+                                               network_parameters(spec)),
                                  self.control.names)
         self.action_space, self.observation_space = self.control.space, self.observer.space
 
@@ -92,9 +98,11 @@ class TrainingEpisode(gymnasium.Env):
                                 "diverged": diverged})
 
     def _training(self, place):
-        """The CNNEnv of a network, made when it is first needed: its graphs serve all episodes."""
+        """The CNNEnv of a network; its graphs serve all episodes. It is made when it is first
+        needed, so that what `make_vec` forks has not started TensorFlow, after which it hangs."""
         if place not in self._made:
-            self._made[place] = self._front_end(**self._settings | self._networks[place])
+            loaded = type("CNNEnv", (self._front_end,), {"load_data": lambda _: self._data})
+            self._made[place] = loaded(**self._settings | self._networks[place])
         return self._made[place]
 
     def _observation(self):

@@ -104,7 +104,8 @@ class TrainingConfig:
     evaluate: bool = False
     """Report the test accuracy at the end."""
     mirror: bool = False
-    """Report it also for the mean of each image's and its mirror image's probabilities."""
+    """Report it also for the mean of each image's and its mirror images' probabilities, along
+    --flip-axes."""
 
     def __post_init__(self):
         check_name(self.dataset)

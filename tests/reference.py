@@ -31,7 +31,7 @@ class Reference:
         x = run(self.conv(x, "conv0", 1))
         for group in range(3):
             for block in range(n):
-                stride = 2 if group > 0 and block == 0 else 1
+                stride = spec.strides[group] if block == 0 else 1
                 name = f"group{group}.block{block}"
                 x = run(self.block(x, name, stride, 16 * 2**group * spec.widen_factor))
         x = run(self.batch_norm_relu(x, "bn"))
@@ -121,7 +121,7 @@ class Reference:
 
     def pad(self, x, filters, stride):
         extra = filters - x.shape[-1]
-        if not extra:
+        if not extra and stride == 1:
             return x, lambda gradient: gradient
         before = extra - extra // 2
         out = [-(-side // stride) for side in x.shape[1:4]]

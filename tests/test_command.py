@@ -27,7 +27,7 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
     assert lines[0] == "network   WRN-10-1, pad shortcut, dropout 0: 223,610 parameters"
     assert lines[1].startswith("data      digits from scikit-learn")
     assert "1,500 training and 297 test volumes of 1x32x32x3, 10 classes" in lines[1]
-    assert "10 iterations" in lines[2] and "batch 32" in lines[2]
+    assert "10 iterations" in lines[2] and "batch size 32" in lines[2]
     assert re.search(r"tensorflow 2\.\d+\.\d+, tensorlayer 2\.\S+, keras 3\.\S+, numpy", lines[3])
     assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])
     assert re.fullmatch(r"memory    about 0\.\d\d GiB at most, \d+\.\d\d GiB are free", lines[5])
@@ -44,8 +44,8 @@ def test_epochs_decide_and_the_settings_are_printed(front_end):
                          "0.3", "--shortcut", "projection", "--seed", "3")
     lines = process.stdout.splitlines()
     assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
-    assert lines[2].endswith(" 6 iterations (2 epochs), learning rate 0.01, batch 500, momentum "
-                             "0.9, weight decay 0.0005, nesterov, augment, seed 3")
+    assert lines[2].endswith(" 6 iterations (2 epochs), batch size 500, learning rate 0.01, "
+                             "momentum 0.9, nesterov, weight decay 0.0005, augment, seed 3")
     assert LINE.fullmatch(lines[11]).groups()[:2] == ("6", "6")
 
 

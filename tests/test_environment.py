@@ -386,15 +386,21 @@ def test_evaluation_goes_by_the_average_of_the_weights(front_end):
     assert same(env.snapshot().average, start)
 
 
-def test_mirrored_evaluation_is_the_mean_of_two_probabilities(fresh):
+@pytest.mark.parametrize("axes", [(), ("width",), ("depth", "height", "width")])
+def test_mirrored_evaluation_is_the_mean_of_all_probabilities(front_end, axes):
+    env = small_environment(front_end, flip_axes=axes)
     for _ in range(5):
-        fresh.step()
-    logits = [fresh.predict(volumes).astype(np.float64)
-              for volumes in (fresh.x_test, fresh.x_test[:, :, :, ::-1])]
-    mean = sum(np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in logits) / 2
-    result = fresh.evaluate(mirror=True)
-    assert result.loss == pytest.approx(-np.log(mean[np.arange(297), fresh.y_test]).mean())
-    assert result.accuracy == (mean.argmax(1) == fresh.y_test).mean()
+        env.step()
+    views = [env.x_test]
+    if "width" in axes:
+        views += [view[:, :, :, ::-1] for view in views]
+    if "height" in axes:
+        views += [view[:, :, ::-1] for view in views]
+    logits = [env.predict(volumes).astype(np.float64) for volumes in views]
+    mean = sum(np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in logits) / len(views)
+    result = env.evaluate(mirror=True)
+    assert result.loss == pytest.approx(-np.log(mean[np.arange(297), env.y_test]).mean())
+    assert result.accuracy == (mean.argmax(1) == env.y_test).mean()
 
 
 def test_the_schedule_decides_the_learning_rate(front_end):

@@ -1,11 +1,12 @@
 """Scores against independent ways to them."""
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 
-from wrn3d.evaluation import Predictions, measure
+from wrn3d import Dataset
+from wrn3d.evaluation import Predictions, measure, predict_split
 
 
 def scored(classes, count=60):
@@ -45,3 +46,21 @@ def test_a_class_without_a_sample_has_no_area():
 def test_a_network_that_diverged_has_scores_that_are_no_numbers():
     found = measure(Predictions(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])))
     assert math.isnan(found.loss) and math.isnan(found.auc)
+
+
+def test_volumes_are_mirrored_in_eight_ways():
+    rng = np.random.default_rng(0)
+    volumes = rng.integers(0, 256, (5, 3, 4, 2, 1), np.uint8)
+    dataset = Dataset("", "", ("a", "b"), volumes, np.arange(5) % 2, volumes,
+                            np.arange(5) % 2)
+    weights = rng.standard_normal((2, *volumes.shape[1:]))
+
+    def predict(batch):
+        return np.tensordot(batch, weights, ([1, 2, 3, 4], [1, 2, 3, 4]))
+
+    found = predict_split(predict, dataset, "test", mirror_axes=("depth", "height", "width"))
+    scores = [predict(np.flip(dataset.normalise(volumes), flipped))
+              for count in range(4) for flipped in combinations((1, 2, 3), count)]
+    mean = np.mean([np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in scores], axis=0)
+    assert len(scores) == 8
+    np.testing.assert_allclose(np.exp(found.log_probabilities), mean, rtol=1e-6)

@@ -20,6 +20,8 @@ SPECS = [
     WideResNetSpec(10, 2, input_shape=(6, 8, 4, 2)),
     WideResNetSpec(10, 1, input_shape=(5, 7, 9, 1), shortcut="projection"),
     WideResNetSpec(10, 2, input_shape=(2, 3, 1, 1), shortcut="pad"),
+    WideResNetSpec(10, 1, input_shape=(1, 24, 20, 3), shortcut="projection", strides=(2, 2, 2)),
+    WideResNetSpec(10, 1, input_shape=(6, 11, 8, 1), shortcut="pad", strides=(2, 1, 2)),
 ]
 
 

@@ -1,9 +1,13 @@
 """The update rule against PyTorch's documented one, in NumPy."""
+from math import prod
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import wrn3d
 
@@ -58,6 +62,63 @@ def test_adam_is_pytorchs(variable_type):
     np.testing.assert_allclose(variable.numpy(), tensor.detach().numpy(), rtol=0, atol=1e-5)
 
 
+def orthogonalized(matrix):
+    """Jordan's iteration, written for the singular values, in float64."""
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    values = values / np.linalg.norm(values)
+    for _ in range(3):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left * values @ right
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 99), sides=st.tuples(*[st.integers(1, 4)] * 3), nesterov=st.booleans(),
+       inputs=st.integers(1, 9), filters=st.integers(1, 40))
+def test_muon_moves_kernels_along_orthogonal_matrices(seed, sides, nesterov, inputs, filters):
+    rng = np.random.default_rng(seed)
+    shape = (*sides, inputs, filters)
+    start, *gradients = rng.standard_normal((4, *shape))
+    variable = tf.Variable(start.astype(np.float32))
+    optimizer = wrn3d.Muon(0.1, 0.8, nesterov, weight_decay=0.5)
+    expected, velocity, rows = start, 0, prod(shape[:-1])
+    for gradient, rate in zip(gradients, [0.1, 0.0, 0.2], strict=True):
+        optimizer.learning_rate = rate
+        optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+        velocity = 0.8 * velocity + gradient
+        change = gradient + 0.8 * velocity if nesterov else velocity
+        step = orthogonalized(change.reshape(rows, filters)).reshape(shape)
+        expected = (1 - rate * 0.5) * expected - rate * max(1, filters / rows) ** 0.5 * step
+    np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-4)
+
+
+def test_muon_is_pytorchs(monkeypatch):
+    """Which knows matrices only, (outputs, inputs), and takes five steps in bfloat16."""
+    monkeypatch.setattr("wrn3d.optimizer.ORTHOGONALIZING_STEPS", 5)
+    rng = np.random.default_rng(0)
+    start, *gradients = rng.standard_normal((4, 54, 5))
+    variable = tf.Variable(start.reshape(3, 3, 3, 2, 5).astype(np.float32))
+    optimizer = wrn3d.Muon(0.1, 0.9, True, 0.2)
+    tensor = torch.tensor(start.T, requires_grad=True, dtype=torch.float32)
+    theirs = torch.optim.Muon([tensor], 0.1, 0.2, 0.9, nesterov=True)
+    for gradient in gradients:
+        optimizer.apply_gradients([(tf.constant(gradient.reshape(3, 3, 3, 2, 5), tf.float32),
+                                    variable)])
+        tensor.grad = torch.tensor(gradient.T, dtype=torch.float32)
+        theirs.step()
+    np.testing.assert_allclose(variable.numpy().reshape(54, 5), tensor.detach().numpy().T,
+                               rtol=0, atol=5e-3)
+
+
+def test_muon_leaves_all_but_kernels_to_sgd():
+    start, gradient = np.ones((3, 2), np.float32), tf.constant([[1.0, 2], [3, 4], [5, 6]])
+    muon, sgd = tf.Variable(start), tf.Variable(start)
+    ours, plain = wrn3d.Muon(0.1, 0.9, True, 0.5), wrn3d.SGD(0.4, 0.9, True)
+    for _ in range(3):
+        ours.apply_gradients([(gradient, muon)])
+        plain.apply_gradients([(gradient, sgd)])
+    assert np.array_equal(muon.numpy(), sgd.numpy()) and not np.array_equal(muon.numpy(), start)
+
+
 def test_a_learning_rate_of_zero_moves_nothing():
     variable = tf.Variable([1.0, 2.0])
     optimizer = wrn3d.SGD(0.1, momentum=0.9, nesterov=True)
@@ -69,5 +130,6 @@ def test_a_learning_rate_of_zero_moves_nothing():
 
 
 def test_settings_survive_serialization():
-    settings = wrn3d.SGD(1, 0.9, True, 5e-4).get_config()
-    assert wrn3d.SGD.from_config(settings).get_config() == settings
+    for kind in (wrn3d.SGD, wrn3d.Muon):
+        config = kind(1, 0.9, True, 5e-4).get_config()
+        assert kind.from_config(config).get_config() == config

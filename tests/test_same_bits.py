@@ -23,6 +23,7 @@ RECIPE = FULL | {"depth": 10, "dropout": 0.0, "iterations": 10, "schedule": "cos
                  "label_smoothing": 0.1, "class_weights": True, "averaging": 0.9,
                  "alternate_flips": True, "cutout": 8, "sizes": (20, 24, 32)}
 ADAM = PLAIN | {"depth": 10, "optimizer": "adam", "learning_rate": 1e-3, "volume_size": 16}
+MUON = FULL | {"depth": 10, "optimizer": "muon", "strides": (2, 1, 2), "shortcut": "projection"}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,11 @@ def assert_same(left, right):
 @pytest.mark.parametrize("dataset, settings", [
     ("digits", PLAIN), ("digits", FULL), ("cifar10", PLAIN),
     ("cifar10", FULL | {"shortcut": "projection", "depth": 10}),
-    ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM),
+    ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM), ("digits", MUON),
     # As wide as it has to be for the filter gradients that are matrix products.
     ("digits", FULL | {"precision": "bfloat16", "depth": 10, "widen_factor": 4, "batch_size": 8}),
 ], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "recipe",
-        "adam", "bfloat16"])
+        "adam", "muon", "bfloat16"])
 def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, settings):
     settings = settings | {"dataset": dataset, "data_dir": cifar10}
     runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]

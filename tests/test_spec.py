@@ -15,6 +15,7 @@ from wrn3d.parameters import network_parameters, parameter_count
     ("dropout", -0.1), ("dropout", 1), ("dropout", float("nan")), ("dropout", "0.3"),
     ("num_classes", 1), ("input_shape", (32, 32, 3)), ("input_shape", (1, 32, 0, 3)),
     ("input_shape", 32), ("shortcut", "conv"), ("shortcut", None),
+    ("strides", (2, 2)), ("strides", (1, 2, 3)), ("strides", 2),
 ])
 def test_values_that_make_no_network_are_refused_in_one_sentence(field, value):
     with pytest.raises(ValueError, match=f"^{field} is ") as caught:

@@ -32,6 +32,7 @@ _HOMES = {
     "initial_weights": "parameters",
     "keras_model": "models",
     "tensorlayer_model": "models",
+    "Muon": "optimizer",
     "SGD": "optimizer",
     "make_optimizer": "optimizer",
 }

@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from wrn3d import memory, runtime
-from wrn3d.config import RunConfig
+from wrn3d.config import LENGTH_FIELDS, NETWORK_FIELDS, RunConfig, TrainingConfig
 from wrn3d.errors import Stopped, UserError, reason, visible
 from wrn3d.evaluation import measure
 from wrn3d.parameters import parameter_count
@@ -31,6 +31,10 @@ RECIPE_HELP = (f"Settings that belong together, of which other flags override an
                f"{', '.join(RECIPES)}, or a .toml file of yours.")
 LINES = 100  # a run of twice as many iterations or more prints one for several together,
 MOST_TOGETHER = 1000  # so many at most
+# Of the settings, only what is not as usual is said, but these always, and others in other lines.
+ALWAYS_TOLD = ("batch_size", "learning_rate", "seed")
+TOLD_ELSEWHERE = (*NETWORK_FIELDS, *LENGTH_FIELDS, "dataset", "data_dir", "validation", "evaluate",
+                  "mirror")
 
 
 def main(environment_class, description, arguments=None) -> int:
@@ -183,24 +187,19 @@ def describe(environment, config):
     validation = f", {count:,} validation" if (count := len(dataset.validation_labels)) else ""
     needed = memory.training_memory(spec, config, dataset.nbytes)
     epochs = total * config.batch_size / environment.num_examples
-    options = [f"learning rate {config.learning_rate:g}", f"batch {config.batch_size}"]
-    options += [f"{name.replace('_', ' ')} {value:g}" for name in
-                ("momentum", "weight_decay", "label_smoothing", "averaging", "warmup")
-                if (value := getattr(config, name))]
-    options += [name.replace("_", " ") for name in ("nesterov", "augment", "class_weights")
-                if getattr(config, name)]
-    options += [f"sizes {' '.join(map(str, config.sizes))}"] if config.sizes else []
-    options += [f"{name} {value}" for name, usual in
-                (("optimizer", "sgd"), ("schedule", "constant"), ("precision", "float32"))
-                if (value := getattr(config, name)) != usual]
+    usual = TrainingConfig()
+    options = [_told(name, value) for name, value in config.settings.items()
+               if name in ALWAYS_TOLD
+               or (name not in TOLD_ELSEWHERE and value != getattr(usual, name))]
+    strides = "" if spec.strides == usual.strides else f", {_told('strides', spec.strides)}"
     lines = [
-        f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}: "
+        f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
         f"{parameter_count(spec):,} parameters",
         f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
         f"{validation} and {len(dataset.test_labels):,} test volumes of {sides}, "
         f"{spec.num_classes} classes",
         f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
-        f"{', '.join(options)}, seed {config.seed}",
+        f"{', '.join(options)}",
         f"versions  {versions}",
         f"device    {runtime.device()}",
         f"memory    about {memory.in_gib(needed.total)} at most, "
@@ -212,6 +211,16 @@ def describe(environment, config):
         lines.append(f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, "
                      f"{tensorboard}")
     return lines
+
+
+def _told(name, value):
+    """A setting in words."""
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words
+    values = value if isinstance(value, tuple) else [value]
+    return " ".join([words, *(f"{one:g}" if isinstance(one, float) else str(one)
+                              for one in values)])
 
 
 def iteration_line(results, total):

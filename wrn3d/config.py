@@ -15,11 +15,11 @@ from wrn3d.data import check_name
 from wrn3d.data.augmentation import AXES, Augmentation
 from wrn3d.network import check_precision
 from wrn3d.schedules import SCHEDULES
-from wrn3d.spec import WideResNetSpec
+from wrn3d.spec import PAPER_STRIDES, WideResNetSpec
 
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "muon", "adam")
 SCORES = ("accuracy", "auc")
-NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut")  # those that a spec has, too
+NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # a spec has them, too
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class TrainingConfig:
     """Share of activations dropped between a block's convolutions (the paper: 0.3)."""
     shortcut: str = "pad"
     """pad (the original script's) or projection (the paper's), where the channels change."""
+    strides: tuple[int, int, int] = PAPER_STRIDES
+    """Strides of the three groups, which make the volumes smaller (the paper: 1, 2, 2)."""
     batch_size: int = 64
     """Images in an iteration."""
     iterations: int = 10
@@ -56,7 +58,8 @@ class TrainingConfig:
     epochs: int | None = None
     """Passes over the training images; decides, if given, instead of --iterations."""
     optimizer: str = "sgd"
-    """sgd, or adam."""
+    """sgd; muon, which learns more in an iteration by making each kernel's momentum an orthogonal
+    matrix; or adam."""
     learning_rate: float = 0.01
     """Step size of plain gradient descent, or of what --momentum and --nesterov make of it."""
     schedule: str = "constant"
@@ -101,11 +104,12 @@ class TrainingConfig:
     evaluate: bool = False
     """Report the test accuracy at the end."""
     mirror: bool = False
-    """Report it also for the mean of each image's and its mirror image's probabilities."""
+    """Report it also for the mean of each image's and its mirror images' probabilities, along
+    --flip-axes."""
 
     def __post_init__(self):
         check_name(self.dataset)
-        spec = WideResNetSpec(self.depth, self.widen_factor, self.dropout, shortcut=self.shortcut)
+        spec = WideResNetSpec(**{name: getattr(self, name) for name in NETWORK_FIELDS})
         checked = {name: getattr(spec, name) for name in NETWORK_FIELDS}
         for name in ("batch_size", "iterations"):
             checked[name] = check_count(name, getattr(self, name))
@@ -130,8 +134,10 @@ class TrainingConfig:
         checked["flip_axes"] = check_each("flip_axes", self.flip_axes, check_choice, AXES)
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")
-        require(self.optimizer == "sgd" or not (self.momentum or self.weight_decay),
-                f"{self.optimizer} takes no momentum, nesterov or weight_decay: leave them out")
+        require(self.optimizer != "adam" or not (self.momentum or self.weight_decay),
+                "adam takes no momentum, nesterov or weight_decay: leave them out")
+        require(self.optimizer != "muon" or self.momentum,
+                "muon needs a momentum above 0, such as 0.9")
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
@@ -142,8 +148,9 @@ class TrainingConfig:
 
     def network_spec(self, dataset) -> WideResNetSpec:
         """The network that these settings mean for `dataset`."""
-        return WideResNetSpec(self.depth, self.widen_factor, self.dropout,
-                              len(dataset.class_names), dataset.volume_shape, self.shortcut)
+        return WideResNetSpec(**{name: getattr(self, name) for name in NETWORK_FIELDS},
+                              num_classes=len(dataset.class_names),
+                              input_shape=dataset.volume_shape)
 
     @property
     def augmentation(self) -> Augmentation | None:
@@ -172,7 +179,7 @@ DATA = "data"  # what `Dataset.fingerprint` says, and
 CLASSES = "classes"  # their names: what a checkpoint's config has beside the settings
 # What a run can still change.
 OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in RUN_FIELDS if name not in
-                                       ("depth", "widen_factor", "shortcut")))
+                                       ("depth", "widen_factor", "shortcut", "strides")))
 ON_NAN = ("stop", "restore")
 
 

@@ -20,6 +20,7 @@ from wrn3d.errors import DataError
 from wrn3d.parameters import parameter_count
 from wrn3d.pytorch_files import read_arrays, write_arrays
 from wrn3d.pytorch_weights import KERNELS, NAMINGS, from_pytorch, to_pytorch
+from wrn3d.spec import PAPER_STRIDES
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ def convert(config):
 
 
 def _to_pytorch(config):
-    weights = Checkpoint.load(config.source).weights
+    checkpoint = Checkpoint.load(config.source)
+    weights, strides = checkpoint.weights, checkpoint.config.get("strides", PAPER_STRIDES)
+    require(tuple(strides) == PAPER_STRIDES, f"{config.source} is of a network of the strides "
+            f"{strides}, which PyTorch's of these names have not")
     with _named(config.source):
         arrays = to_pytorch(weights, config.naming, config.kernels)
     write_arrays(config.target, arrays, "params" if config.naming == "authors" else None)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wrn3d.data.augmentation import AXES
+
 LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # at most, in one batch
 
 
@@ -29,22 +31,29 @@ class Predictions(NamedTuple):
         return self.log_probabilities.argmax(axis=1)
 
 
-def predict_split(predict, dataset, split, track=iter, mirror=False) -> Predictions:
+def predict_split(predict, dataset, split, track=iter, mirror_axes=()) -> Predictions:
     """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes).
 
-    `track` may wrap the list of batches, as a progress bar does. With `mirror` the probabilities
-    are the mean of a volume's and its mirror image's. Raises UsageError for a split that is not
-    there.
+    `track` may wrap the list of batches, as a progress bar does. The probabilities are the means
+    of a volume's and its mirror images', along each of the AXES that are named and all of them
+    together. Raises UsageError for a split that is not there.
     """
     volumes, labels = dataset.split(split)
     scores = []
     for rows in batches(volumes, track):
-        batch = dataset.normalise(volumes[rows])
-        scores.append(log_probabilities(predict(batch)))
-        if mirror:
-            mirrored = log_probabilities(predict(np.ascontiguousarray(batch[:, :, :, ::-1])))
-            scores[-1] = np.logaddexp(scores[-1], mirrored) - np.log(2)
+        views = [log_probabilities(predict(view))
+                 for view in _mirrored(dataset.normalise(volumes[rows]), mirror_axes)]
+        scores.append(np.logaddexp.reduce(views) - np.log(len(views)))
     return Predictions(np.concatenate(scores), labels)
+
+
+def _mirrored(volumes, axes):
+    """The volumes, and mirrored in each way in which the axes allow it."""
+    views = [volumes]
+    for axis in (1 + AXES.index(name) for name in axes):
+        if volumes.shape[axis] > 1:
+            views += [np.flip(view, axis) for view in views]
+    return map(np.ascontiguousarray, views)
 
 
 def batches(volumes, track=iter):

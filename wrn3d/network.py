@@ -6,7 +6,6 @@ GlobalAveragePool and Dense, and Cast where the precision is not float32: `layer
 """
 from wrn3d.checks import check_choice
 
-GROUP_STRIDES = (1, 2, 2)
 STEM_FILTERS = 16
 PRECISIONS = ("float32", "bfloat16")
 
@@ -24,7 +23,7 @@ def wide_residual_block(layers, x, filters, stride, spec, seed, name):
         y = layers.Dropout(spec.dropout, seed=seed, name=f"{name}.dropout")(y)
     y = layers.Conv3d(filters, kernel_size=3, stride=1, name=f"{name}.conv1")(y)
 
-    if x.shape[-1] == filters:
+    if stride == 1 and x.shape[-1] == filters:
         shortcut = x
     elif spec.shortcut == "projection":
         # The authors project the activated input, not the raw one.
@@ -52,7 +51,7 @@ def wide_resnet(layers, volumes, spec, seed, precision="float32"):
     if precision != "float32":
         x = layers.Cast(precision, name="cast")(x)
     x = layers.Conv3d(STEM_FILTERS, kernel_size=3, stride=1, name="conv0")(x)
-    for group, (filters, stride) in enumerate(zip(spec.group_filters, GROUP_STRIDES, strict=True)):
+    for group, (filters, stride) in enumerate(zip(spec.group_filters, spec.strides, strict=True)):
         for block in range(spec.blocks_per_group):
             x = wide_residual_block(layers, x, filters, stride if block == 0 else 1,
                                     spec, seed, f"group{group}.block{block}")

@@ -24,10 +24,12 @@ class Prediction(ABC):
 
     def predict_split(self, split="test", track=iter, mirror=False) -> Predictions:
         """Probabilities and labels of a split, "test", "validation" or "train"; `track` may wrap
-        the list of batches, as a progress bar does. With `mirror` the probabilities are the mean
-        of each volume's and its mirror image's. Raises UsageError for a split that is not there."""
+        the list of batches, as a progress bar does. With `mirror` the probabilities are the means
+        of each volume's and its mirror images', along the setting `flip_axes`. Raises UsageError
+        for a split that is not there."""
         with self.averaged():
-            return predict_split(self._logits, self.dataset, split, track, mirror)
+            return predict_split(self._logits, self.dataset, split, track,
+                                 self.config.flip_axes if mirror else ())
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C).

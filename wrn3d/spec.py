@@ -1,8 +1,9 @@
 """What a network is: depth, width, shortcut, classes and the shape of its input."""
 from dataclasses import dataclass
 
-from wrn3d.checks import check_choice, check_count, check_share, require
+from wrn3d.checks import check_choice, check_count, check_each, check_share, require
 
+PAPER_STRIDES = (1, 2, 2)
 SHORTCUTS = ("pad", "projection")
 DEEPEST, WIDEST = 10_000, 10_000  # more no machine holds
 
@@ -11,7 +12,8 @@ DEEPEST, WIDEST = 10_000, 10_000  # more no machine holds
 class WideResNetSpec:
     """A WRN-depth-widen_factor as in "Wide Residual Networks" (arXiv:1605.07146, table 1).
 
-    `depth` is 6n + 4 with n blocks in each of three groups; `widen_factor` is the paper's k.
+    `depth` is 6n + 4 with n blocks in each of three groups; `widen_factor` is the paper's k;
+    `strides` are those of the groups' first blocks, in every dimension (the paper's are 1, 2, 2).
     `input_shape` is (D, H, W, C). Raises UsageError (a ValueError) for values that make no network.
     """
 
@@ -21,6 +23,7 @@ class WideResNetSpec:
     num_classes: int = 10
     input_shape: tuple[int, int, int, int] = (1, 32, 32, 3)
     shortcut: str = "pad"
+    strides: tuple[int, int, int] = PAPER_STRIDES
 
     def __post_init__(self):
         shape = self.input_shape
@@ -33,9 +36,12 @@ class WideResNetSpec:
             "num_classes": check_count("num_classes", self.num_classes, least=2),
             "input_shape": tuple(check_count(f"input_shape is {shape!r}: a side", side)
                                  for side in shape),
+            "strides": check_each("strides", self.strides, check_count, 1, 2),
         }
         require(self.depth >= 10 and (self.depth - 4) % 6 == 0,
                 f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...")
+        require(len(self.strides) == len(PAPER_STRIDES),
+                f"strides is {self.strides!r}, but must be three numbers, one for each group")
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields

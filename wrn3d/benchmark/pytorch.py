@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wrn3d.network import GROUP_STRIDES, STEM_FILTERS
+from wrn3d.network import STEM_FILTERS
 
 
 class Block(nn.Module):
-    """A wide residual block; the projection is there where the channels change."""
+    """A wide residual block; the projection is there where the shape changes."""
 
     def __init__(self, channels, filters, stride, dimensions):
         super().__init__()
@@ -20,7 +20,7 @@ class Block(nn.Module):
         self.bn1 = batch_norm(filters)
         self.conv1 = conv(filters, filters, 3, padding=1, bias=False)
         self.convdim = None
-        if channels != filters:
+        if channels != filters or stride > 1:
             self.convdim = conv(channels, filters, 1, stride, bias=False)
 
     def forward(self, x):
@@ -38,7 +38,7 @@ class WideResNet(nn.Module):
         self.conv0 = conv(spec.input_shape[-1], STEM_FILTERS, 3, padding=1, bias=False)
         channels = STEM_FILTERS
         for group, (filters, stride) in enumerate(
-                zip(spec.group_filters, GROUP_STRIDES, strict=True)):
+                zip(spec.group_filters, spec.strides, strict=True)):
             blocks = nn.Module()
             for block in range(spec.blocks_per_group):
                 blocks.add_module(f"block{block}", Block(channels, filters,
@@ -50,8 +50,8 @@ class WideResNet(nn.Module):
 
     def forward(self, x):
         x = self.conv0(x)
-        for group in range(len(GROUP_STRIDES)):
-            for block in getattr(self, f"group{group}").children():
+        for group in (self.group0, self.group1, self.group2):
+            for block in group.children():
                 x = block(x)
         return self.fc(F.relu(self.bn(x)).flatten(2).mean(2))
 

@@ -1,5 +1,5 @@
 """The network as a newcomer to Keras would write it."""
-from wrn3d.network import GROUP_STRIDES, STEM_FILTERS
+from wrn3d.network import STEM_FILTERS
 
 
 def stock_keras_model(spec):
@@ -15,13 +15,13 @@ def stock_keras_model(spec):
 
     volumes = keras.Input(spec.input_shape)
     x = conv3d(volumes, STEM_FILTERS, 3, 1)
-    for filters, group_stride in zip(spec.group_filters, GROUP_STRIDES, strict=True):
+    for filters, group_stride in zip(spec.group_filters, spec.strides, strict=True):
         for block in range(spec.blocks_per_group):
             stride = group_stride if block == 0 else 1
             activated = batch_norm_relu(x)
             y = conv3d(activated, filters, 3, stride)
             y = conv3d(batch_norm_relu(y), filters, 3, 1)
-            shortcut = x if x.shape[-1] == filters else conv3d(activated, filters, 1, stride)
+            shortcut = x if y.shape == x.shape else conv3d(activated, filters, 1, stride)
             x = layers.Add()([y, shortcut])
     x = layers.GlobalAveragePooling3D()(batch_norm_relu(x))
     model = keras.Model(volumes, layers.Dense(spec.num_classes, dtype="float32")(x))

@@ -51,7 +51,8 @@ def main():
     agent = PPO("MlpPolicy", env, n_steps=10 * ITERATIONS, batch_size=ITERATIONS, gamma=1.0,
                 ent_coef=1e-3, seed=0, verbose=1, device="cpu")
     agent.learn(LEARNING_STEPS)
-    policies = {"agent": lambda observation, share: agent.predict(observation, deterministic=True)[0]}
+    policies = {"agent": lambda observation, share: agent.predict(observation,
+                                                                  deterministic=True)[0]}
     for rate in RATES:
         policies |= {f"constant {rate:g}": constant(rate), f"cosine {rate:g}": cosine(rate)}
     episodes = {name: [play(env, seed, policy) for seed in HELD_OUT_SEEDS]

@@ -34,7 +34,7 @@ class CNNEnv(TrainingEnvironment):
         from wrn3d.ops import accuracy, cross_entropy
 
         self.model = wrn3d.tensorlayer_model(self.spec, self.config.seed, self.config.precision)
-        self.optimizer = wrn3d.make_optimizer(self.config)
+        self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
         weights = self.model.trainable_weights
 
         # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.

@@ -39,8 +39,17 @@ class SGD(keras.optimizers.SGD):
         if not self.momentum:
             variable.assign_sub(learning_rate * gradient)
             return
-        velocity = self.momentums[self._get_variable_index(variable)]
-        apply_momentum(variable, velocity, gradient, learning_rate, self.momentum, self.nesterov)
+        self.move_along_momentum(gradient, variable, learning_rate)
+
+    def move_along_momentum(self, gradient, variable, learning_rate):
+        """The formula above without the weight decay, in one fused op."""
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle, accum=self.velocity(variable).handle, lr=learning_rate,
+            grad=gradient, momentum=self.momentum, use_nesterov=self.nesterov)
+
+    def velocity(self, variable):
+        """TensorFlow's own variable with the momentum of a trained one."""
+        return self.momentums[self._get_variable_index(variable)].value
 
     @property
     def slots(self) -> dict:
@@ -72,12 +81,10 @@ class Muon(SGD):
         self.single_depth = single_depth
 
     def update_step(self, gradient, variable, learning_rate):
-        velocity = self.momentums[self._get_variable_index(variable)]
         if len(variable.shape) < KERNEL_DIMENSIONS:
-            apply_momentum(variable, velocity, gradient, OTHERS_RATE * learning_rate,
-                           self.momentum, self.nesterov)
+            self.move_along_momentum(gradient, variable, OTHERS_RATE * learning_rate)
             return
-        depth = variable.shape[0]
+        velocity, depth = self.velocity(variable), variable.shape[0]
         first, count = (depth // 2, 1) if self.single_depth else (0, depth)
         weight, gradient, before = (tf.convert_to_tensor(array)[first:first + count]
                                     for array in (variable, gradient, velocity))
@@ -87,19 +94,12 @@ class Muon(SGD):
         step = tf.reshape(orthogonalized(tf.reshape(change, (rows, filters))), weight.shape)
         scale = max(1.0, filters / rows) ** 0.5
         weight -= learning_rate * (scale * step + self.coupled_weight_decay * weight)
-        for array, value in (velocity.value, after), (variable, weight):
+        for array, value in (velocity, after), (variable, weight):
             tf.raw_ops.ResourceStridedSliceAssign(ref=array.handle, begin=[first],
                                                   end=[first + count], strides=[1], value=value)
 
     def get_config(self):
         return super().get_config() | {"single_depth": self.single_depth}
-
-
-def apply_momentum(variable, velocity, gradient, learning_rate, momentum, nesterov):
-    """SGD's formula in one fused op."""
-    tf.raw_ops.ResourceApplyMomentum(
-        var=variable.handle, accum=velocity.value.handle, lr=learning_rate, grad=gradient,
-        momentum=momentum, use_nesterov=nesterov)
 
 
 def orthogonalized(matrix):

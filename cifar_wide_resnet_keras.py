@@ -40,7 +40,7 @@ class CNNEnv(TrainingEnvironment):
         self.size = self.spec.input_shape
         if self.config.sizes:  # Keras would refuse volumes of another size than this one
             self.model.input_spec = keras.InputSpec(ndim=5)
-        self.optimizer = wrn3d.make_optimizer(self.config)
+        self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
         self.model.compile(self.optimizer, loss=CrossEntropy(**self.loss_settings),
                            metrics=[BatchLoss(**self.loss_settings), "accuracy"])
 

@@ -34,7 +34,7 @@ class CNNEnv(TrainingEnvironment):
         from wrn3d.ops import accuracy, cross_entropy
 
         self.model = wrn3d.tensorlayer_model(self.spec, self.config.seed, self.config.precision)
-        self.optimizer = wrn3d.make_optimizer(self.config)
+        self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
         weights = self.model.trainable_weights
 
         def loss_and_gradients(volumes, labels):

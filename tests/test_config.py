@@ -26,6 +26,9 @@ def test_defaults_are_the_original_scripts():
     ({"learning_rate": 10**400}, "learning_rate is 1000"), ({"augment": 1}, "augment is 1"),
     ({"weight_decay": float("nan")}, "weight_decay is nan"), ({"seed": -1}, "seed is -1"),
     ({"validation": -1}, "validation is -1, but must be a whole number from 0 up"),
+    ({"optimizer": "muon"}, "muon needs a momentum above 0"),
+    ({"optimizer": "adam", "momentum": 0.9}, "adam takes no momentum, nesterov or weight_decay"),
+    ({"strides": (1, 2)}, "strides is (1, 2), but must be three numbers"),
     ({"precision": "float16"}, "precision is 'float16', but must be float32 or bfloat16"),
 ])
 def test_values_that_make_no_run_are_refused_in_one_sentence(settings, start):

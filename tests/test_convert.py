@@ -13,7 +13,7 @@ from tests.conftest import environment_class, run_python
 from tests.pytorch_networks import Blocks, authors_logits, authors_params
 from wrn3d import Checkpoint, WideResNetSpec, ops
 from wrn3d.convert import ConvertConfig, convert
-from wrn3d.errors import DataError, UserError
+from wrn3d.errors import DataError, UsageError, UserError
 from wrn3d.models import assign, named_variables
 from wrn3d.pytorch_files import read_arrays
 from wrn3d.pytorch_weights import NAMINGS, from_pytorch, to_pytorch
@@ -116,6 +116,14 @@ def test_converted_weights_give_pytorchs_logits_and_training_step(
     assert any(np.abs(before[name] - array).max() > 1e-4
                for name, array in env.get_weights().items())
     assert_same_logits()
+
+
+@pytest.mark.parametrize("strides", [[2, 2, 2], 5, "x" * 999])
+def test_a_network_with_other_strides_is_no_pytorch_network(tmp_path, strides):
+    Checkpoint(from_pytorch(ARRAYS)[1], config={"strides": strides}).save(tmp_path / "ours")
+    with pytest.raises(UsageError, match="ours is of a network of the strides ") as caught:
+        convert(ConvertConfig(tmp_path / "ours", tmp_path / "their.pt"))
+    assert len(str(caught.value)) < 400 and not (tmp_path / "their.pt").exists()
 
 
 @pytest.mark.parametrize("naming", NAMINGS)

@@ -51,8 +51,8 @@ def test_a_network_that_diverged_has_scores_that_are_no_numbers():
 def test_volumes_are_mirrored_in_eight_ways():
     rng = np.random.default_rng(0)
     volumes = rng.integers(0, 256, (5, 3, 4, 2, 1), np.uint8)
-    dataset = Dataset("", "", ("a", "b"), volumes, np.arange(5) % 2, volumes,
-                            np.arange(5) % 2)
+    labels = np.arange(5) % 2
+    dataset = Dataset("", "", ("a", "b"), volumes, labels, volumes, labels)
     weights = rng.standard_normal((2, *volumes.shape[1:]))
 
     def predict(batch):

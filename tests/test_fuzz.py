@@ -191,7 +191,8 @@ def checkpoint_to_classify(folder):
     path = folder / "saved.safetensors"
     spec = WideResNetSpec(10, 1, input_shape=(1, 8, 8, 1))
     config = {"depth": 10, "widen_factor": 1, "dropout": 0.0, "shortcut": "pad",
-              "precision": "float32", "classes": [f"class {number}" for number in range(10)]}
+              "strides": [1, 2, 2], "precision": "float32",
+              "classes": [f"class {number}" for number in range(10)]}
     Checkpoint(initial_weights(spec, 0), config=config, normalisation={
         "mean": np.zeros((1, 1, 8, 8, 1), np.float32), "std": np.ones(1, np.float32)}).save(path)
 

@@ -51,7 +51,7 @@ def test_adam_is_pytorchs(variable_type):
     start, gradients = rng.standard_normal((3, 2)), rng.standard_normal((6, 3, 2))
     rates = [0.1, 0.1, 0.02, 0.0, 0.3, 0.1]
     variable, optimizer = variable_type(start.astype(np.float32)), wrn3d.make_optimizer(
-        wrn3d.TrainingConfig(optimizer="adam"))
+        wrn3d.TrainingConfig(optimizer="adam"), wrn3d.WideResNetSpec())
     tensor = torch.tensor(start, requires_grad=True)
     theirs = torch.optim.Adam([tensor])
     for gradient, rate in zip(gradients, rates, strict=True):
@@ -89,6 +89,23 @@ def test_muon_moves_kernels_along_orthogonal_matrices(seed, sides, nesterov, inp
         step = orthogonalized(change.reshape(rows, filters)).reshape(shape)
         expected = (1 - rate * 0.5) * expected - rate * max(1, filters / rows) ** 0.5 * step
     np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("variable_type", [tf.Variable, keras.Variable])
+def test_muon_on_a_single_depth_does_the_same_on_the_centre_slices(variable_type):
+    rng = np.random.default_rng(0)
+    start, *gradients = rng.standard_normal((4, 3, 3, 3, 2, 5)).astype(np.float32)
+    found = []
+    for single in (False, True):
+        variable, optimizer = variable_type(start), wrn3d.Muon(0.1, 0.9, single_depth=single)
+        for gradient in gradients:
+            gradient = gradient * [[[[[0]]]], [[[[1]]]], [[[[0]]]]]  # as volumes of depth 1 give
+            optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+        found.append(variable.numpy())
+    whole, centre = found
+    np.testing.assert_allclose(centre[1], whole[1], rtol=0, atol=1e-6)
+    assert np.abs(centre[1] - start[1]).min() > 0
+    assert np.array_equal(centre[[0, 2]], start[[0, 2]])
 
 
 def test_muon_is_pytorchs(monkeypatch):

@@ -85,6 +85,6 @@ def test_another_name_is_a_sentence(name, status, said):
 def test_both_scripts_take_recipes():
     lines = [run_script(name, "--recipe", "paper", *SMALL, "--iterations", "3").stdout
              .splitlines() for name in SCRIPTS]
-    assert "3 iterations" in lines[0][2] and "weight decay 0.0005, nesterov, augment" in lines[0][2]
+    assert "3 iterations" in lines[0][2] and "nesterov, weight decay 0.0005, augment" in lines[0][2]
     losses = [[line.split()[3] for line in each if line.startswith("iteration")] for each in lines]
     assert len(losses[0]) == 3 and losses[0] == losses[1]

@@ -52,10 +52,11 @@ def assert_same(left, right):
     ("digits", PLAIN), ("digits", FULL), ("cifar10", PLAIN),
     ("cifar10", FULL | {"shortcut": "projection", "depth": 10}),
     ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM), ("digits", MUON),
+    ("digits", {"recipe": "fast", "widen_factor": 1, "batch_size": 20, "iterations": 10}),
     # As wide as it has to be for the filter gradients that are matrix products.
     ("digits", FULL | {"precision": "bfloat16", "depth": 10, "widen_factor": 4, "batch_size": 8}),
 ], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "recipe",
-        "adam", "muon", "bfloat16"])
+        "adam", "muon", "fast", "bfloat16"])
 def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, dataset, settings):
     settings = settings | {"dataset": dataset, "data_dir": cifar10}
     runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]

@@ -109,7 +109,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_name(self.dataset)
-        spec = WideResNetSpec(**{name: getattr(self, name) for name in NETWORK_FIELDS})
+        spec = WideResNetSpec(**self.network_settings)
         checked = {name: getattr(spec, name) for name in NETWORK_FIELDS}
         for name in ("batch_size", "iterations"):
             checked[name] = check_count(name, getattr(self, name))
@@ -146,10 +146,14 @@ class TrainingConfig:
         """CNNEnv's keywords: these fields, without those that a subclass adds."""
         return {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
 
+    @property
+    def network_settings(self) -> dict:
+        """Those of WideResNetSpec's keywords that are settings."""
+        return {name: getattr(self, name) for name in NETWORK_FIELDS}
+
     def network_spec(self, dataset) -> WideResNetSpec:
         """The network that these settings mean for `dataset`."""
-        return WideResNetSpec(**{name: getattr(self, name) for name in NETWORK_FIELDS},
-                              num_classes=len(dataset.class_names),
+        return WideResNetSpec(**self.network_settings, num_classes=len(dataset.class_names),
                               input_shape=dataset.volume_shape)
 
     @property

@@ -16,7 +16,7 @@ import tyro
 from wrn3d.checkpoint import Checkpoint, is_checkpoint
 from wrn3d.checks import require
 from wrn3d.command import exit_status
-from wrn3d.errors import DataError
+from wrn3d.errors import DataError, quoted
 from wrn3d.parameters import parameter_count
 from wrn3d.pytorch_files import read_arrays, write_arrays
 from wrn3d.pytorch_weights import KERNELS, NAMINGS, from_pytorch, to_pytorch
@@ -55,8 +55,8 @@ def convert(config):
 def _to_pytorch(config):
     checkpoint = Checkpoint.load(config.source)
     weights, strides = checkpoint.weights, checkpoint.config.get("strides", PAPER_STRIDES)
-    require(tuple(strides) == PAPER_STRIDES, f"{config.source} is of a network of the strides "
-            f"{strides}, which PyTorch's of these names have not")
+    require(strides in (PAPER_STRIDES, list(PAPER_STRIDES)), f"{config.source} is of a network of "
+            f"the strides {quoted(strides)}, which PyTorch's of these names have not")
     with _named(config.source):
         arrays = to_pytorch(weights, config.naming, config.kernels)
     write_arrays(config.target, arrays, "params" if config.naming == "authors" else None)

@@ -48,8 +48,8 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
     The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
     alone, and `recipe`, where those that are not given come from. `iterations` or `epochs` are
     `total`, over which schedules run. `spec`, if given, is the network instead of the one that
-    depth, widen_factor, dropout and shortcut describe. Raises UsageError (a ValueError) for
-    settings that cannot be, and what `load_dataset` raises.
+    depth, widen_factor, dropout, shortcut and strides describe. Raises UsageError (a ValueError)
+    for settings that cannot be, and what `load_dataset` raises.
 
     A subclass has `build`, `train_batch`, `loss_and_gradients` and `logits`. After `build` there
     are `model`, a model of its framework, and `optimizer`, what `make_optimizer` gives.

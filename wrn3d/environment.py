@@ -175,7 +175,8 @@ class TrainingEnvironment(RunState):
     @property
     def keras_model(self):
         """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
-        Keras script's own, from another a copy."""
+        Keras script's own, from another a copy. It has the last weights, and their average in a
+        `with env.averaged():`."""
         model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
         set_iteration(model, self.iteration)
         return model
@@ -224,6 +225,9 @@ class TrainingEnvironment(RunState):
                 f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
                 f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
         self._checked_batch_size(self.config.batch_size)
+        side = max(self.dataset.volume_shape[:-1])
+        require(self.config.cutout < side, f"cutout is {self.config.cutout}, which leaves nothing "
+                f"of sides of {side}: make it smaller")
 
     def _checked_batch_size(self, batch_size):
         count = len(self.dataset.train_labels)

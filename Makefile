@@ -44,7 +44,7 @@ audit: .venv/dev.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-bench.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt requirements-onnx.txt .venv/bench.stamp
+.venv/dev.stamp: requirements-dev.txt requirements-onnx.txt requirements-rl.txt .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

@@ -126,6 +126,14 @@ def test_a_network_with_other_strides_is_no_pytorch_network(tmp_path, strides):
     assert len(str(caught.value)) < 400 and not (tmp_path / "their.pt").exists()
 
 
+def test_what_is_evaluated_is_what_is_converted(tmp_path):
+    weights = from_pytorch(ARRAYS)[1]
+    last = {name: array + 1 for name, array in weights.items()}
+    Checkpoint(last, average=weights).save(tmp_path / "ours")
+    convert(ConvertConfig(tmp_path / "ours", tmp_path / "their.pt"))
+    assert_equal(read_arrays(tmp_path / "their.pt"), ARRAYS)
+
+
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_there_and_back_changes_no_bit(naming):
     spec, weights = from_pytorch(ARRAYS)

@@ -9,6 +9,7 @@ from tests.reference import Reference
 from wrn3d import Checkpoint, WideResNetSpec, ops
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
+from wrn3d.errors import DataError
 
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32,
             "learning_rate": 0.05}
@@ -309,6 +310,16 @@ def test_a_batch_larger_than_the_data_set_is_refused(front_end):
         environment_class(front_end)(dataset="digits", batch_size=1501)
 
 
+def test_what_leaves_nothing_of_an_image_is_refused(front_end):
+    with pytest.raises(ValueError, match="cutout is 32, which leaves nothing of sides of 32"):
+        environment_class(front_end)(dataset="digits", augment=True, cutout=32)
+
+
+def test_volumes_larger_than_the_memory_are_refused(front_end):
+    with pytest.raises(DataError, match="the 1,797 volumes of digits would take more than half"):
+        environment_class(front_end)(dataset="digits", volume_size=10_000)
+
+
 @pytest.mark.parametrize("content", [
     b"", b"not safetensors", b"\xff" * 100, (1 << 60).to_bytes(8, "little") + b"{}",
 ])
@@ -384,6 +395,8 @@ def test_evaluation_goes_by_the_average_of_the_weights(front_end):
         assert same(env.get_weights(), average)
     env.reset()
     assert same(env.snapshot().average, start)
+    env.set_weights(average)
+    assert np.array_equal(env.predict(volumes), found)
 
 
 @pytest.mark.parametrize("axes", [(), ("width",), ("depth", "height", "width")])

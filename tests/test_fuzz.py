@@ -36,7 +36,7 @@ from wrn3d.command import read_flags
 from wrn3d.config import RunConfig
 from wrn3d.data import digits as digits_module
 from wrn3d.data import download, load_dataset, medmnist
-from wrn3d.data.dataset import OTHERS_NAMES
+from wrn3d.data.dataset import SPLIT_NAMES
 from wrn3d.data.npy import read_volume
 from wrn3d.errors import UserError
 from wrn3d.memory import peak_memory, resident_memory
@@ -137,7 +137,7 @@ def damaged_zip(content, draw, compression, likely):
 def npz(folder):
     draw = np.random.default_rng(0)
     volumes = draw.integers(0, 2, (12, 8, 8, 8), dtype=np.uint8)
-    arrays = {f"{split}_{kind}": value for split in OTHERS_NAMES.values() for kind, value in
+    arrays = {f"{split}_{kind}": value for split in SPLIT_NAMES.values() for kind, value in
               (("images", volumes), ("labels", np.arange(12)[:, None] % 2))}
     np.savez_compressed(folder / "volumes.npz", **arrays)
 
@@ -368,7 +368,7 @@ def npz_with(path, name, content, compression=zipfile.ZIP_DEFLATED):
     """A real .npz file of which one entry is another."""
     labels = np.arange(12)[:, None] % 2
     with zipfile.ZipFile(path, "w", compression) as archive:
-        for split in OTHERS_NAMES.values():
+        for split in SPLIT_NAMES.values():
             for kind, array in (("images", np.zeros((12, 4, 4, 4), np.uint8)), ("labels", labels)):
                 buffer = io.BytesIO()
                 np.save(buffer, array)

@@ -34,6 +34,35 @@ def test_pictures_are_read_in_the_order_of_their_names(pictures, digits):
     assert not len(found.validation_labels)
 
 
+def test_what_is_set_aside_is_of_all_classes(pictures):
+    whole = load_dataset(str(pictures))
+    found = whole.with_validation(30)
+    assert len(set(found.validation_labels)) > 5 < len(set(found.train_labels))
+    assert np.bincount(whole.train_labels).tolist() == [
+        len(list((pictures / "train" / name).iterdir())) for name in whole.class_names]
+    (pictures / "train" / ".hidden").mkdir()
+    assert load_dataset(str(pictures)).fingerprint == whole.fingerprint
+
+
+def test_a_picture_that_is_turned_is_turned_back(pictures):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    for file in [*pictures.glob("t*/*/*.png"), *pictures.glob("t*/*/*.jpg")]:
+        file.unlink()
+    for split in ("train", "test"):
+        for label in range(10):
+            (pictures / split / f"digit {label}").mkdir(exist_ok=True)
+            image = Image.new("RGB", (8, 6), (0, 0, 9 * label))
+            image.save(pictures / split / f"digit {label}" / "1.png", exif=exif)
+    assert load_dataset(str(pictures)).volume_shape == (1, 8, 6, 3)
+
+
+def test_a_known_name_is_no_folder(pictures, monkeypatch):
+    pictures.rename(pictures.with_name("digits"))
+    monkeypatch.chdir(pictures.parent)
+    assert load_dataset("digits").origin != "digits"
+
+
 def test_sizes_and_kinds_of_pictures_become_one(pictures):
     Image.new("L", (70, 41), 200).save(pictures / "train" / "digit 3" / "grey.png")
     Image.new("RGBA", (9, 50), (255, 0, 0, 255)).save(pictures / "train" / "digit 3" / "red.PNG")
@@ -43,7 +72,8 @@ def test_sizes_and_kinds_of_pictures_become_one(pictures):
     found = load_dataset(str(pictures), volume_size=20)
     assert found.volume_shape == (1, 20, 20, 3)
     threes = found.train_volumes[found.train_labels == 3]
-    assert (threes[-2] == 200).all() and (threes[-1] == (255, 0, 0)).all()
+    for colour in (200, (255, 0, 0)):
+        assert (threes == colour).all(axis=(1, 2, 3, 4)).sum() == 1
 
 
 def test_a_validation_folder_is_the_validation_split(pictures):
@@ -67,6 +97,7 @@ def test_the_script_trains_on_pictures(pictures, front_end):
     (lambda path: shutil.rmtree(path / "test"), "cannot be used \\(no such file"),
     (lambda path: [shutil.rmtree(path / "train" / f"digit {n}") for n in range(10)],
      "train holds no pictures"),
+    (lambda path: (path / "train" / "empty").mkdir(), "empty holds no pictures: put some into it"),
     (lambda path: [shutil.rmtree(path / split / f"digit {n}") for n in range(1, 10)
                    for split in ("train", "test")], "holds 1 classes: make a folder for each"),
     (lambda path: Image.new("1", (14_000, 14_000)).save(path / "train" / "digit 1" / "big.png"),

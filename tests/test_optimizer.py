@@ -147,6 +147,7 @@ def test_a_learning_rate_of_zero_moves_nothing():
 
 
 def test_settings_survive_serialization():
-    for kind in (wrn3d.SGD, wrn3d.Muon):
-        config = kind(1, 0.9, True, 5e-4).get_config()
-        assert kind.from_config(config).get_config() == config
+    for optimizer in (wrn3d.SGD(1, 0.9, True, 5e-4), wrn3d.Adam(0.1, 1e-6),
+                      wrn3d.Muon(1, 0.9, True, 5e-4, single_depth=True)):
+        config = optimizer.get_config()
+        assert type(optimizer).from_config(config).get_config() == config

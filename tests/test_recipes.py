@@ -1,4 +1,6 @@
 """Recipes by name and from files, and what overrides them."""
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import SCRIPTS, run_script, small_environment
@@ -7,6 +9,7 @@ from wrn3d import TrainingConfig
 from wrn3d.command import read_flags
 from wrn3d.compare.__main__ import CompareConfig
 from wrn3d.config import RunConfig
+from wrn3d.data.augmentation import Augmentation
 from wrn3d.errors import UserError
 from wrn3d.recipes import RECIPES, configuration, find_recipe
 
@@ -22,6 +25,7 @@ def test_the_papers_settings():
     assert (paper.depth, paper.widen_factor, paper.shortcut) == (28, 10, "projection")
     assert (paper.batch_size, paper.epochs, paper.learning_rate) == (128, 200, 0.1)
     assert (paper.momentum, paper.nesterov, paper.weight_decay) == (0.9, True, 5e-4)
+    assert paper.augmentation == Augmentation(padding=4, flip_axes=("width",))
     assert paper.total_iterations(50_000) == 200 * 390
 
 
@@ -45,9 +49,10 @@ def test_iterations_that_are_given_count_and_not_a_recipes_epochs(given, total):
 
 def test_a_file_of_ones_own(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('depth = 10\nwiden-factor = 1\ndataset = "digits"\nsizes = [16, 32]\n')
+    path.write_text('depth = 10\nwiden-factor = 1\ndataset = "digits"\nsizes = [16, 32]\n'
+                    'data-dir = "x"\n')
     assert find_recipe(path) == TrainingConfig(depth=10, widen_factor=1, dataset="digits",
-                                               sizes=(16, 32))
+                                               sizes=(16, 32), data_dir=Path("x"))
     assert read_flags(RunConfig, args=["--recipe", str(path), "--depth", "16"]).depth == 16
     env = small_environment("keras", recipe=path, depth=16)
     assert (env.spec.depth, env.config.sizes) == (16, (16, 32))
@@ -59,6 +64,7 @@ def test_a_file_of_ones_own(tmp_path):
     ("depth = ", "mine.toml is no recipe that can be read"),
     ('depth = "10"', "mine.toml: depth is '10', but must be a whole number"),
     ("flip-axes = ['up']", "mine.toml: flip_axes is 'up', but must be depth, height or width"),
+    ("data_dir = 5", "mine.toml: data_dir is 5, but must be a folder's path"),
     ("sizes = 3", "mine.toml: sizes is 3, but must be several"),
     ("[depth]\nx = 1", "mine.toml: depth is {'x': 1}, but must be"),
     ("recipe = 'paper'", "mine.toml: a recipe cannot build on another"),
@@ -75,9 +81,10 @@ def test_a_file_that_is_none_is_named(tmp_path, text, said):
 @pytest.mark.parametrize("name, status, said", [
     ("fst", 2, "error: recipe is 'fst', but must be original, paper"),
     ("no.toml", 1, "error: no.toml is not there, or no file"),
+    ("volumes", 1, "error: volumes.npz is not there, or no file: dataset has to name an .npz file"),
 ])
-def test_another_name_is_a_sentence(name, status, said):
-    process = run_script("tensorlayer", *SMALL, "--recipe", name)
+def test_a_name_that_does_not_suffice_is_a_sentence(name, status, said):
+    process = run_script("tensorlayer", "--recipe", name)
     assert (process.returncode, process.stdout) == (status, "")
     assert process.stderr.startswith(said) and process.stderr.count("\n") == 1
 

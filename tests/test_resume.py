@@ -159,3 +159,10 @@ def test_a_run_of_which_no_checkpoint_is_whole_is_left_as_it_is(run):
     with pytest.raises(DataError, match="none of the 1 checkpoints in .* can be read"):
         train(env, path, 4, resume=True)
     assert contents(path) == before
+
+
+def test_a_validation_split_that_lacks_a_class_has_no_auc(tmp_path):
+    env = small_environment("keras", validation=3, best_by="auc")
+    with pytest.raises(UsageError, match="the validation split of digits lacks a class, so there"):
+        train(env, tmp_path / "run", 4)
+    assert not (tmp_path / "run" / "log.csv").exists()

@@ -33,6 +33,19 @@ def cifar10(tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory, digits):
+    """A file of volumes: digits that fade in depth, odd ones and even ones."""
+    fading = np.linspace(1, 0.2, 16)[:, None, None]
+    made = (digits.train_volumes[:160, :, ::2, ::2, 0] * fading).astype(np.uint8)
+    rows = {"train": slice(100), "val": slice(100, 130), "test": slice(130, 160)}
+    path = tmp_path_factory.mktemp("volumes") / "digits.npz"
+    np.savez_compressed(path, **{f"{split}_{kind}": array[rows[split]] for split in rows
+                                 for kind, array in (("images", made),
+                                                     ("labels", digits.train_labels[:160] % 2))})
+    return str(path)
+
+
 def run(script, settings, path):
     process = run_python("-c", DRIVER.format(script=script, settings=settings, path=str(path)))
     assert process.returncode == 0, process.stderr
@@ -75,8 +88,18 @@ env.save({end!r})
 """
 
 
-def test_a_run_can_change_sides(tmp_path):
+def test_volumes_agree_between_front_ends(tmp_path, volumes):
+    settings = {"recipe": "volumes", "dataset": volumes, "volume_size": 12, "batch_size": 20,
+                "iterations": 10}
+    runs = [run(script, settings, tmp_path / name) for name, script in SCRIPTS.items()]
+    assert len(runs[0][0].splitlines()) == 12
+    assert_same(*runs)
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "muon"}], ids=["sgd", "muon"])
+def test_a_run_can_change_sides(tmp_path, optimizer):
     settings = RECIPE | {"dataset": "digits", "dropout": 0.3, "widen_factor": 1, "batch_size": 200}
+    settings |= optimizer
 
     def continued(script, start, until):
         end = str(tmp_path / f"{script}-{until}-{bool(start)}")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wrn3d import TrainingConfig
+from wrn3d.recipes import RECIPES
 from wrn3d.schedules import SCHEDULES, learning_rate
 
 
@@ -20,7 +21,7 @@ def test_constant_is_the_default():
 
 def test_steps_are_the_papers():
     """0.1 times 0.2 at epochs 60, 120 and 160 of 200, of 390 iterations each."""
-    paper = TrainingConfig(learning_rate=0.1, schedule="steps")
+    paper = RECIPES["paper"]
     found = {epoch: learning_rate(paper, epoch * 390, 200 * 390)
              for epoch in (0, 59, 60, 119, 120, 159, 160, 199)}
     assert list(found.values()) == pytest.approx([0.1, 0.1, 0.02, 0.02, 4e-3, 4e-3, 8e-4, 8e-4])

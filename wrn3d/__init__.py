@@ -32,6 +32,7 @@ _HOMES = {
     "initial_weights": "parameters",
     "keras_model": "models",
     "tensorlayer_model": "models",
+    "Adam": "optimizer",
     "Muon": "optimizer",
     "SGD": "optimizer",
     "make_optimizer": "optimizer",

@@ -165,14 +165,18 @@ def _evaluate(environment, training):
         found = {"test": environment.predict_split(track=lambda batches: progress.track(
             training.until_stopped(batches)))}
     if environment.config.mirror:
-        found["mirrored"] = environment.predict_split(track=training.until_stopped, mirror=True)
+        with Progress(len(environment.y_test), "mirrored") as progress:
+            found["mirrored"] = environment.predict_split(
+                track=lambda batches: progress.track(training.until_stopped(batches)), mirror=True)
     results = {name: measure(predictions) for name, predictions in found.items()}
     names = environment.dataset.class_names
     matrix = confusion_matrix(found["test"], len(names))
     print(f"\n{class_table(matrix, names)}\n")
     for name, result in results.items():
         how = ", with their mirror images" if name == "mirrored" else ""
-        print(f"test      loss {result.loss:.6f}  {scores(result, training.config.best_by)}  "
+        how += ", averaged weights" if training.config.averaging else ""
+        said = scores(result, training.config, environment.dataset)
+        print(f"test      loss {result.loss:.6f}  {said}  "
               f"({len(environment.y_test):,} images{how})")
     if training.folder:
         record.record_test(training.folder.path, environment, results, found["test"], matrix)
@@ -190,7 +194,8 @@ def describe(environment, config):
     usual = TrainingConfig()
     options = [_told(name, value) for name, value in config.settings.items()
                if name in ALWAYS_TOLD
-               or (name not in TOLD_ELSEWHERE and value != getattr(usual, name))]
+               or (name not in TOLD_ELSEWHERE and value != getattr(usual, name)
+                   and _acts(name, config))]
     strides = "" if spec.strides == usual.strides else f", {_told('strides', spec.strides)}"
     lines = [
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
@@ -211,6 +216,15 @@ def describe(environment, config):
         lines.append(f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, "
                      f"{tensorboard}")
     return lines
+
+
+def _acts(name, config):
+    """Whether a setting has an effect beside the others."""
+    if name in ("crop_padding", "alternate_flips", "cutout"):
+        return config.augment
+    if name in ("milestones", "milestone_factor"):
+        return config.schedule == "steps"
+    return True
 
 
 def _told(name, value):

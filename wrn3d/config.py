@@ -1,5 +1,6 @@
 """What a run is: one dataclass, whose fields are the scripts' flags and CNNEnv's keywords."""
 from dataclasses import dataclass, fields
+from os import PathLike, fspath
 from pathlib import Path
 
 from wrn3d.checks import (
@@ -36,11 +37,13 @@ class TrainingConfig:
     data_dir: Path = Path("data")
     """Where CIFAR lies, or goes when it is downloaded."""
     volume_size: int | None = None
-    """Longest side to which all images or volumes are resized."""
+    """Longest side to which all images or volumes are resized; pictures from folders are cut to
+    squares."""
     validation: int = 0
     """Training images to set aside, the last ones; by them the best checkpoint is chosen."""
     best_by: str = "accuracy"
-    """accuracy, or auc (the area under the ROC curve), where some classes are rare."""
+    """By which score on the validation split the best checkpoint is chosen: accuracy, or auc (the
+    area under the ROC curve), where some classes are rare."""
     depth: int = 28
     """Layers of the network, 6n + 4 with n blocks in each of the three groups."""
     widen_factor: int = 4
@@ -61,7 +64,7 @@ class TrainingConfig:
     """sgd; muon, which learns more in an iteration by making each kernel's momentum an orthogonal
     matrix; or adam."""
     learning_rate: float = 0.01
-    """Step size of plain gradient descent, or of what --momentum and --nesterov make of it."""
+    """Step size, or where a --schedule starts from."""
     schedule: str = "constant"
     """constant; steps, down by --milestone-factor at each of --milestones; or linear or cosine,
     down to zero at the end."""
@@ -76,14 +79,15 @@ class TrainingConfig:
     nesterov: bool = False
     """Look ahead along the momentum (the paper does)."""
     weight_decay: float = 0.0
-    """Share of each weight added to its gradient (the paper: 5e-4)."""
+    """Share of each weight added to its gradient (the paper: 5e-4); with muon, of each kernel taken
+    away at an iteration, times the learning rate."""
     label_smoothing: float = 0.0
     """Share of each label that is given to all classes alike."""
     class_weights: bool = False
     """Weigh each class's loss by how rare it is, so that all count the same."""
     averaging: float = 0.0
-    """Evaluate with an average of the weights instead of the last ones: the share of it that each
-    iteration keeps, such as 0.99."""
+    """Evaluate with an average of the weights, taken every five iterations, instead of the last
+    ones: the share of it that each iteration keeps, such as 0.99."""
     precision: str = "float32"
     """float32, or bfloat16 for the convolutions (faster on CPUs with AVX512_BF16 or AMX)."""
     augment: bool = False
@@ -93,7 +97,8 @@ class TrainingConfig:
     flip_axes: tuple[str, ...] = ("width",)
     """Axes along which half of the images are mirrored: depth, height, width."""
     alternate_flips: bool = False
-    """Mirror each image in every other epoch, instead of at random."""
+    """Mirror each image along the width in every other epoch, along another axis half as often,
+    instead of at random."""
     cutout: int = 0
     """Side of the square or cube that is cut out of each training image."""
     sizes: tuple[int, ...] = ()
@@ -108,9 +113,13 @@ class TrainingConfig:
     --flip-axes."""
 
     def __post_init__(self):
-        check_name(self.dataset)
+        require(isinstance(self.data_dir, (str, PathLike)),
+                f"data_dir is {self.data_dir!r}, but must be a folder's path")
+        dataset = fspath(self.dataset) if isinstance(self.dataset, PathLike) else self.dataset
+        check_name(dataset)
         spec = WideResNetSpec(**self.network_settings)
         checked = {name: getattr(spec, name) for name in NETWORK_FIELDS}
+        checked |= {"dataset": dataset, "data_dir": Path(self.data_dir)}
         for name in ("batch_size", "iterations"):
             checked[name] = check_count(name, getattr(self, name))
         for name in ("epochs", "volume_size"):
@@ -135,7 +144,7 @@ class TrainingConfig:
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")
         require(self.optimizer != "adam" or not (self.momentum or self.weight_decay),
-                "adam takes no momentum, nesterov or weight_decay: leave them out")
+                "adam takes no momentum, nesterov or weight_decay: set those to 0, no and 0")
         require(self.optimizer != "muon" or self.momentum,
                 "muon needs a momentum above 0, such as 0.9")
         for name, value in checked.items():

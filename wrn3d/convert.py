@@ -54,7 +54,7 @@ def convert(config):
 
 def _to_pytorch(config):
     checkpoint = Checkpoint.load(config.source)
-    weights, strides = checkpoint.weights, checkpoint.config.get("strides", PAPER_STRIDES)
+    weights, strides = checkpoint.evaluated, checkpoint.config.get("strides", PAPER_STRIDES)
     require(strides in (PAPER_STRIDES, list(PAPER_STRIDES)), f"{config.source} is of a network of "
             f"the strides {quoted(strides)}, which PyTorch's of these names have not")
     with _named(config.source):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 KERNEL_DIMENSIONS = 5
-OTHERS_RATE = 4  # to Muon's learning rate
+SGD_RATE = 4  # to Muon's learning rate
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # which Jordan found
 ORTHOGONALIZING_STEPS = 3  # as in his CIFAR-10 runs; language models take 5
 TINY = 1e-7
@@ -109,7 +109,7 @@ class Muon(SGD):
 
     A kernel (k, k, k, C, F) is the matrix (k k k C, F), and scale is sqrt(max(1, F / rows)), as in
     torch.optim.Muon. Batch norm's parameters and the dense layer follow SGD without weight decay,
-    at OTHERS_RATE times the learning rate. With `single_depth`, for volumes of depth 1, only the
+    at SGD_RATE times the learning rate. With `single_depth`, for volumes of depth 1, only the
     kernels' centre slices are touched, which are all that those meet: the same in less time.
     """
 
@@ -121,7 +121,7 @@ class Muon(SGD):
     def update_step(self, gradient, variable, learning_rate):
         momentum, weight_decay = tf.unstack(tf.convert_to_tensor(self.current))
         if len(variable.shape) < KERNEL_DIMENSIONS:
-            self.move_along_momentum(gradient, variable, OTHERS_RATE * learning_rate, momentum)
+            self.move_along_momentum(gradient, variable, SGD_RATE * learning_rate, momentum)
             return
         velocity, depth = self.velocity(variable), variable.shape[0]
         first, count = (depth // 2, 1) if self.single_depth else (0, depth)

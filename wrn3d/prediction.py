@@ -49,7 +49,8 @@ class Prediction(ABC):
     @property
     def keras_model(self):
         """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
-        Keras script's own, from another a copy."""
+        Keras script's own, from another a copy. It has the last weights, and their average in a
+        `with env.averaged():`."""
         model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
         set_dropout(model, self.spec.dropout, self.config.seed, self.iteration)
         return model

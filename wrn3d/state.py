@@ -26,9 +26,12 @@ class RunState(ABC):
         return values(named_variables(self.model))
 
     def set_weights(self, weights):
-        """Assign what `get_weights` returned; raises DataError (a ValueError) if names or shapes
-        are not this network's, before anything is changed."""
+        """Assign what `get_weights` returned, of which the average, if there is one, starts anew;
+        raises DataError (a ValueError) if names or shapes are not this network's, before anything
+        is changed."""
         assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
+        if self.average:
+            assign(self.average.average, weights, f"weights for {self.spec.name}")
 
     def snapshot(self) -> Checkpoint:
         """The run's whole state, in memory; `restore` goes back to it, any number of times."""

@@ -25,7 +25,7 @@ def load_dataset(name: str, data_dir="data", volume_size=None) -> Dataset:
     its files are not what they should be.
     """
     check_name(name)
-    if image_folder.is_image_folder(name):
+    if name not in NAMES and image_folder.is_image_folder(name):
         return image_folder.load(Path(name), volume_size)
     if name.endswith(FILE_ENDING):
         dataset = medmnist.load(Path(name))

@@ -2,14 +2,17 @@
 import hashlib
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
 from wrn3d.checks import check_choice, require
-from wrn3d.data.resizing import resize_bytes
+from wrn3d.data.resizing import resize_bytes, resized_shape
+from wrn3d.errors import DataError
+from wrn3d.memory import available_memory
 
 SPLITS = ("train", "validation", "test")
-OTHERS_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
+SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
 
 
 def _no_volumes():
@@ -68,10 +71,22 @@ class Dataset:
                        train_labels=self.train_labels[rows])
 
     def resized(self, longest) -> "Dataset":
-        """The same with its volumes' longest side as `longest`."""
+        """The same with its volumes' longest side as `longest`; raises DataError where they would
+        take more than half of the memory that is free."""
+        shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]
+        count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
+        if count * prod(shape) > available_memory() / 2:
+            raise DataError(f"the {count:,} volumes of {self.title} would take more than half of "
+                            "the memory that is free: name a smaller --volume-size")
         return replace(self, **{f"{name}_volumes": resize_bytes(volumes, longest)
                                 for name in SPLITS
                                 if len(volumes := getattr(self, f"{name}_volumes"))})
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether a class has twice as many training samples as another."""
+        counts = np.bincount(self.train_labels, minlength=len(self.class_names))
+        return counts.max() >= 2 * counts.min()
 
     @property
     def class_weights(self) -> np.ndarray:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.data.dataset import OTHERS_NAMES, Dataset, as_volumes
+from wrn3d.data.dataset import SPLIT_NAMES, Dataset, as_volumes
 from wrn3d.data.npy import read_npy
 from wrn3d.errors import DataError, reason
 from wrn3d.files import require_file
@@ -19,11 +19,11 @@ def load(path: Path) -> Dataset:
     Images are uint8, of the shape (N, D, H, W), (N, H, W), or with 1 or 3 channels last; labels
     are whole numbers from 0 up, (N,) or (N, 1). Raises MissingDataError or DataError.
     """
-    require_file(path, "name an .npz file in MedMNIST's format")
+    require_file(path, "dataset has to name an .npz file in MedMNIST's format")
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _arrays(archive)
-        splits = {name: _split(arrays, theirs) for name, theirs in OTHERS_NAMES.items()}
+        splits = {name: _split(arrays, theirs) for name, theirs in SPLIT_NAMES.items()}
         shapes = {volumes.shape[1:] for volumes, _ in splits.values()}
         if len(shapes) > 1:
             raise ValueError("the images of its splits have different sizes: "
@@ -40,7 +40,7 @@ def load(path: Path) -> Dataset:
 
 def _arrays(archive):
     """{name: array} of the six that are needed."""
-    entries = [archive.getinfo(f"{split}_{kind}.npy") for split in OTHERS_NAMES.values()
+    entries = [archive.getinfo(f"{split}_{kind}.npy") for split in SPLIT_NAMES.values()
                for kind in ("images", "labels")]
     claimed = sum(entry.file_size for entry in entries)
     if claimed > available_memory() / 2:

@@ -10,8 +10,10 @@ MODES = {1: "L", 3: "RGB"}  # channels: Pillow's name
 
 
 def picture_size(file):
-    """(height, width); raises DataError where it is no picture."""
-    return _opened(file, lambda image: image.size[::-1])
+    """(height, width), the right way up; raises DataError where it is no picture."""
+    from PIL import ImageOps
+
+    return _opened(file, lambda image: ImageOps.exif_transpose(image).size[::-1])
 
 
 def read_picture(file, size, channels=3) -> np.ndarray:

@@ -35,8 +35,8 @@ def resize(volumes, longest):
 
 def resize_bytes(volumes, longest):
     """The same for uint8, a volume at a time."""
-    made = [np.rint(resize(volume[None].astype(np.float32), longest)[0]) for volume in volumes]
-    return np.stack(made).clip(0, 255).astype(np.uint8)
+    return np.stack([np.rint(resize(volume[None].astype(np.float32), longest)[0]).clip(0, 255)
+                     .astype(np.uint8) for volume in volumes])
 
 
 @lru_cache(maxsize=16)

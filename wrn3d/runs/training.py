@@ -46,11 +46,10 @@ def _listed(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def scores(result, best_by) -> str:
-    """An EvalResult's, for people; where classes are so uneven that the best is not chosen by
-    accuracy, that alone says little."""
+def scores(result, config, dataset) -> str:
+    """An EvalResult's, for people; accuracy alone says little where classes are uneven."""
     said = f"accuracy {result.accuracy:.4f}"
-    if best_by == "accuracy":
+    if config.best_by == "accuracy" and not dataset.is_uneven:
         return said
     return f"{said}  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
 
@@ -81,8 +80,14 @@ class Training:
     def start(self, checkpoint=None):
         """Go to the checkpoint, one of the folder's, and begin the logs or go on with them.
 
-        Raises UsageError where it was trained on other data, unless `override` says so.
+        Raises UsageError where it was trained on other data, unless `override` says so, and where
+        the validation split cannot decide which is the best.
         """
+        dataset = self.environment.dataset
+        require(self.config.best_by == "accuracy" or not self.validates
+                or len(set(dataset.validation_labels)) == len(dataset.class_names),
+                f"the validation split of {dataset.title} lacks a class, so there is no auc: set "
+                "more images aside, or choose by accuracy")
         if checkpoint is not None:
             environment = self.environment
             require(checkpoint.config.get(DATA) == environment.fingerprint
@@ -181,7 +186,7 @@ class Training:
         self.validated = iteration
         count = len(environment.dataset.validation_labels)
         self.report(f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
-                    f"{scores(result, self.config.best_by)}  ({count:,} images"
+                    f"{scores(result, self.config, environment.dataset)}  ({count:,} images"
                     f"{', the best so far' if better else ''})")
 
     def _start_folder(self):

@@ -190,45 +190,6 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
         return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
                         self.config.augmentation, self.config.size_at(self.iteration, self.total))
 
-<<<<<<< HEAD
-=======
-    def evaluate(self, split="test", track=iter, mirror=False) -> EvalResult:
-        """Loss and accuracy on a split, as `predict_split` has it."""
-        return measure(self.predict_split(split, track, mirror))
-
-    def predict_split(self, split="test", track=iter, mirror=False) -> Predictions:
-        """Probabilities and labels of a split, "test", "validation" or "train"; `track` may wrap
-        the list of batches, as a progress bar does. With `mirror` the probabilities are the means
-        of each volume's and its mirror images', along the setting `flip_axes`. Raises UsageError
-        for a split that is not there."""
-        with self.averaged():
-            return predict_split(self._logits, self.dataset, split, track,
-                                 self.config.flip_axes if mirror else ())
-
-    def predict(self, volumes) -> np.ndarray:
-        """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C)."""
-        volumes = np.asarray(volumes, np.float32)
-        require(volumes.shape[1:] == self.spec.input_shape and len(volumes),
-                f"volumes have the shape {volumes.shape}, but must be (N, "
-                f"{', '.join(map(str, self.spec.input_shape))}) with N from 1 up")
-        with self.averaged():
-            return self._logits(volumes)
-
-    def averaged(self):
-        """A context in which the model has the average of its weights, by which `evaluate` and
-        `predict` go, where the setting `averaging` asks for one."""
-        return self.average.in_use() if self.average else nullcontext()
-
-    @property
-    def keras_model(self):
-        """The network as it is now as a keras.Model, to save, export or go on with in Keras: the
-        Keras script's own, from another a copy. It has the last weights, and their average in a
-        `with env.averaged():`."""
-        model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
-        set_iteration(model, self.iteration)
-        return model
-
->>>>>>> main
     @property
     def x_train(self) -> np.ndarray:
         """The training split as the network sees it, (N, D, H, W, C) float32; made at each call,

@@ -161,13 +161,14 @@ def _iterate(training):
 
 
 def _evaluate(environment, training):
-    with Progress(len(environment.y_test), "evaluating") as progress:
-        found = {"test": environment.predict_split(track=lambda batches: progress.track(
-            training.until_stopped(batches)))}
+    def predictions(title, mirror):
+        with Progress(len(environment.y_test), title) as progress:
+            return environment.predict_split(mirror=mirror, track=lambda batches: progress.track(
+                training.until_stopped(batches)))
+
+    found = {"test": predictions("evaluating", mirror=False)}
     if environment.config.mirror:
-        with Progress(len(environment.y_test), "mirrored") as progress:
-            found["mirrored"] = environment.predict_split(
-                track=lambda batches: progress.track(training.until_stopped(batches)), mirror=True)
+        found["mirrored"] = predictions("mirrored", mirror=True)
     results = {name: measure(predictions) for name, predictions in found.items()}
     names = environment.dataset.class_names
     matrix = confusion_matrix(found["test"], len(names))

@@ -96,10 +96,9 @@ def test_volumes_agree_between_front_ends(tmp_path, volumes):
     assert_same(*runs)
 
 
-@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "muon"}], ids=["sgd", "muon"])
-def test_a_run_can_change_sides(tmp_path, optimizer):
-    settings = RECIPE | {"dataset": "digits", "dropout": 0.3, "widen_factor": 1, "batch_size": 200}
-    settings |= optimizer
+def test_a_run_can_change_sides(tmp_path):
+    settings = RECIPE | {"dataset": "digits", "dropout": 0.3, "widen_factor": 1, "batch_size": 200,
+                         "optimizer": "muon"}  # which moves all but kernels as SGD does
 
     def continued(script, start, until):
         end = str(tmp_path / f"{script}-{until}-{bool(start)}")

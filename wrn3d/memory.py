@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, prod
 from pathlib import Path, PurePosixPath
 
-from wrn3d.errors import NotEnoughMemoryError
+from wrn3d.errors import DataError, NotEnoughMemoryError
 from wrn3d.parameters import activation_count, network_parameters
 
 # Bytes of a process that has imported all frameworks, and the room that its work takes (Linux).
@@ -158,3 +158,11 @@ def _number_in(path, name):
     """Files that were read count as used, but make room."""
     numbers = dict(line.split() for line in path.read_text().splitlines())
     return int(numbers.get(name, 0))
+
+
+def check_room(data, nbytes):
+    """Raise DataError where `data`, described in words, would take so many bytes that they leave
+    little for the rest."""
+    if nbytes > available_memory() / 2:
+        raise DataError(f"{data} would take more than half of the memory that is free: name a "
+                        "smaller --volume-size")

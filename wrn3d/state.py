@@ -57,7 +57,7 @@ class RunState(ABC):
                   for kind, variables in others.items()}
         for kind, variables in others.items():
             check_same(variables, arrays[kind], f"{kind} for {self.spec.name}")
-        self.set_weights(checkpoint.weights)
+        assign(named_variables(self.model), checkpoint.weights, f"weights for {self.spec.name}")
         for kind, variables in others.items():
             assign(variables, arrays[kind], f"{kind} for {self.spec.name}")
         self._go_to(checkpoint)

@@ -8,8 +8,7 @@ import numpy as np
 
 from wrn3d.checks import check_choice, require
 from wrn3d.data.resizing import resize_bytes, resized_shape
-from wrn3d.errors import DataError
-from wrn3d.memory import available_memory
+from wrn3d.memory import check_room
 
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
@@ -75,9 +74,7 @@ class Dataset:
         take more than half of the memory that is free."""
         shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]
         count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
-        if count * prod(shape) > available_memory() / 2:
-            raise DataError(f"the {count:,} volumes of {self.title} would take more than half of "
-                            "the memory that is free: name a smaller --volume-size")
+        check_room(f"the {count:,} volumes of {self.title}", count * prod(shape))
         return replace(self, **{f"{name}_volumes": resize_bytes(volumes, longest)
                                 for name in SPLITS
                                 if len(volumes := getattr(self, f"{name}_volumes"))})
@@ -85,15 +82,19 @@ class Dataset:
     @property
     def is_uneven(self) -> bool:
         """Whether a class has twice as many training samples as another."""
-        counts = np.bincount(self.train_labels, minlength=len(self.class_names))
-        return counts.max() >= 2 * counts.min()
+        return self._counts.max() >= 2 * self._counts.min()
 
     @property
     def class_weights(self) -> np.ndarray:
         """(classes,): in inverse proportion to their training samples, with a mean of 1 over
         those."""
-        counts = np.bincount(self.train_labels, minlength=len(self.class_names))
+        counts = self._counts
         return len(self.train_labels) / (len(counts) * np.maximum(counts, 1))
+
+    @cached_property
+    def _counts(self):
+        """(classes,): their training samples."""
+        return np.bincount(self.train_labels, minlength=len(self.class_names))
 
     @property
     def volume_shape(self) -> tuple[int, int, int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset, as_volumes
 from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
 from wrn3d.errors import DataError, reason
-from wrn3d.memory import available_memory
+from wrn3d.memory import check_room
 
 
 def is_image_folder(path) -> bool:
@@ -40,9 +40,7 @@ def load(path: Path, side=None) -> Dataset:
     files["train"].sort(key=lambda found: _shuffled(*found))
     side = (side, side) if side else _common_side(chain(*files.values()))
     count = sum(map(len, files.values()))
-    if count * side[0] * side[1] * 3 > available_memory() / 2:
-        raise DataError(f"the {count:,} pictures in {path} would take more than half of the memory "
-                        "that is free: name a smaller --volume-size")
+    check_room(f"the {count:,} pictures in {path}", count * side[0] * side[1] * 3)
     arrays = {f"{split}_{kind}": array for split, found in files.items() for kind, array in
               zip(("volumes", "labels"), _read(found, side), strict=True)}
     return Dataset(path.name, str(path), tuple(names), **arrays)

@@ -1,0 +1,65 @@
+"""What a run says of itself before it begins."""
+from wrn3d import memory, runtime
+from wrn3d.config import LENGTH_FIELDS, NETWORK_FIELDS, TrainingConfig
+from wrn3d.parameters import parameter_count
+from wrn3d.runs.events import has_tensorboard
+
+# Of the settings, only what is not as usual is said, but these always, and others in other lines.
+ALWAYS_TOLD = ("batch_size", "learning_rate", "seed")
+TOLD_ELSEWHERE = (*NETWORK_FIELDS, *LENGTH_FIELDS, "dataset", "data_dir", "validation", "evaluate",
+                  "mirror")
+
+
+def describe(environment, config):
+    """What is about to be trained, in lines."""
+    spec, dataset = environment.spec, environment.dataset
+    total = config.total_iterations(environment.num_examples)
+    versions = ", ".join(f"{name} {number}" for name, number in runtime.versions().items())
+    sides = "x".join(map(str, spec.input_shape))
+    validation = f", {count:,} validation" if (count := len(dataset.validation_labels)) else ""
+    needed = memory.training_memory(spec, config, dataset.nbytes)
+    epochs = total * config.batch_size / environment.num_examples
+    usual = TrainingConfig()
+    options = [_told(name, value) for name, value in config.settings.items()
+               if name in ALWAYS_TOLD
+               or (name not in TOLD_ELSEWHERE and value != getattr(usual, name)
+                   and _acts(name, config))]
+    strides = "" if spec.strides == usual.strides else f", {_told('strides', spec.strides)}"
+    lines = [
+        f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
+        f"{parameter_count(spec):,} parameters",
+        f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
+        f"{validation} and {len(dataset.test_labels):,} test volumes of {sides}, "
+        f"{spec.num_classes} classes",
+        f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
+        f"{', '.join(options)}",
+        f"versions  {versions}",
+        f"device    {runtime.device()}",
+        f"memory    about {memory.in_gib(needed.total)} at most, "
+        f"{memory.in_gib(memory.available_memory())} are free",
+    ]
+    if config.output:
+        tensorboard = "events for TensorBoard" if has_tensorboard() else \
+            "and where it is installed (pip install tensorboard) events for TensorBoard"
+        lines.append(f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, "
+                     f"{tensorboard}")
+    return lines
+
+
+def _acts(name, config):
+    """Whether a setting has an effect beside the others."""
+    if name in ("crop_padding", "alternate_flips", "cutout"):
+        return config.augment
+    if name in ("milestones", "milestone_factor"):
+        return config.schedule == "steps"
+    return True
+
+
+def _told(name, value):
+    """A setting in words."""
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words
+    values = value if isinstance(value, tuple) else [value]
+    return " ".join([words, *(f"{one:g}" if isinstance(one, float) else str(one)
+                              for one in values)])

@@ -38,7 +38,7 @@ class CNNEnv(TrainingEnvironment):
         weights = self.model.trainable_weights
 
         # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
-        # Each of `sizes` is a graph of its own; batches of other lengths are the same graph.
+        # Each of `sizes` is a graph of its own; else other batch lengths share one.
         @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
         def train(volumes, labels):
             with tf.GradientTape() as tape:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import SCRIPTS, run_script, small_environment
 from tests.runs import FULL, SMALL, contents, files, small_checkpoint, start, train, wait_for
-from wrn3d.errors import DataError, UsageError
+from wrn3d.errors import DataError, Stopped, UsageError
 from wrn3d.runs.signals import StopRequest
 
 
@@ -92,9 +92,40 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     with pytest.raises(UsageError, match="other settings: save_every was 100 and is 2, on_nan was "
                                          "'stop' and is 'restore'; .* save_every on_nan$"):
         train(env, path, 4, resume=True, save_every=2, on_nan="restore")
+    with pytest.raises(UsageError, match="or optimizer: optimizer was 'sgd' and is"):
+        train(small_environment(front_end, optimizer="adam"), path, 4, resume=True)
+    with pytest.raises(UsageError, match="settings: schedule was 'constant' and is 'linear'; "):
+        train(small_environment(front_end, schedule="linear"), path, 4, resume=True)
     said, results = train(other, path, 4, resume=True, override=("seed", "learning-rate"))
     assert said == [f"resumed   {path} after iteration 2"]
     assert [(result.iteration, result.learning_rate) for result in results] == [(3, 0.5), (4, 0.5)]
+
+
+def test_a_run_with_a_schedule_resumes_to_the_same_bits_with_its_own_length_alone(
+        front_end, tmp_path):
+    settings = {"schedule": "linear", "warmup": 0.2, "optimizer": "muon", "momentum": 0.9,
+                "averaging": 0.9, "augment": True, "cutout": 8, "sizes": (0.5, 1.0),
+                "validation": 300}
+    env = small_environment(front_end, iterations=14, **settings)
+    step = env.step
+    train(env, tmp_path / "undisturbed", 14)
+
+    def step_and_be_stopped():
+        if env.iteration == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return step()
+
+    env.reset()
+    env.step = step_and_be_stopped
+    with pytest.raises(Stopped):
+        train(env, tmp_path / "run", 14)
+    other = small_environment(front_end, iterations=28, **settings)
+    with pytest.raises(UsageError, match="other settings: iterations was 14 and is 28; go on"):
+        train(other, tmp_path / "run", 28, resume=True)
+    env.step = step
+    env.reset()
+    train(env, tmp_path / "run", 14, resume=True)
+    assert contents(tmp_path / "run") == contents(tmp_path / "undisturbed")
 
 
 def test_what_a_checkpoint_says_is_quoted_shortly(run):

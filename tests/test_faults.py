@@ -130,8 +130,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     assert all(np.isfinite(array).all() for array in newest.weights.values())
 
 
-def test_a_learning_rate_that_diverges_ends_with_a_sentence(front_end):
-    process = run_script(front_end, *SMALL, "--learning-rate", "1e30")
+def test_a_learning_rate_that_diverges_ends_with_a_sentence():
+    process = run_script("keras", *SMALL, "--learning-rate", "1e30")
     assert process.returncode == 1
     assert re.fullmatch(r"error: the loss is nan at iteration \d, the last finite loss was .*: try "
                         r"a learning rate below 1e\+30\n", process.stderr)
@@ -313,11 +313,11 @@ def test_a_checkpoint_of_another_format_is_skipped_and_kept(run, monkeypatch):
     assert newer.exists()
 
 
-def test_two_runs_cannot_have_one_folder(front_end, tmp_path):
-    process = start(front_end, *SMALL, "--iterations", "5000", "--output", tmp_path / "run")
+def test_two_runs_cannot_have_one_folder(tmp_path):
+    process = start("tensorlayer", *SMALL, "--iterations", "5000", "--output", tmp_path / "run")
     try:
         wait_for(process, 50)
-        second = run_script(front_end, *SMALL, "--output", tmp_path / "run", "--resume")
+        second = run_script("keras", *SMALL, "--output", tmp_path / "run", "--resume")
     finally:
         process.kill()
         process.communicate()

@@ -52,7 +52,7 @@ class CNNEnv(TrainingEnvironment):
             return self.model(volumes, is_train=False)
 
         # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
-        # Each of `sizes` is a graph of its own; batches of other lengths are the same graph.
+        # Each of `sizes` is a graph of its own; else other batch lengths share one.
         same_graph = not self.config.sizes
         self._train = tf.function(train, reduce_retracing=same_graph, autograph=False)
         self._loss_and_gradients = tf.function(loss_and_gradients, reduce_retracing=same_graph,

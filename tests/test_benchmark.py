@@ -246,7 +246,7 @@ def test_a_reader_who_leaves_still_finds_the_table_written(tmp_path, monkeypatch
 
 
 def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path):
-    names = ["tensorlayer", "keras", "keras-fit", "stock", "torch-2d-last"]
+    names = ["tensorlayer", "stock", "torch-2d-last"]
     process = run_python("-m", "wrn3d.benchmark", *RUN, "--precisions", "float32",
                          "--contenders", *names, "--output", tmp_path)
     assert (process.returncode, process.stderr) == (0, "")

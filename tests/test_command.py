@@ -38,10 +38,10 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
     assert len(lines) == 32
 
 
-def test_epochs_decide_and_the_settings_are_printed(front_end):
-    process = run_script(front_end, *SMALL, "--batch-size", "500", "--epochs", "2", "--momentum",
-                         "0.9", "--nesterov", "--weight-decay", "5e-4", "--augment", "--dropout",
-                         "0.3", "--shortcut", "projection", "--seed", "3")
+def test_epochs_decide_and_the_settings_are_printed():
+    process = run_script("tensorlayer", *SMALL, "--batch-size", "500", "--epochs", "2",
+                         "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4", "--augment",
+                         "--dropout", "0.3", "--shortcut", "projection", "--seed", "3")
     lines = process.stdout.splitlines()
     assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
     assert lines[2].endswith(" 6 iterations (2 epochs), batch size 500, learning rate 0.01, "
@@ -57,8 +57,8 @@ def test_both_scripts_print_the_same_losses(tmp_path):
     assert len(losses[0]) == 10 and losses[0] == losses[1]
 
 
-def test_a_long_run_prints_about_a_hundred_lines_and_its_last_iteration(front_end):
-    process = run_script(front_end, *SMALL, "--iterations", "205")
+def test_a_long_run_prints_about_a_hundred_lines_and_its_last_iteration():
+    process = run_script("keras", *SMALL, "--iterations", "205")
     numbers = [int(match[1]) for match in map(LINE.match, process.stdout.splitlines()) if match]
     assert numbers == [*range(2, 205, 2), 205]
 
@@ -122,8 +122,8 @@ def test_a_mistake_ends_with_one_sentence(front_end, arguments, status, sentence
     assert process.stderr.count("\n") == 1
 
 
-def test_no_network_ends_with_where_to_put_the_archive(front_end, tmp_path):
-    process = run_script(front_end, "--data-dir", tmp_path / "data", env=os.environ | UNREACHABLE)
+def test_no_network_ends_with_where_to_put_the_archive(tmp_path):
+    process = run_script("keras", "--data-dir", tmp_path / "data", env=os.environ | UNREACHABLE)
     assert process.returncode == 1
     assert re.fullmatch(r"error: CIFAR-10 is not in \S+ and could not be downloaded "
                         r"\(.*refused.*\): put cifar-10-python.tar.gz from https://\S+ there, "
@@ -132,10 +132,10 @@ def test_no_network_ends_with_where_to_put_the_archive(front_end, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_a_truncated_file_ends_with_its_name(front_end, tmp_path):
+def test_a_truncated_file_ends_with_its_name(tmp_path):
     folder = write_cifar10(tmp_path, "bin")
     (folder / "test_batch.bin").write_bytes(b"short")
-    process = run_script(front_end, "--data-dir", tmp_path)
+    process = run_script("tensorlayer", "--data-dir", tmp_path)
     assert process.returncode == 1
     assert process.stderr.startswith(f"error: {folder / 'test_batch.bin'} cannot be used")
     assert process.stderr.count("\n") == 1
@@ -179,8 +179,8 @@ def test_a_full_disk_under_the_output_is_one_sentence():
         1, "error: the output cannot be written (no space left on device)\n")
 
 
-def test_ctrl_c_ends_a_run_cleanly(front_end):
-    process = start(front_end, *SMALL, "--iterations", "2000")
+def test_ctrl_c_ends_a_run_cleanly():
+    process = start("keras", *SMALL, "--iterations", "2000")
     for line in process.stdout:
         if line.startswith("iteration"):
             break

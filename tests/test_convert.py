@@ -79,7 +79,8 @@ def to_torch(volumes):
 
 
 @pytest.mark.parametrize("dropout", [0.0, RATE], ids=["plain", "dropout"])
-@pytest.mark.parametrize("network", [Authors, WideResNetPytorch])
+@pytest.mark.parametrize("front_end, network", [("tensorlayer", Authors),
+                                                ("keras", WideResNetPytorch)])
 def test_converted_weights_give_pytorchs_logits_and_training_step(
         tmp_path, front_end, network, dropout):
     theirs = network(dropout)

@@ -57,6 +57,15 @@ def test_step_is_one_iteration_with_its_batchs_own_figures(fresh):
     assert (second.iteration, second.learning_rate) == (2, 0.05)
 
 
+def test_another_optimizers_momentum_is_refused(front_end, fresh):
+    fresh.step()
+    env = small_environment(front_end, shortcut="projection", optimizer="adam")
+    before = env.get_weights()
+    with pytest.raises(DataError, match="is of a run with 'sgd' and this one has adam, whose"):
+        env.restore(fresh.snapshot())
+    assert same(env.get_weights(), before)
+
+
 def test_a_learning_rate_of_zero_moves_no_trained_weight(fresh):
     for _ in range(2):
         fresh.step()
@@ -393,6 +402,7 @@ def test_evaluation_goes_by_the_average_of_the_weights(front_end):
     assert np.array_equal(found, plain.predict(volumes)) and result == plain.evaluate()
     with env.averaged():
         assert same(env.get_weights(), average)
+        assert same(env.snapshot().weights, seen[-1])  # a run may be stopped in an evaluation
     env.reset()
     assert same(env.snapshot().average, start)
     env.set_weights(average)

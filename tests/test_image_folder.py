@@ -82,8 +82,8 @@ def test_a_validation_folder_is_the_validation_split(pictures):
     assert np.array_equal(found.validation_volumes, found.test_volumes)
 
 
-def test_the_script_trains_on_pictures(pictures, front_end):
-    process = run_script(front_end, *SMALL, "--dataset", pictures, "--volume-size", "16",
+def test_the_script_trains_on_pictures(pictures):
+    process = run_script("keras", *SMALL, "--dataset", pictures, "--volume-size", "16",
                          "--evaluate")
     assert (process.returncode, process.stderr) == (0, "")
     assert f"{pictures.name} from {pictures}: 60 training and 30 test volumes of 1x16x16x3, 10 cl" \

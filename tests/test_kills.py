@@ -12,7 +12,7 @@ from tests.runs import FULL, check_whole, contents, start, wait_until
 from wrn3d.files import UNFINISHED
 from wrn3d.runs.folder import RunFolder
 
-TOTAL = 120
+TOTAL = 72
 OPTIONS = [*FULL, "--iterations", TOTAL, "--save-every", "8"]
 
 # What is waited for, as a text in the output or a sight of the folder, and for how many seconds

@@ -43,10 +43,9 @@ def test_images_have_depth_one_and_channels_come_last(tmp_path, shape, expected)
     assert load_dataset(saved(tmp_path / "x.npz", arrays)).volume_shape == expected
 
 
-def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(
-        front_end, tmp_path, arrays):
+def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_path, arrays):
     path = saved(tmp_path / "volumes.npz", arrays)
-    process = run_script(front_end, "--dataset", path, "--depth", "10", "--widen-factor", "1",
+    process = run_script("tensorlayer", "--dataset", path, "--depth", "10", "--widen-factor", "1",
                          "--batch-size", "20", "--iterations", "4", "--save-every", "2",
                          "--output", tmp_path / "run", "--evaluate")
     assert (process.returncode, process.stderr) == (0, "")

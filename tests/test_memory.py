@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import run_python, run_script
+from tests.conftest import run_python, run_script, small_environment
 from wrn3d import WideResNetSpec, memory
 from wrn3d.config import TrainingConfig
 from wrn3d.errors import NotEnoughMemoryError
@@ -99,20 +99,20 @@ def test_what_control_groups_leave(tmp_path, membership, groups, left):
     assert min(found, default=None) == left
 
 
-def test_memory_that_runs_out_in_an_evaluation_is_one_sentence(run):
+def test_memory_that_runs_out_in_an_evaluation_is_one_sentence():
     import tensorflow as tf
 
-    env, _ = run
+    env = small_environment("keras")
     env.logits = lambda volumes: tf.zeros([1 << 24, 1 << 24])
     with pytest.raises(NotEnoughMemoryError, match="no memory left for evaluation with a batch of "
                                                    "200: close other programs"):
         env.evaluate()
 
 
-def test_memory_that_runs_out_is_one_sentence(run):
+def test_memory_that_runs_out_is_one_sentence():
     import tensorflow as tf
 
-    env, _ = run
+    env = small_environment("tensorlayer")
     env.train_batch = lambda *batch: tf.zeros([1 << 24, 1 << 24])  # what TensorFlow itself raises
     with pytest.raises(NotEnoughMemoryError, match="no memory left for training with a batch of "
                                                    "32: batch_size 16 may fit"):

@@ -49,13 +49,13 @@ def test_iterations_that_are_given_count_and_not_a_recipes_epochs(given, total):
 
 def test_a_file_of_ones_own(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('depth = 10\nwiden-factor = 1\ndataset = "digits"\nsizes = [16, 32]\n'
+    path.write_text('depth = 10\nwiden-factor = 1\ndataset = "digits"\nsizes = [0.5, 1]\n'
                     'data-dir = "x"\n')
     assert find_recipe(path) == TrainingConfig(depth=10, widen_factor=1, dataset="digits",
-                                               sizes=(16, 32), data_dir=Path("x"))
+                                               sizes=(0.5, 1.0), data_dir=Path("x"))
     assert read_flags(RunConfig, args=["--recipe", str(path), "--depth", "16"]).depth == 16
     env = small_environment("keras", recipe=path, depth=16)
-    assert (env.spec.depth, env.config.sizes) == (16, (16, 32))
+    assert (env.spec.depth, env.config.sizes) == (16, (0.5, 1.0))
 
 
 @pytest.mark.parametrize("text, said", [
@@ -66,6 +66,7 @@ def test_a_file_of_ones_own(tmp_path):
     ("flip-axes = ['up']", "mine.toml: flip_axes is 'up', but must be depth, height or width"),
     ("data_dir = 5", "mine.toml: data_dir is 5, but must be a folder's path"),
     ("sizes = 3", "mine.toml: sizes is 3, but must be several"),
+    ("sizes = [24, 32]", "mine.toml: sizes is 24, but must be a number above 0, up to 1"),
     ("[depth]\nx = 1", "mine.toml: depth is {'x': 1}, but must be"),
     ("recipe = 'paper'", "mine.toml: a recipe cannot build on another"),
     ("#" * 70_000, "it has more than 65,536 bytes"),
@@ -90,8 +91,9 @@ def test_a_name_that_does_not_suffice_is_a_sentence(name, status, said):
 
 
 def test_both_scripts_take_recipes():
-    lines = [run_script(name, "--recipe", "paper", *SMALL, "--iterations", "3").stdout
-             .splitlines() for name in SCRIPTS]
+    lines = [run_script(name, "--recipe", "paper", *SMALL, "--iterations", "3", "--no-evaluate",
+                        "--mirror", "--cutout", "8").stdout.splitlines() for name in SCRIPTS]
+    assert "cutout 8" in lines[0][2] and lines[0][6] == "unused    mirror (needs --evaluate)"
     assert "3 iterations" in lines[0][2] and "nesterov, weight decay 0.0005, augment" in lines[0][2]
     losses = [[line.split()[3] for line in each if line.startswith("iteration")] for each in lines]
     assert len(losses[0]) == 3 and losses[0] == losses[1]

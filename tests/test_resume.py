@@ -4,16 +4,16 @@ import signal
 
 import pytest
 
-from tests.conftest import SCRIPTS, run_script, small_environment
+from tests.conftest import run_script, small_environment
 from tests.runs import FULL, SMALL, contents, files, small_checkpoint, start, train, wait_for
-from wrn3d.errors import DataError, UsageError
+from wrn3d.errors import DataError, Stopped, UsageError
 from wrn3d.runs.signals import StopRequest
 
 
 @pytest.fixture(scope="module")
-def undisturbed(front_end, tmp_path_factory):
+def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    process = run_script(front_end, *FULL, "--output", folder)
+    process = run_script("keras", *FULL, "--output", folder)
     assert (process.returncode, process.stderr) == (0, "")
     assert files(folder) == ["best.safetensors", *(f"checkpoint-000000{number}.safetensors"
                              for number in (49, 56, 60)), "epochs.csv", "log.csv", "validation.csv"]
@@ -45,10 +45,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(front_end, tmp_path, undisturbed
     assert (contents(folder), process.stdout.splitlines()[-1]) == undisturbed
 
 
-def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bits(
-        front_end, tmp_path, undisturbed):
+def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bits(tmp_path, undisturbed):
     folder = tmp_path / "run"
-    process = start(front_end, *FULL, "--output", folder)
+    process = start("keras", *FULL, "--output", folder)
     wait_for(process, 30)
     process.kill()
     process.communicate(timeout=60)
@@ -61,8 +60,7 @@ def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bits(
         file.write("31,0.0")  # half a line
 
     # The other script goes on with it.
-    other = next(name for name in SCRIPTS if name != front_end)
-    process = run_script(other, *FULL, "--output", folder, "--resume")
+    process = run_script("tensorlayer", *FULL, "--output", folder, "--resume")
     assert (process.returncode, process.stderr) == (0, "")
     assert re.search(f"skipped: {newest} .* it was damaged", process.stdout)
     assert (contents(folder), process.stdout.splitlines()[-1]) == undisturbed
@@ -92,9 +90,40 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     with pytest.raises(UsageError, match="other settings: save_every was 100 and is 2, on_nan was "
                                          "'stop' and is 'restore'; .* save_every on_nan$"):
         train(env, path, 4, resume=True, save_every=2, on_nan="restore")
+    with pytest.raises(UsageError, match="or optimizer: optimizer was 'sgd' and is"):
+        train(small_environment(front_end, optimizer="adam"), path, 4, resume=True)
+    with pytest.raises(UsageError, match="settings: schedule was 'constant' and is 'linear'; "):
+        train(small_environment(front_end, schedule="linear"), path, 4, resume=True)
     said, results = train(other, path, 4, resume=True, override=("seed", "learning-rate"))
     assert said == [f"resumed   {path} after iteration 2"]
     assert [(result.iteration, result.learning_rate) for result in results] == [(3, 0.5), (4, 0.5)]
+
+
+def test_a_run_with_a_schedule_resumes_to_the_same_bits_with_its_own_length_alone(
+        front_end, tmp_path):
+    settings = {"schedule": "linear", "warmup": 0.2, "optimizer": "muon", "momentum": 0.9,
+                "averaging": 0.9, "augment": True, "cutout": 8, "sizes": (0.5, 1.0),
+                "validation": 300}
+    env = small_environment(front_end, iterations=14, **settings)
+    step = env.step
+    train(env, tmp_path / "undisturbed", 14)
+
+    def step_and_be_stopped():
+        if env.iteration == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return step()
+
+    env.reset()
+    env.step = step_and_be_stopped
+    with pytest.raises(Stopped):
+        train(env, tmp_path / "run", 14)
+    other = small_environment(front_end, iterations=28, **settings)
+    with pytest.raises(UsageError, match="other settings: iterations was 14 and is 28; go on"):
+        train(other, tmp_path / "run", 28, resume=True)
+    env.step = step
+    env.reset()
+    train(env, tmp_path / "run", 14, resume=True)
+    assert contents(tmp_path / "run") == contents(tmp_path / "undisturbed")
 
 
 def test_what_a_checkpoint_says_is_quoted_shortly(run):

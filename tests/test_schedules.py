@@ -44,7 +44,7 @@ def test_rates_stay_between_zero_and_the_peak(schedule, warmup, total, data):
 
 
 def test_sizes_take_turns():
-    config = TrainingConfig(sizes=(20, 24, 24, 32))
+    config = TrainingConfig(sizes=(0.6, 0.75, 0.75, 1))
     found = [config.size_at(iteration, 8) for iteration in range(9)]
-    assert found == [20, 20, 24, 24, 24, 24, 32, 32, 32]
-    assert TrainingConfig().size_at(3, 8) is None
+    assert found == [0.6, 0.6, 0.75, 0.75, 0.75, 0.75, 1, 1, 1]
+    assert TrainingConfig().size_at(3, 8) == 1

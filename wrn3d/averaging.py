@@ -11,7 +11,9 @@ EVERY = 5  # iterations: more often would cost more, and change little
 
 class WeightAverage:
     """Of `variables`, {canonical name: variable}, batch norm's averages included; `decay` is the
-    share of it that an iteration keeps."""
+    share of it that an iteration keeps. While it is in use, `last` holds the last weights."""
+
+    last = None
 
     def __init__(self, variables, decay):
         self.variables, self.decay = variables, decay
@@ -35,9 +37,10 @@ class WeightAverage:
     @contextmanager
     def in_use(self):
         """A context in which the variables hold the average."""
-        last = values(self.variables)
+        self.last = values(self.variables)
         assign(self.variables, values(self.average), "the average of the weights")
         try:
             yield
         finally:
-            assign(self.variables, last, "the last weights")
+            assign(self.variables, self.last, "the last weights")
+            self.last = None

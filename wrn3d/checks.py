@@ -38,6 +38,13 @@ def check_share(name, value) -> float:
     return float(value)
 
 
+def check_part(name, value) -> float:
+    """`value` as a float; UsageError unless it is a number above 0, up to 1."""
+    require(_is(Real, value) and 0 < value <= 1,
+            f"{name} is {value!r}, but must be a number above 0, up to 1")
+    return float(value)
+
+
 def check_flag(name, value) -> bool:
     """`value` as a bool; UsageError unless it is one."""
     require(isinstance(value, (bool, np.bool_)), f"{name} is {value!r}, but must be True or False")

@@ -9,6 +9,7 @@ from wrn3d.checks import (
     check_each,
     check_flag,
     check_number,
+    check_part,
     check_share,
     require,
 )
@@ -97,13 +98,13 @@ class TrainingConfig:
     flip_axes: tuple[str, ...] = ("width",)
     """Axes along which half of the images are mirrored: depth, height, width."""
     alternate_flips: bool = False
-    """Mirror each image along the width in every other epoch, along another axis half as often,
-    instead of at random."""
+    """Mirror each image along the width in every other epoch, along the height half and along the
+    depth a quarter as often, instead of at random."""
     cutout: int = 0
     """Side of the square or cube that is cut out of each training image."""
-    sizes: tuple[int, ...] = ()
-    """Longest sides of the training images, one after the other, each for the same share of the
-    run; one that is named twice lasts as long as two."""
+    sizes: tuple[float, ...] = ()
+    """Sizes of the training images, as shares of the data's, one after the other, each for as long;
+    one that is named twice lasts as long as two."""
     seed: int = 0
     """Decides initial weights, order, crops, flips and dropout."""
     evaluate: bool = False
@@ -139,7 +140,7 @@ class TrainingConfig:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         checked["milestones"] = check_each("milestones", self.milestones, check_share)
-        checked["sizes"] = check_each("sizes", self.sizes, check_count)
+        checked["sizes"] = check_each("sizes", self.sizes, check_part)
         checked["flip_axes"] = check_each("flip_axes", self.flip_axes, check_choice, AXES)
         require(self.momentum or not self.nesterov,
                 "nesterov needs a momentum above 0, such as 0.9")
@@ -171,10 +172,11 @@ class TrainingConfig:
         return Augmentation(self.crop_padding, self.flip_axes, self.alternate_flips,
                             self.cutout) if self.augment else None
 
-    def size_at(self, iteration, total) -> int | None:
-        """The longest side of the training images after `iteration` of `total` iterations."""
+    def size_at(self, iteration, total) -> float:
+        """The training images' share of the data's size, after `iteration` of `total` iterations.
+        """
         if not self.sizes:
-            return None
+            return 1.0
         return self.sizes[min(len(self.sizes) * iteration // total, len(self.sizes) - 1)]
 
     def total_iterations(self, num_examples: int) -> int:
@@ -190,9 +192,10 @@ RUN_FIELDS = (*(field.name for field in fields(TrainingConfig) if field.name not
                 ("data_dir", *LENGTH_FIELDS, "evaluate", "mirror")), "save_every", "on_nan")
 DATA = "data"  # what `Dataset.fingerprint` says, and
 CLASSES = "classes"  # their names: what a checkpoint's config has beside the settings
-# What a run can still change.
+# What a run can still change: not what has weights or momentum of its own.
 OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in RUN_FIELDS if name not in
-                                       ("depth", "widen_factor", "shortcut", "strides")))
+                                       ("depth", "widen_factor", "shortcut", "strides",
+                                        "optimizer")))
 ON_NAN = ("stop", "restore")
 
 

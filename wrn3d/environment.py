@@ -10,7 +10,7 @@ from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_count, check_number, check_share, require
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at, own_batch
-from wrn3d.data.resizing import resized_shape
+from wrn3d.data.resizing import longest, resized_shape
 from wrn3d.inspection import Inspection
 from wrn3d.memory import check_memory, enough_for
 from wrn3d.models import named_variables, set_dropout
@@ -217,7 +217,7 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
     def _volume_shapes(self):
         """(D, H, W, C) of what the network may be trained on."""
         *sides, channels = self.spec.input_shape
-        return [self.spec.input_shape, *((*resized_shape(sides, size), channels)
+        return [self.spec.input_shape, *((*resized_shape(sides, longest(sides, size)), channels)
                                          for size in self.config.sizes)]
 
     @property

@@ -110,7 +110,7 @@ class Muon(SGD):
     A kernel (k, k, k, C, F) is the matrix (k k k C, F), and scale is sqrt(max(1, F / rows)), as in
     torch.optim.Muon. Batch norm's parameters and the dense layer follow SGD without weight decay,
     at SGD_RATE times the learning rate. With `single_depth`, for volumes of depth 1, only the
-    kernels' centre slices are touched, which are all that those meet: the same in less time.
+    kernels' centre slices are touched, which are all that those meet, as in a 2D network.
     """
 
     def __init__(self, learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,

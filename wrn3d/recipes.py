@@ -27,7 +27,7 @@ RECIPES = {
         optimizer="muon", learning_rate=0.07, schedule="linear", warmup=0.2, momentum=0.9,
         nesterov=True, weight_decay=0.01, label_smoothing=0.1, averaging=0.998,
         precision="bfloat16", augment=True, crop_padding=2, alternate_flips=True, cutout=8,
-        sizes=(24, 28, 32), evaluate=True, mirror=True),
+        sizes=(0.75, 0.875, 1.0), evaluate=True, mirror=True),
     # Small sets of volumes, found on AdrenalMNIST3D; which file it is says --dataset.
     "volumes": TrainingConfig(
         dataset="volumes.npz", volume_size=48, best_by="auc",

@@ -7,6 +7,7 @@ import numpy as np
 from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import require
 from wrn3d.config import CLASSES, DATA
+from wrn3d.errors import DataError, quoted
 from wrn3d.models import assign, check_same, named_slots, named_variables, set_dropout, values
 
 
@@ -36,22 +37,29 @@ class RunState(ABC):
     def snapshot(self) -> Checkpoint:
         """The run's whole state, in memory; `restore` goes back to it, any number of times."""
         others = {kind: values(variables) for kind, variables in self._others().items()}
+        last = self.average.last if self.average else None  # in an evaluation
         return Checkpoint(
-            self.get_weights(), iteration=self.iteration, epochs_completed=self.epochs_completed,
-            index_in_epoch=self.index_in_epoch, learning_rate_scale=self.learning_rate_scale,
+            last or self.get_weights(), iteration=self.iteration,
+            epochs_completed=self.epochs_completed, index_in_epoch=self.index_in_epoch,
+            learning_rate_scale=self.learning_rate_scale,
             config={**asdict(self.config), DATA: self.fingerprint,
                     CLASSES: list(self.dataset.class_names)},
             normalisation={"mean": self.mean, "std": self.std.reshape(1)}, **others)
 
     def restore(self, checkpoint: Checkpoint):
         """Continue where `checkpoint` was taken, by either front end; raises DataError (a
-        ValueError) if it is of another network, before anything is changed.
+        ValueError) if it is of another network or optimizer, before anything is changed.
 
         Without momentum in it (weights alone, a run without momentum) it starts at zero, without
         an average at the weights.
         """
         require(isinstance(checkpoint, Checkpoint), "restore takes what snapshot returned; "
                 "set_weights takes what get_weights returned")
+        optimizer = checkpoint.config.get("optimizer", self.config.optimizer)
+        if optimizer != self.config.optimizer:
+            raise DataError(f"the checkpoint is of a run with {quoted(optimizer)} and this one has "
+                            f"{self.config.optimizer}, whose momentum is another: take its weights "
+                            "alone, by set_weights(checkpoint.weights)")
         others = self._others()
         arrays = {kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
                   for kind, variables in others.items()}

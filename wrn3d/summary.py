@@ -8,6 +8,14 @@ from wrn3d.runs.events import has_tensorboard
 ALWAYS_TOLD = ("batch_size", "learning_rate", "seed")
 TOLD_ELSEWHERE = (*NETWORK_FIELDS, *LENGTH_FIELDS, "dataset", "data_dir", "validation", "evaluate",
                   "mirror")
+# What settings need to have an effect: the flag, and whether a configuration has it.
+AUGMENT = "--augment", lambda config: config.augment
+STEPS = "--schedule steps", lambda config: config.schedule == "steps"
+EVALUATE = "--evaluate", lambda config: config.evaluate
+FLIPS = "--augment or --mirror", lambda config: config.augment or (config.mirror and
+                                                                   config.evaluate)
+NEEDED = {"crop_padding": AUGMENT, "alternate_flips": AUGMENT, "cutout": AUGMENT,
+          "flip_axes": FLIPS, "milestones": STEPS, "milestone_factor": STEPS, "mirror": EVALUATE}
 
 
 def describe(environment, config):
@@ -20,10 +28,13 @@ def describe(environment, config):
     needed = memory.training_memory(spec, config, dataset.nbytes)
     epochs = total * config.batch_size / environment.num_examples
     usual = TrainingConfig()
+    unusual = {name: value for name, value in config.settings.items()
+               if value != getattr(usual, name)}
+    idle = [name for name, (_, is_there) in NEEDED.items()
+            if name in unusual and not is_there(config)]
     options = [_told(name, value) for name, value in config.settings.items()
                if name in ALWAYS_TOLD
-               or (name not in TOLD_ELSEWHERE and value != getattr(usual, name)
-                   and _acts(name, config))]
+               or (name in unusual and name not in (*TOLD_ELSEWHERE, *idle))]
     strides = "" if spec.strides == usual.strides else f", {_told('strides', spec.strides)}"
     lines = [
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
@@ -38,21 +49,15 @@ def describe(environment, config):
         f"memory    about {memory.in_gib(needed.total)} at most, "
         f"{memory.in_gib(memory.available_memory())} are free",
     ]
+    if idle:
+        lines.append("unused    " + ", ".join(f"{_told(name, unusual[name])} (needs "
+                                              f"{NEEDED[name][0]})" for name in idle))
     if config.output:
         tensorboard = "events for TensorBoard" if has_tensorboard() else \
             "and where it is installed (pip install tensorboard) events for TensorBoard"
         lines.append(f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, "
                      f"{tensorboard}")
     return lines
-
-
-def _acts(name, config):
-    """Whether a setting has an effect beside the others."""
-    if name in ("crop_padding", "alternate_flips", "cutout"):
-        return config.augment
-    if name in ("milestones", "milestone_factor"):
-        return config.schedule == "steps"
-    return True
 
 
 def _told(name, value):

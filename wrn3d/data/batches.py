@@ -4,21 +4,21 @@ from functools import lru_cache
 import numpy as np
 
 from wrn3d.checks import require
-from wrn3d.data.resizing import resize
+from wrn3d.data.resizing import longest, resize
 from wrn3d.errors import UsageError, reason
 from wrn3d.randomness import WORDS_PER_POSITION, random_words
 
 
-def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, side=None):
+def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, size=1.0):
     """(volumes (N, D, H, W, C) float32, labels (N,)): samples index ... index + batch_size - 1
-    of `epoch`, normalised, augmented by an Augmentation, and with their longest side as `side`."""
+    of `epoch`, normalised, augmented by an Augmentation, and resized to the share `size`."""
     count = len(dataset.train_labels)
     rows = epoch_order(seed, epoch, count)[index:index + batch_size]
     volumes = dataset.normalise(dataset.train_volumes[rows])
     if augmentation:
         volumes = augmentation(volumes, seed, epoch, index, rows, count)
-    if side:
-        volumes = resize(volumes, side)
+    if size != 1:
+        volumes = resize(volumes, longest(volumes.shape[1:4], size))
     return volumes, dataset.train_labels[rows]
 
 

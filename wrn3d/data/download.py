@@ -60,10 +60,10 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
 
 
 def _download(title, archive, data_dir):
-    import_tensorflow()  # which Keras would bring, noisily
-    import keras
-
     with _working_folder(data_dir) as folder:
+        import_tensorflow()  # which Keras would bring, noisily
+        import keras
+
         try:
             with _socket_timeout(TIMEOUT), _progress_for_terminals(archive):
                 path = keras.utils.get_file(archive.file_name, archive.url, file_hash=archive.md5,

@@ -5,21 +5,26 @@ from math import prod
 import numpy as np
 
 
-def resized_shape(sides, longest):
-    """(D, H, W) with its longest side as `longest`, in the same proportions; a 1 stays."""
-    return tuple(1 if side == 1 else max(1, round(side * longest / max(sides))) for side in sides)
+def longest(sides, share):
+    """The longest of (D, H, W), times `share`."""
+    return max(1, round(share * max(sides)))
 
 
-def resize(volumes, longest):
-    """Volumes (N, D, H, W, C), float32, with another longest side.
+def resized_shape(sides, side):
+    """(D, H, W) with its longest side as `side`, in the same proportions; a 1 stays."""
+    return tuple(1 if one == 1 else max(1, round(one * side / max(sides))) for one in sides)
+
+
+def resize(volumes, side):
+    """Volumes (N, D, H, W, C), float32, with `side` as their longest side.
 
     Linear interpolation between the centres of voxels; where it shrinks, over a window that is
     as much wider, so that nothing is skipped.
     """
     count, *sides, channels = volumes.shape
-    for axis, side in enumerate(resized_shape(sides, longest)):
-        if side != sides[axis]:
-            matrix = _interpolation(sides[axis], side)
+    for axis, target in enumerate(resized_shape(sides, side)):
+        if target != sides[axis]:
+            matrix = _interpolation(sides[axis], target)
             # One small product a volume or slice, whose result does not depend on how many there
             # are; along the width all channels in one.
             if axis < 2:
@@ -28,14 +33,14 @@ def resize(volumes, longest):
             else:
                 rows = volumes.reshape(count, -1, sides[axis] * channels)
                 volumes = rows @ np.kron(matrix.T, np.eye(channels, dtype=np.float32))
-            sides[axis] = side
+            sides[axis] = target
             volumes = volumes.reshape(count, *sides, channels)
     return np.ascontiguousarray(volumes, np.float32)
 
 
-def resize_bytes(volumes, longest):
+def resize_bytes(volumes, side):
     """The same for uint8, a volume at a time."""
-    return np.stack([np.rint(resize(volume[None].astype(np.float32), longest)[0]).clip(0, 255)
+    return np.stack([np.rint(resize(volume[None].astype(np.float32), side)[0]).clip(0, 255)
                      .astype(np.uint8) for volume in volumes])
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from wrn3d.checks import require
-from wrn3d.config import CLASSES, DATA, OVERRIDABLE
+from wrn3d.config import CLASSES, DATA, LENGTH_FIELDS, OVERRIDABLE
 from wrn3d.errors import DataError, DivergedError, MissingDataError, Stopped, quoted
 from wrn3d.runs.folder import is_regular
 from wrn3d.runs.watch import Watch
@@ -29,16 +29,23 @@ def starting_point(config, folder):
     if checkpoint is None:
         return None, [f"started   {folder.path}, where no checkpoint was to go on from"]
     differing = {name: f"{name} was {quoted(was[name])} and is {value!r}"
-                 for was in [config.defaults | checkpoint.config] for name in config.run_fields
+                 for was in [_settings_of(checkpoint, config)] for name in config.run_fields
                  if _listed(was[name]) != _listed(value := getattr(config, name))}
-    network = [text for name, text in differing.items() if name not in OVERRIDABLE]
-    require(not network, f"the run in {folder.path} has another network: {', '.join(network)}; go "
-            "on with its own, or name another folder with --output")
+    fixed = [text for name, text in differing.items() if name not in OVERRIDABLE]
+    require(not fixed, f"the run in {folder.path} cannot go on with another network or optimizer: "
+            f"{', '.join(fixed)}; go on with its own, or name another folder with --output")
     others = [name for name in differing if name not in config.override]
     require(not others, f"the run in {folder.path} has other settings: "
             f"{', '.join(differing[name] for name in others)}; go on with those that it had, or "
             f"add --override {' '.join([*config.override, *others])}")
     return checkpoint, [*said, f"resumed   {folder.path} after iteration {checkpoint.iteration}"]
+
+
+def _settings_of(checkpoint, config):
+    """Of a checkpoint from before there was a setting, what was done then; its length, where that
+    did not matter, is any."""
+    length = {name: getattr(config, name) for name in LENGTH_FIELDS}
+    return config.defaults | length | checkpoint.config
 
 
 def _listed(value):
@@ -47,9 +54,9 @@ def _listed(value):
 
 
 def scores(result, config, dataset) -> str:
-    """An EvalResult's, for people; accuracy alone says little where classes are uneven."""
+    """An EvalResult's, for people; accuracy alone says little of two classes, or uneven ones."""
     said = f"accuracy {result.accuracy:.4f}"
-    if config.best_by == "accuracy" and not dataset.is_uneven:
+    if config.best_by == "accuracy" and not dataset.is_uneven and len(dataset.class_names) > 2:
         return said
     return f"{said}  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
 

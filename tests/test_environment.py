@@ -248,7 +248,7 @@ def test_evaluation_covers_the_test_split_and_changes_nothing(fresh):
 
 
 def test_a_misspelt_setting_is_refused_with_those_that_there_are(front_end):
-    with pytest.raises(TypeError, match="no setting 'datset': they are dataset, data_dir,"):
+    with pytest.raises(TypeError, match="no setting 'datset', perhaps dataset: they are data"):
         environment_class(front_end)(datset="digits")
 
 
@@ -387,7 +387,10 @@ def test_evaluation_goes_by_the_average_of_the_weights(front_end):
     for iteration in range(1, 16):
         env.step()
         seen.append(env.get_weights())
-        if iteration % 5 == 0:
+        if iteration < 5:
+            expected = seen[-1]
+            assert same(env.snapshot().average, expected)
+        elif iteration % 5 == 0:
             kept = min(0.95 ** 5, iteration / (iteration + 50))
             expected = {name: kept * array + (1 - kept) * seen[-1][name]
                         for name, array in expected.items()}

@@ -60,13 +60,13 @@ def test_a_file_of_ones_own(tmp_path):
 
 @pytest.mark.parametrize("text, said", [
     ("depth = 11", "mine.toml: depth is 11, but must be 6n \\+ 4"),
-    ("deep = 10", "mine.toml: there is no setting 'deep': they are dataset, data_dir"),
+    ("depht = 10", "mine.toml: there is no setting 'depht', perhaps depth: they are dataset, dat"),
     ("depth = ", "mine.toml is no recipe that can be read"),
     ('depth = "10"', "mine.toml: depth is '10', but must be a whole number"),
     ("flip-axes = ['up']", "mine.toml: flip_axes is 'up', but must be depth, height or width"),
     ("data_dir = 5", "mine.toml: data_dir is 5, but must be a folder's path"),
     ("sizes = 3", "mine.toml: sizes is 3, but must be several"),
-    ("sizes = [24, 32]", "mine.toml: sizes is 24, but must be a number above 0, up to 1"),
+    ("sizes = [24, 32]", "mine.toml: sizes is 24, but must be a share above 0, up to 1"),
     ("[depth]\nx = 1", "mine.toml: depth is {'x': 1}, but must be"),
     ("recipe = 'paper'", "mine.toml: a recipe cannot build on another"),
     ("#" * 70_000, "it has more than 65,536 bytes"),

@@ -28,11 +28,15 @@ class WeightAverage:
         self._move = move
 
     def update(self, iteration):
-        """Take in the weights after an iteration. At first less is kept, so that the initial
-        weights are forgotten sooner."""
-        if iteration % EVERY == 0:
+        """Take in the weights after an iteration. Until the first EVERY they are the average
+        themselves; then less is kept at first, so that the early weights are forgotten sooner."""
+        if iteration < EVERY:
+            kept = 0
+        elif iteration % EVERY == 0:
             kept = min(self.decay ** EVERY, iteration / (iteration + 10 * EVERY))
-            self._move(np.asarray(kept, np.float32))
+        else:
+            return
+        self._move(np.asarray(kept, np.float32))
 
     @contextmanager
     def in_use(self):

@@ -41,7 +41,7 @@ def check_share(name, value) -> float:
 def check_part(name, value) -> float:
     """`value` as a float; UsageError unless it is a number above 0, up to 1."""
     require(_is(Real, value) and 0 < value <= 1,
-            f"{name} is {value!r}, but must be a number above 0, up to 1")
+            f"{name} is {value!r}, but must be a share above 0, up to 1, such as 0.75")
     return float(value)
 
 

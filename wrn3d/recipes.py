@@ -1,6 +1,7 @@
 """Recipes: settings that belong together, by name or from a file; any can be overridden."""
 import tomllib
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from wrn3d.checks import require
@@ -84,7 +85,9 @@ def configuration(spec, settings) -> TrainingConfig:
     names = [field.name for field in fields(TrainingConfig)]
     for name in settings:
         if name not in (*names, "recipe"):
-            raise TypeError(f"there is no setting {quoted(name)}: they are {', '.join(names)}")
+            similar = "".join(f", perhaps {one}" for one in get_close_matches(name, names, 1))
+            raise TypeError(f"there is no setting {quoted(name)}{similar}: they are "
+                            f"{', '.join(names)}")
     given = {name: value for name, value in settings.items() if name != "recipe"}
     if spec is not None:
         require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")

@@ -30,7 +30,8 @@ def load(path: Path, side=None) -> Dataset:
         files = {split: _files(folder, names) for split, folder in folders.items()
                  if split != "validation" or folder.is_dir()}
     except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be used ({reason(error)})") from error
+        raise DataError(f"{error.filename or path} cannot be used ({reason(error)}): pictures are "
+                        "expected in train/<class>/ and test/<class>/") from error
     if len(names) < 2:
         raise DataError(f"{folders['train']} holds {len(names)} classes: make a folder for each")
     empty = set(range(len(names))) - {label for _, label in files["train"]}

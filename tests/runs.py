@@ -11,8 +11,9 @@ from tests.conftest import SCRIPTS, start_python
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
 from wrn3d.config import RunConfig
 from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.resuming import starting_point
 from wrn3d.runs.signals import StopRequest
-from wrn3d.runs.training import Training, starting_point
+from wrn3d.runs.training import Training
 
 SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
 FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4",

@@ -44,7 +44,7 @@ from wrn3d.pytorch_files import read_arrays
 from wrn3d.recipes import find_recipe
 from wrn3d.runs.curves import read_curves
 from wrn3d.runs.folder import RunFolder
-from wrn3d.runs.training import starting_point
+from wrn3d.runs.resuming import starting_point
 
 SECONDS = 5.0  # for one input; honest ones take milliseconds
 GROWTH = 50e6  # bytes of memory for one input; the files are below 4 MB

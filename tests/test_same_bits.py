@@ -94,3 +94,14 @@ def test_a_run_can_change_sides(tmp_path):
         position = Checkpoint.load(middle)
         assert (position.epochs_completed, position.index_in_epoch) == (1, 64)  # in an epoch
         assert_same(((), Checkpoint.load(continued(second, middle, 10))), ((), undisturbed))
+
+
+def test_a_run_repeats_itself(tmp_path, front_end):
+    settings = FULL | {"dataset": "digits", "depth": 10}
+    assert_same(*(run(front_end, settings, tmp_path / str(n)) for n in range(2)))
+
+
+def test_another_seed_is_another_run(tmp_path):
+    said = [run("keras", PLAIN | {"dataset": "digits", "seed": seed}, tmp_path / "x")[0]
+            for seed in (0, 1)]
+    assert said[0] != said[1]

@@ -21,8 +21,9 @@ from wrn3d.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.runs import record
 from wrn3d.runs.folder import BEST, RunFolder
 from wrn3d.runs.mistakes import class_table, confusion_matrix
+from wrn3d.runs.resuming import starting_point
 from wrn3d.runs.signals import StopRequest
-from wrn3d.runs.training import Training, scores, starting_point
+from wrn3d.runs.training import Training, scores
 from wrn3d.summary import describe
 
 RATES = 1000  # of the last iterations, of which the median is given

@@ -47,7 +47,7 @@ def play(env, seed, policy):
 
 
 def main():
-    env = gymnasium.make(wrn3d.episodes.ID, measurements=12, **SETTINGS)
+    env = gymnasium.make(wrn3d.episodes.ID, reward_every=5, **SETTINGS)
     agent = PPO("MlpPolicy", env, n_steps=10 * ITERATIONS, batch_size=ITERATIONS, gamma=1.0,
                 ent_coef=1e-3, seed=0, verbose=1, device="cpu")
     agent.learn(LEARNING_STEPS)

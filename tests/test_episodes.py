@@ -1,4 +1,5 @@
 """Training as a Gymnasium environment."""
+import re
 import warnings
 
 import gymnasium
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 
 import wrn3d.episodes
 from tests.conftest import SCRIPTS, run_python
+from wrn3d.benchmark import episodes as costs
 from wrn3d.episodes.actions import FACTORS, RANGES, Control
 
 SMALL = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 16, "iterations": 8,
-         "measurements": 4, "learning_rate": 0.05}
+         "reward_every": 2, "learning_rate": 0.05}
 ALL = SMALL | {"momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.2, "adjust": tuple(RANGES)}
 
 
@@ -99,7 +101,7 @@ def test_rewards_add_up_to_what_the_validation_split_gained(front_end):
         assert [number != 0 for number in rewards[::2]] == [False] * 4
         training = env.unwrapped.training
         assert end["validation_loss"] == training.evaluate("validation").loss
-        assert training.dataset.validation_labels.size == 256 and training.num_examples == 1244
+        assert training.dataset.validation_labels.size == 128 and training.num_examples == 1372
 
 
 def test_actions_decide_the_settings(front_end):
@@ -147,6 +149,31 @@ def test_networks_and_subsets_are_drawn_by_the_seed(front_end):
         == drawn[3]
 
 
+def test_episodes_leave_no_graphs_behind(front_end):
+    env = make(front_end, dropout=0.1)
+    play(env, 0, [np.array([0.1], np.float32)] * 2)
+    before = costs.graphs()
+    assert before > 0
+    for seed in range(1, 20):
+        play(env, seed, [np.array([seed / 20], np.float32)] * 2)
+    assert costs.graphs() == before
+
+
+def test_the_costs_are_measured(monkeypatch, capsys):
+    whole = costs.make
+    monkeypatch.setattr(costs, "SETTLED", 2)
+    monkeypatch.setattr(costs, "make", lambda front_end, **settings: whole(
+        front_end, **settings | {"depth": 10, "widen_factor": 1, "batch_size": 16}))
+    costs.measure(costs.EpisodeCosts(("keras",), rounds=1, resets=3))
+    _, rate, back, anew = capsys.readouterr().out.splitlines()
+    through, bare, share = (float(number) for number in re.search(
+        r"([\d.]+) iterations/s through Gymnasium, ([\d.]+) by bare step\(\): ([\d.]+)%", rate)
+        .groups())
+    assert share == pytest.approx(100 * through / bare, abs=0.1)
+    assert re.search(r"a step \d+ ms, a snapshot [\d.]+ ms .* a restore [\d.]+ ms", back)
+    assert re.search(r"3 resets: \+0 graphs \(of [1-9]\d*\), \+[\d.]+ MiB", anew)
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(name=st.sampled_from(sorted(RANGES)), position=st.floats(-1, 1),
        factor=st.sampled_from(FACTORS))
@@ -168,9 +195,9 @@ def test_ranges_go_to_and_fro(name, position, factor):
     ({"adjust": ()}, "adjust names no setting"),
     ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
     ({"adjust": ("momentum",)}, "adjust names momentum, of which the run has none"),
-    ({"subset": 8}, "subset is 8, but must be from 16, a batch, to 1244"),
+    ({"subset": 8}, "subset is 8, but must be from 16, a batch, to 1372"),
     ({"subset": 5000}, "subset is 5000, but must be from 16"),
-    ({"measurements": 0}, "measurements is 0, but must be"),
+    ({"reward_every": 0}, "reward_every is 0, but must be"),
     ({"penalty": -1}, "penalty is -1, but must be a number from 0 up"),
 ])
 def test_what_cannot_be_is_refused(arguments, said):

@@ -15,7 +15,7 @@ from wrn3d.recipes import configuration
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
 REWARDS = {"loss": lambda before, after: before.loss - after.loss,
            "accuracy": lambda before, after: after.accuracy - before.accuracy}
-HELD_OUT = 256  # training images, where the data have no validation split
+HELD_OUT = 128  # training images, where the data have no validation split
 
 
 class TrainingEpisode(gymnasium.Env):
@@ -24,8 +24,9 @@ class TrainingEpisode(gymnasium.Env):
     `control` and `adjust` say what an action is (see `Control`), and the observation is what
     `Observer` says. The reward is what the validation split, held-out training images, has gained
     since it was measured last, "loss" its drop, "accuracy" its rise, or any function of the two
-    EvalResults; it is measured `measurements` times in an episode, evenly, and 0 in between. A loss
-    that is no number ends the episode with minus `penalty`.
+    EvalResults; it is measured after every `reward_every` iterations and after the last, which
+    costs an evaluation, and is 0 in between. A loss that is no number ends the episode with minus
+    `penalty`.
 
     `reset(seed=...)` draws the run's seed, and by it initial weights, order, crops and dropout; if
     asked, also one of `networks`, pairs (depth, widen factor), and a `subset` of so many training
@@ -37,7 +38,7 @@ class TrainingEpisode(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012, as Gymnasium has it
 
     def __init__(self, front_end="tensorlayer", *, iterations=100, control="continuous",
-                 adjust=("learning_rate",), reward="loss", measurements=20, penalty=10.0,
+                 adjust=("learning_rate",), reward="loss", reward_every=20, penalty=10.0,
                  networks=None, subset=None, **settings):
         check_choice("front_end", front_end, tuple(FRONT_ENDS))
         if not callable(reward):
@@ -45,7 +46,7 @@ class TrainingEpisode(gymnasium.Env):
         self.reward = REWARDS.get(reward, reward) if isinstance(reward, str) else reward
         self.penalty = check_number("penalty", penalty)
         self.subset = subset if subset is None else check_count("subset", subset)
-        self.measure_every = max(1, iterations // check_count("measurements", measurements))
+        self.reward_every = check_count("reward_every", reward_every)
         self.control = Control(control, adjust)
         if settings.get("dataset", NAMES[0]) in NAMES:
             settings.setdefault("validation", HELD_OUT)
@@ -87,7 +88,7 @@ class TrainingEpisode(gymnasium.Env):
         self.observer.note(result)
         ends = result.iteration == self.training.total
         reward, diverged = 0.0, not isfinite(result.loss)
-        if not diverged and (ends or result.iteration % self.measure_every == 0):
+        if not diverged and (ends or result.iteration % self.reward_every == 0):
             before, self.validation = self.validation, self.training.evaluate("validation")
             diverged = not isfinite(self.validation.loss)
             reward = float(self.reward(before, self.validation))

@@ -37,7 +37,7 @@ class CNNEnv(TrainingEnvironment):
         from wrn3d.ops import accuracy
 
         self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
-        self.size = self.spec.input_shape
+        self._train_functions = {}  # by the volumes' shape
         if self.config.sizes:  # Keras would refuse volumes of another size than this one
             self.model.input_spec = keras.InputSpec(ndim=5)
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
@@ -56,11 +56,16 @@ class CNNEnv(TrainingEnvironment):
 
     def train_batch(self, volumes, labels, learning_rate):
         self.optimizer.learning_rate = learning_rate
-        if self.config.sizes and volumes.shape[1:] != self.size:
-            self.size = volumes.shape[1:]
-            self.model.make_train_function(force=True)  # each of `sizes` is a graph of its own
+        if self.config.sizes:  # each of which is a graph of its own
+            self._use_train_function(volumes.shape[1:])
         logs = self.model.train_on_batch(volumes, labels, return_dict=True)
         return logs["batch_loss"], logs["accuracy"]
+
+    def _use_train_function(self, shape):
+        if shape not in self._train_functions:
+            self.model.make_train_function(force=True)
+            self._train_functions[shape] = self.model.train_function
+        self.model.train_function = self._train_functions[shape]
 
     def loss_and_gradients(self, volumes, labels):
         return self._loss_and_gradients(volumes, labels)

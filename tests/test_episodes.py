@@ -117,6 +117,121 @@ def test_actions_decide_the_settings(front_end):
     assert rates == pytest.approx([0.025, 0.05, 0.1, 0.1])
 
 
+def test_the_learning_rate_is_seen_whoever_decides_it(front_end):
+    env = make(front_end, adjust=("momentum",), momentum=0.9, schedule="linear").unwrapped
+    observation, info = env.reset(seed=0)
+    for iteration in range(8):
+        assert info["learning_rate"] == pytest.approx(0.05 * (1 - max(0, iteration - 1) / 8))
+        place = env.observer.names.index("learning_rate")
+        assert observation[place] == pytest.approx(
+            RANGES["learning_rate"].position_of(info["learning_rate"]), abs=1e-6)
+        observation, *_, info = env.step([0.5])
+
+
+@pytest.mark.parametrize("control, actions", [
+    ("continuous", [[np.nan], [0.1, 0.2], None, "0.1", [[1], [2, 3]], [True]]),
+    ("factors", [-1, 3, 0.9, "2", True, [0, 1], None])])
+def test_what_is_no_action_is_refused_and_moves_nothing(control, actions):
+    env = make("keras", control=control).unwrapped
+    env.reset(seed=0)
+    for action in actions:
+        with pytest.raises(ValueError, match="^action is .*, but must be a .* for each of learn"):
+            env.step(action)
+    assert env.training.iteration == 0
+    env.step([5.0] if control == "continuous" else 2)  # a range's end
+
+
+def test_there_is_no_step_outside_an_episode(front_end):
+    env = make(front_end).unwrapped
+    with pytest.raises(ValueError, match="call reset"):
+        env.step([0.1])
+    assert len(play(env, 0, [[0.1]] * 20)) == 1 + 8 * 5
+    with pytest.raises(ValueError, match="call reset"):
+        env.step([0.1])
+
+
+def test_an_episode_goes_back_to_any_moment_of_it(front_end):
+    env = make(front_end, subset=64, networks=((10, 1), (10, 2))).unwrapped
+    env.reset(seed=3)
+    env.step([0.4])
+    moment = env.snapshot()
+    branches = [[env.step([share]) for _ in range(4)] for share in (0.3,)]
+    for seed in range(3):
+        env.reset(seed=seed)
+        env.step([-0.5])
+        observation, info = env.restore(moment)
+        assert np.array_equal(observation, moment.observation) and info["iteration"] == 1
+        branches.append([env.step([0.3]) for _ in range(4)])
+    for branch in branches[1:]:
+        for (observation, *rest), (first, *others) in zip(branch, branches[0], strict=True):
+            assert np.array_equal(observation, first) and rest == others
+
+
+def test_divergence_that_only_the_validation_split_sees_ends_the_episode(front_end, monkeypatch):
+    env = make(front_end, penalty=3).unwrapped
+    env.reset(seed=0)
+    env.step([0.1])
+    weights = env.training.get_weights()
+    weights["bn.running_var"][:] = np.nan  # which training does not read
+    env.training.set_weights(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, reward, terminated, _, info = env.step([0.1])
+    assert (reward, terminated, info["diverged"]) == (-3.0, True, True)
+    assert np.isfinite(info["loss"])
+
+
+def test_no_reward_is_below_the_penalty():
+    env = make("keras", reward=lambda before, after: -3.5, penalty=3).unwrapped
+    env.reset(seed=0)
+    env.step([0.1])
+    _, reward, terminated, _, info = env.step([0.1])
+    assert (reward, terminated, info["diverged"]) == (-3.0, True, True)
+    env = make("keras", reward=lambda before, after: None).unwrapped
+    env.reset(seed=0)
+    env.step([0.1])
+    with pytest.raises(ValueError, match="reward gave None, but must give a number"):
+        env.step([0.1])
+
+
+def test_class_weights_do_not_depend_on_earlier_subsets(front_end):
+    arguments = {"subset": 64, "class_weights": True}
+    env, actions = make(front_end, **arguments), [np.array([0.3], np.float32)] * 3
+    play(env, 6, actions)
+    for name in SCRIPTS:
+        assert equal(play(env, 5, actions), play(make(name, **arguments), 5, actions))
+
+
+def test_settings_come_from_a_recipe_too(tmp_path):
+    recipe = tmp_path / "short.toml"
+    recipe.write_text('dataset = "digits"\ndepth = 10\nwiden_factor = 1\nbatch_size = 16\n'
+                      "validation = 300\nepochs = 2\n")
+    env = gymnasium.make(wrn3d.episodes.ID, recipe=str(recipe), subset=64).unwrapped
+    env.reset(seed=0)
+    assert len(env.training.dataset.validation_labels) == 300
+    assert env.training.total == 8
+    assert env.training.config.learning_rate == 0.01
+
+
+FORKED = """
+import gymnasium
+import wrn3d.episodes
+if __name__ == "__main__":
+    arguments = {arguments!r}
+    gymnasium.make(wrn3d.episodes.ID, **arguments).reset(seed=0)
+    several = gymnasium.make_vec(wrn3d.episodes.ID, 2, "async", **arguments)
+    try:
+        several.reset(seed=0)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_fork_of_a_process_that_trains_says_what_to_do():
+    process = run_python("-c", FORKED.format(arguments=SMALL))
+    assert "vector_kwargs={'context': 'spawn'}" in process.stdout, process.stderr
+
+
 def test_divergence_ends_the_episode_with_the_penalty(front_end, monkeypatch):
     env = make(front_end, penalty=3, iterations=8)
     env.reset(seed=0)
@@ -149,8 +264,9 @@ def test_networks_and_subsets_are_drawn_by_the_seed(front_end):
         == drawn[3]
 
 
-def test_episodes_leave_no_graphs_behind(front_end):
-    env = make(front_end, dropout=0.1)
+@pytest.mark.parametrize("arguments", [{}, {"sizes": (0.5, 1.0), "iterations": 2}])
+def test_episodes_leave_no_graphs_behind(front_end, arguments):
+    env = make(front_end, dropout=0.1, **arguments)
     play(env, 0, [np.array([0.1], np.float32)] * 2)
     before = costs.graphs()
     assert before > 0
@@ -195,8 +311,12 @@ def test_ranges_go_to_and_fro(name, position, factor):
     ({"adjust": ()}, "adjust names no setting"),
     ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
     ({"adjust": ("momentum",)}, "adjust names momentum, of which the run has none"),
-    ({"subset": 8}, "subset is 8, but must be from 16, a batch, to 1372"),
-    ({"subset": 5000}, "subset is 5000, but must be from 16"),
+    ({"subset": 8}, "subset is 8, but must be a whole number from 16 to 1,372"),
+    ({"subset": 5000}, "subset is 5000, but must be a whole number from 16"),
+    ({"adjust": ("learning_rate", "learning_rate")}, "adjust names a setting twice"),
+    ({"networks": ((10, 1), (11, 1))}, "depth is 11"),
+    ({"networks": (10, 1)}, "networks is .*, but must be pairs of depth and widen factor"),
+    ({"seed": 1}, "seed is drawn by reset"),
     ({"reward_every": 0}, "reward_every is 0, but must be"),
     ({"penalty": -1}, "penalty is -1, but must be a number from 0 up"),
 ])

@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import SCRIPTS, environment_class, small_environment
 from tests.reference import Reference
+from wrn3d.models import _layers
 
 FULL = {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "augment": True,
         "shortcut": "projection", "learning_rate": 0.05, "averaging": 0.9}
@@ -26,18 +27,24 @@ def state(env):
     arrays = {kind: getattr(found, kind) for kind in ("weights", "momentum", "average")}
     return {f"{kind} {name}": array for kind, named in arrays.items()
             for name, array in named.items()} | {
-        "position": np.array([found.iteration, found.epochs_completed, found.index_in_epoch])}
+        "position": np.array([found.iteration, found.epochs_completed, found.index_in_epoch]),
+        "momentum and weight decay": env.optimizer.current.numpy(),
+        "dropout": np.array([[layer.shares.numpy(), layer.position.numpy()] for layer in
+                             _layers(env.model) if hasattr(layer, "shares")])}
 
 
 def same(left, right):
     return left.keys() == right.keys() and all(np.array_equal(left[n], right[n]) for n in left)
 
 
-@pytest.mark.parametrize("look", [lambda env: env.step(update=False), lambda env: env.gradients(),
-                                  lambda env: env.norms(), lambda env: env.snapshot()])
+@pytest.mark.parametrize("look", [
+    lambda env: env.step(update=False), lambda env: env.gradients(), lambda env: env.norms(),
+    lambda env: env.step(update=False, momentum=0.5, weight_decay=0.1, dropout=0.8),
+    lambda env: env.snapshot()])
 def test_looking_moves_nothing(fresh, look):
     for _ in range(46):
         fresh.step()
+    fresh._prepare()
     before = state(fresh)  # the next batch is the first of another epoch
     look(fresh)
     assert same(state(fresh), before)
@@ -106,7 +113,83 @@ def test_a_batch_of_ones_own_leaves_the_next_one_the_next(fresh):
     assert fresh.step(images, labels).loss == next_loss
 
 
+def test_an_iteration_has_the_settings_of_its_own_that_it_is_given(fresh, front_end):
+    own = {"momentum": 0.5, "weight_decay": 0.01, "dropout": 0.6}
+    other = small_environment(front_end, **FULL | own)
+    for _ in range(2):
+        fresh.step(**own), other.step()
+    assert same(fresh.get_weights(), other.get_weights())
+    for name in own:  # each has its part in it
+        fresh.reset()
+        for _ in range(2):
+            fresh.step(**{key: value for key, value in own.items() if key != name})
+        assert not same(fresh.get_weights(), other.get_weights())
+    fresh.reset(), other.reset()
+    fresh.step(**own), other.step()
+    fresh.step()
+    other.step(**{name: FULL[name] for name in own})
+    assert same(fresh.get_weights(), other.get_weights())
+
+
+def test_what_a_run_does_not_have_cannot_be_chosen(front_end):
+    plain = small_environment(front_end)
+    before = plain.get_weights()
+    for name in ("momentum", "weight_decay", "dropout"):
+        with pytest.raises(ValueError, match=f"^{name} cannot be chosen .* a {name} above 0$"):
+            plain.step(**{name: 0.1})
+    with pytest.raises(ValueError, match="update is 'no', but must be True or False"):
+        plain.step(update="no")
+    assert same(plain.get_weights(), before)
+
+
+def test_a_snapshot_brings_its_seed_along(fresh):
+    fresh.reset(seed=1)
+    fresh.step()
+    start = fresh.snapshot()
+    after = [fresh.step().loss for _ in range(2)]
+    fresh.reset(seed=2)
+    fresh.restore(start)
+    assert [fresh.step().loss for _ in range(2)] == after
+    fresh.reset(seed=0)
+
+
+def test_a_file_leaves_the_seed_to_the_run(fresh, tmp_path):
+    fresh.step()
+    fresh.save(tmp_path / "one.safetensors")
+    fresh.reset(seed=2)
+    fresh.load(tmp_path / "one.safetensors")
+    assert fresh.config.seed == 2 and fresh.iteration == 1
+    fresh.reset(seed=0)
+
+
+def test_own_batches_may_have_any_of_the_sizes(front_end):
+    env = small_environment(front_end, sizes=(0.5, 1.0), iterations=4)
+    for side in (16, 32):
+        volumes = np.zeros((2, 1, side, side, 3), np.float32)
+        looked = env.step(volumes, [0, 1], update=False)
+        assert env.step(volumes, [0, 1]).loss == looked.loss
+    with pytest.raises(ValueError, match=r"\(N, 1, 32, 32, 3\) or \(N, 1, 16, 16, 3\) with N"):
+        env.step(np.zeros((2, 1, 24, 24, 3)), [0, 1])
+
+
+def test_training_on_some_rows_alone(front_end):
+    env = small_environment(front_end, epochs=2)
+    whole = env.total, env.mean
+    env.use_only(np.arange(64))
+    env.reset()
+    assert (env.total, env.num_examples) == (2 * 64 // env.batch_num, 64)
+    assert {label for _ in range(env.total) for label in env.next_batch(env.batch_num)[1]} == \
+        set(env._whole.train_labels[:64])
+    with pytest.raises(ValueError, match="has only 3 training images"):
+        env.use_only([0, 1, 2])
+    env.use_only(None)
+    assert env.total == whole[0] and np.array_equal(env.mean, whole[1])
+
+
 @pytest.mark.parametrize("images, labels, said", [
+    (np.zeros((2, 1, 32, 32, 3), np.uint8), [0, 1], "images are uint8, but must be floats"),
+    (np.zeros((2, 1, 32, 32, 3), complex), [0, 1], "images are complex128, but must be floats"),
+    (np.zeros((2, 1, 32, 32, 3)), [[0], [1, 2]], "labels are no array of numbers"),
     (0.02, None, "a learning rate goes by its name"),
     (None, [1], "images and labels, both"),
     (np.zeros((2, 32, 32, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 32, 32, 3\)"),
@@ -115,7 +198,7 @@ def test_a_batch_of_ones_own_leaves_the_next_one_the_next(fresh):
     (np.zeros((2, 1, 32, 32, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
     (np.zeros((2, 1, 32, 32, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
     (np.zeros((2, 1, 32, 32, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
-    ("x", [0], "images are no array of numbers"),
+    ("x", [0], "images are <U1, but must be floats"),
 ])
 def test_a_batch_that_does_not_fit_is_refused_before_anything_moves(fresh, images, labels, said):
     before = state(fresh)

@@ -1,4 +1,4 @@
-"""The part of CNNEnv that both scripts share: data, positions, evaluation, state, files."""
+"""The part of CNNEnv that both scripts share: settings, iterations; the rest are its bases."""
 import time
 import warnings
 from abc import abstractmethod
@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wrn3d.checkpoint import Checkpoint
-from wrn3d.checks import check_count, check_number, check_share, require
-from wrn3d.data import load_dataset
-from wrn3d.data.batches import batch_at, own_batch
-from wrn3d.data.resizing import longest, resized_shape
+from wrn3d.checks import check_flag, check_number, check_share, require
+from wrn3d.feed import Feed
 from wrn3d.inspection import Inspection
 from wrn3d.memory import check_memory, enough_for
 from wrn3d.models import named_variables, set_dropout
 from wrn3d.parameters import initial_weights
 from wrn3d.prediction import Prediction
 from wrn3d.recipes import configuration
-from wrn3d.runtime import has_fast_bfloat16, import_tensorflow
+from wrn3d.runtime import check_process, has_fast_bfloat16, import_tensorflow
 from wrn3d.schedules import learning_rate
 from wrn3d.state import RunState
 
@@ -42,7 +40,7 @@ class StepResult:
         return self.batch_size / self.seconds
 
 
-class TrainingEnvironment(Inspection, Prediction, RunState):
+class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
     """A training run of which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
@@ -56,16 +54,14 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
     """
 
     def __init__(self, *, spec=None, **settings):
+        check_process()
         self.config = configuration(spec, settings)
-        self._loaded = self.load_data()
-        self._whole = self._loaded.with_validation(self.config.validation)
-        self.use_only(None)
+        self.open_data()
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
         check_memory(self.spec, self.config, self.dataset.nbytes)
 
         self.batch_num = self.config.batch_size
-        self.total = self.config.total_iterations(self.num_examples)
         self.blocks_per_group = self.spec.blocks_per_group
         self.widening_factor = self.spec.widen_factor
         self.img_row, self.img_col, self.img_channels = self.dataset.volume_shape[1:]
@@ -82,18 +78,6 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
 
             self.average = WeightAverage(named_variables(self.model), self.config.averaging)
         self._go_to(Checkpoint({}))  # built with fresh weights and no momentum: as after `reset`
-
-    def use_only(self, rows):
-        """From the next `reset` on, train on these rows of the training split alone, on all where
-        it is None."""
-        self.dataset = self._whole if rows is None else self._whole.with_training_rows(rows)
-        self.num_examples = len(self.dataset.train_labels)
-        self.y_train, self.y_test = self.dataset.train_labels, self.dataset.test_labels
-        self.mean, self.std = self.dataset.mean, self.dataset.std
-
-    def load_data(self):
-        """The run's Dataset; a subclass may have another than those with a name."""
-        return load_dataset(self.config.dataset, self.config.data_dir, self.config.volume_size)
 
     @abstractmethod
     def build(self):
@@ -126,25 +110,32 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
         Raises UsageError for settings that cannot be or a batch that does not fit,
         NotEnoughMemoryError where there is not enough for it.
         """
+        check_flag("update", update)
         learning_rate = check_number("learning_rate", self.learning_rate if learning_rate is None
                                      else learning_rate)
-        self.prepare(momentum=momentum, weight_decay=weight_decay, dropout=dropout)
+        chosen = {name: value for name, value in (
+            ("momentum", momentum), ("weight_decay", weight_decay), ("dropout", dropout))
+            if value is not None}
+        self._prepare(chosen)
         start = time.perf_counter()
-        if update:
-            loss, accuracy, count = self._iterate(images, labels, learning_rate)
-        else:
-            loss, accuracy, _, count = self.look_ahead(images, labels)
+        try:
+            if update:
+                loss, accuracy, count = self._iterate(images, labels, learning_rate)
+            else:
+                loss, accuracy, _, count = self._look(images, labels)
+        finally:
+            if chosen:
+                self._prepare()
         return StepResult(self.iteration + (not update), float(loss), float(accuracy),
                           learning_rate, count, time.perf_counter() - start)
 
-    def prepare(self, **chosen):
+    def _prepare(self, chosen=None):
         """Set what may differ between iterations: what is chosen, for the rest the settings'."""
         settings = {name: getattr(self.config, name) for name in ADJUSTABLE}
-        for name, value in chosen.items():
-            if value is not None:
-                require(settings[name], f"{name} cannot be chosen for an iteration of a run that "
-                        f"has none: give its settings a {name} above 0")
-                settings[name] = ADJUSTABLE[name](name, value)
+        for name, value in (chosen or {}).items():
+            require(settings[name], f"{name} cannot be chosen for an iteration of a run that "
+                    f"has none: give its settings a {name} above 0")
+            settings[name] = ADJUSTABLE[name](name, value)
         self.optimizer.adjust(settings["momentum"], settings["weight_decay"])
         # The masks' position, too, which `fit`, for one, may have moved.
         set_dropout(self.model, settings["dropout"], self.config.seed, self.iteration)
@@ -153,7 +144,7 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
         """(loss, accuracy, samples) of an iteration."""
         position = self.epochs_completed, self.index_in_epoch
         try:
-            images, labels = self.batch(images, labels)
+            images, labels = self._batch(images, labels)
             with enough_for(len(labels)):
                 # An array, since TensorFlow keeps each Python number that it has met, for good.
                 loss, accuracy = self.train_batch(images, labels,
@@ -166,41 +157,6 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
             self.average.update(self.iteration)
         return loss, accuracy, len(labels)
 
-    def batch(self, images=None, labels=None):
-        """The next batch, as `next_batch` gives it, or the caller's own, as arrays of its types.
-
-        Raises UsageError for one that does not fit the network.
-        """
-        if images is None and labels is None:
-            return self.next_batch(self.batch_num)
-        return own_batch(images, labels, self._volume_shapes, len(self.dataset.class_names))
-
-    def next_batch(self, batch_size):
-        """The next samples: (volumes (N, D, H, W, C) float32, labels (N,) int64), as `step` takes
-        them. An epoch's incomplete last batch is dropped.
-
-        Raises UsageError for a batch larger than the data set.
-        """
-        batch_size = self._checked_batch_size(batch_size)
-        start = self.index_in_epoch
-        if start + batch_size > self.num_examples:
-            self.epochs_completed += 1
-            start = 0
-        self.index_in_epoch = start + batch_size
-        return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
-                        self.config.augmentation, self.config.size_at(self.iteration, self.total))
-
-    @property
-    def x_train(self) -> np.ndarray:
-        """The training split as the network sees it, (N, D, H, W, C) float32; made at each call,
-        since only the bytes are kept."""
-        return self.dataset.normalise(self.dataset.train_volumes)
-
-    @property
-    def x_test(self) -> np.ndarray:
-        """The test split as the network sees it, (N, D, H, W, C) float32; made at each call."""
-        return self.dataset.normalise(self.dataset.test_volumes)
-
     @property
     def learning_rate(self) -> float:
         """The next iteration's, if `step` is not told another: the schedule's, lowered by
@@ -208,42 +164,16 @@ class TrainingEnvironment(Inspection, Prediction, RunState):
         return self.learning_rate_scale * learning_rate(self.config, self.iteration, self.total)
 
     @property
-    def epoch(self) -> tuple[int, bool]:
-        """(the last iteration's epoch, from 1 up; whether it was that epoch's last)."""
-        ends = self.index_in_epoch + self.config.batch_size > self.num_examples
-        return self.epochs_completed + 1, ends
-
-    @property
-    def _volume_shapes(self):
-        """(D, H, W, C) of what the network may be trained on."""
-        *sides, channels = self.spec.input_shape
-        return [self.spec.input_shape, *((*resized_shape(sides, longest(sides, size)), channels)
-                                         for size in self.config.sizes)]
-
-    @property
-    def fingerprint(self) -> str:
-        """The data's, whatever part of them is the validation split; computed when it is needed."""
-        return self._loaded.fingerprint
-
-    @property
     def loss_settings(self) -> dict:
         """The keywords of `ops.cross_entropy` and of `losses` that the settings mean."""
         return {"smoothing": self.config.label_smoothing, "class_weights":
-                self.dataset.class_weights.tolist() if self.config.class_weights else None}
+                self._whole.class_weights.tolist() if self.config.class_weights else None}
 
     def _check_fit(self):
         expected = (*self.dataset.volume_shape, len(self.dataset.class_names))
         require((*self.spec.input_shape, self.spec.num_classes) == expected,
                 f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
                 f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
-        self._checked_batch_size(self.config.batch_size)
         side = max(self.dataset.volume_shape[:-1])
         require(self.config.cutout < side, f"cutout is {self.config.cutout}, which leaves nothing "
                 f"of sides of {side}: make it smaller")
-
-    def _checked_batch_size(self, batch_size):
-        count = len(self.dataset.train_labels)
-        require(check_count("batch_size", batch_size) <= count,
-                f"batch_size is {batch_size}, but {self.dataset.title} has only {count:,} "
-                "training images")
-        return int(batch_size)

@@ -31,6 +31,7 @@ class Predictions(NamedTuple):
         return self.log_probabilities.argmax(axis=1)
 
 
+@np.errstate(invalid="ignore")  # after divergence
 def predict_split(predict, dataset, split, track=iter, mirror_axes=()) -> Predictions:
     """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes).
 
@@ -86,6 +87,7 @@ def _auc(probabilities, labels):
                           for label in chosen]))
 
 
+@np.errstate(invalid="ignore")  # after divergence
 def log_probabilities(logits) -> np.ndarray:
     """Logits (N, classes) -> the same in float64, of which the exponentials sum to 1."""
     logits = logits.astype(np.float64)

@@ -31,21 +31,22 @@ class Inspection(ABC):
         """{canonical name: float32 array}, the loss's gradients by the trained weights, before
         weight decay: of the batch that `step` with the same arguments would train on, which stays
         the next one. Nothing else moves either. Raises what `step` does."""
-        self.prepare()
-        _, _, gradients, _ = self.look_ahead(images, labels)
+        self._prepare()
+        _, _, gradients, _ = self._look(images, labels)
         return dict(zip(trained_names(self.model), (array.numpy() for array in gradients),
                         strict=True))
 
     def norms(self) -> Norms:
         """Of the weights as they are, and of the gradients that were computed last."""
-        weights = [np.linalg.norm(weight.numpy()) for weight in self.model.trainable_weights]
+        with np.errstate(over="ignore"):  # after divergence
+            weights = [np.linalg.norm(weight.numpy()) for weight in self.model.trainable_weights]
         return Norms(self._by_part(weights), self._by_part(self.optimizer.gradient_norms.numpy()))
 
-    def look_ahead(self, images, labels):
+    def _look(self, images, labels):
         """(loss, accuracy, gradients, samples) of the batch that comes next, or of the given one,
         without a step."""
         with self._standing_still():
-            images, labels = self.batch(images, labels)
+            images, labels = self._batch(images, labels)
             with enough_for(len(labels)):
                 found = self.loss_and_gradients(images, labels)
         self.optimizer.note(found[-1])
@@ -53,7 +54,7 @@ class Inspection(ABC):
 
     @contextmanager
     def _standing_still(self):
-        """A context after which the run is where it was: batch norm's averages, the position."""
+        """A context after which the run is where it was: batch norm's averages, the positions."""
         moving = {name: variable for name, variable in named_variables(self.model).items()
                   if ".running_" in name}
         before = values(moving)
@@ -63,6 +64,7 @@ class Inspection(ABC):
         finally:
             self.epochs_completed, self.index_in_epoch = position
             assign(moving, before, "batch norm's averages")
+            self._prepare()
 
     def _by_part(self, norms):
         squares = {}

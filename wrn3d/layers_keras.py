@@ -100,9 +100,8 @@ class Dropout(Layer):
         self.rate, self.seed = rate, seed
 
     def build(self, input_shape):
-        self.shares = self.add_weight(
-            shape=(2,), trainable=False, name="shares",
-            initializer=_starting_at(dropout_shares(self.rate)))
+        # TensorFlow's own variable: Keras would save it, and `rate` says the same.
+        self.shares = tf.Variable(dropout_shares(self.rate), trainable=False)
         self.position = self.add_weight(
             shape=(2,), dtype="int64", trainable=False, name="position",
             initializer=_starting_at(dropout_position(self.seed, self.name, 0)))

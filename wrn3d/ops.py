@@ -34,7 +34,7 @@ def dropout(x, shares, position):
     `dropout_position` make them.
     """
     uniform = tf.random.stateless_uniform(tf.shape(x), position, alg="philox")
-    dropped, kept = tf.unstack(tf.convert_to_tensor(shares))
+    dropped, kept = tf.unstack(shares)
     scale = tf.cast(uniform >= dropped, tf.float32) / kept  # which bfloat16 would round
     return tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)
 

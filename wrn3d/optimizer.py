@@ -20,12 +20,15 @@ class Optimizer:
     def build(self, variables):
         if not self.built:
             super().build(variables)
-            self.gradient_norms = self.add_variable(
-                (len(variables),), keras.initializers.Constant(float("nan")), name="gradient_norms")
+            # TensorFlow's own variable: Keras would save it.
+            self.gradient_norms = tf.Variable(np.full(len(variables), np.nan, np.float32),
+                                              trainable=False)
 
     def apply(self, grads, trainable_variables=None):
+        grads = list(grads)
         super().apply(grads, trainable_variables)
-        self.note(grads)
+        if len(grads) == self.gradient_norms.shape[0] and not any(one is None for one in grads):
+            self.note(grads)
 
     def note(self, gradients):
         """Take their norms, and nothing else."""
@@ -64,14 +67,13 @@ class SGD(Optimizer, keras.optimizers.SGD):
         if not self.built:
             super().build(variables)
             start = [self.momentum, self.coupled_weight_decay]
-            self.current = self.add_variable((2,), lambda shape, dtype: tf.constant(start, dtype),
-                                             name="momentum_and_weight_decay")
+            self.current = tf.Variable(np.array(start, np.float32), trainable=False)
 
     def adjust(self, momentum, weight_decay):
         self.current.assign(np.array([momentum, weight_decay], np.float32))
 
     def update_step(self, gradient, variable, learning_rate):
-        momentum, weight_decay = tf.unstack(tf.convert_to_tensor(self.current))
+        momentum, weight_decay = tf.unstack(self.current)
         if self.coupled_weight_decay:
             gradient = gradient + weight_decay * variable
         if not self.momentum:
@@ -119,7 +121,7 @@ class Muon(SGD):
         self.single_depth = single_depth
 
     def update_step(self, gradient, variable, learning_rate):
-        momentum, weight_decay = tf.unstack(tf.convert_to_tensor(self.current))
+        momentum, weight_decay = tf.unstack(self.current)
         if len(variable.shape) < KERNEL_DIMENSIONS:
             self.move_along_momentum(gradient, variable, SGD_RATE * learning_rate, momentum)
             return

@@ -7,6 +7,8 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+from wrn3d.checks import require
+
 
 def import_tensorflow():
     """Import TensorFlow without its start-up notices, which none of its settings turns off.
@@ -28,6 +30,18 @@ def import_tensorflow():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+_started_in = set()  # processes
+
+
+def check_process():
+    """Raise UsageError in a process that was forked from one where this was called before:
+    TensorFlow's threads are missing in it, and it would hang."""
+    require(not _started_in or os.getpid() in _started_in, "this process was forked from one in "
+            "which TensorFlow runs, and would hang: start it by multiprocessing's spawn, in "
+            "gymnasium.make_vec with vector_kwargs={'context': 'spawn'}")
+    _started_in.add(os.getpid())
 
 
 def show_warnings_as_notes():

@@ -1,6 +1,6 @@
 """What of a run is remembered and put back: weights, momentum, average, position."""
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -46,9 +46,10 @@ class RunState(ABC):
                     CLASSES: list(self.dataset.class_names)},
             normalisation={"mean": self.mean, "std": self.std.reshape(1)}, **others)
 
-    def restore(self, checkpoint: Checkpoint):
-        """Continue where `checkpoint` was taken, by either front end; raises DataError (a
-        ValueError) if it is of another network or optimizer, before anything is changed.
+    def restore(self, checkpoint: Checkpoint, seed=None):
+        """Continue where `checkpoint` was taken, by either front end, with its seed or `seed`;
+        raises DataError (a ValueError) if it is of another network or optimizer, before anything
+        is changed.
 
         Without momentum in it (weights alone, a run without momentum) it starts at zero, without
         an average at the weights.
@@ -68,6 +69,8 @@ class RunState(ABC):
         assign(named_variables(self.model), checkpoint.weights, f"weights for {self.spec.name}")
         for kind, variables in others.items():
             assign(variables, arrays[kind], f"{kind} for {self.spec.name}")
+        own = checkpoint.config.get("seed", self.config.seed)
+        self.config = replace(self.config, seed=own if seed is None else seed)
         self._go_to(checkpoint)
 
     def save(self, path):
@@ -75,8 +78,9 @@ class RunState(ABC):
         self.snapshot().save(path)
 
     def load(self, path):
-        """Continue from a file that `save` wrote; raises MissingDataError or DataError."""
-        self.restore(Checkpoint.load(path))
+        """Continue from a file that `save` wrote, with the settings of this run, its seed, too;
+        raises MissingDataError or DataError."""
+        self.restore(Checkpoint.load(path), self.config.seed)
 
     def _others(self):
         """{kind: {canonical name: variable}} of a checkpoint's arrays beside the weights."""

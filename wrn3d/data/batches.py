@@ -30,10 +30,10 @@ def own_batch(images, labels, shapes, classes):
     """
     require(images is not None and labels is not None, "a batch of your own is images and labels, "
             "both; a learning rate goes by its name, learning_rate=0.02")
-    try:
-        images, labels = np.asarray(images, np.float32), np.asarray(labels)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"images are no array of numbers ({reason(error)})") from error
+    images, labels = _array("images", images), _array("labels", labels)
+    require(images.dtype.kind == "f", f"images are {images.dtype}, but must be floats: "
+            "env.dataset.normalise(volumes) makes them of bytes")
+    images = images.astype(np.float32)
     check_volumes("images", images, shapes)
     require(labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
             and labels.min() >= 0 and labels.max() < classes,
@@ -41,11 +41,18 @@ def own_batch(images, labels, shapes, classes):
     return images, labels.astype(np.int64)
 
 
+def _array(name, values):
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} are no array of numbers ({reason(error)})") from error
+
+
 def check_volumes(name, volumes, shapes):
     """Raise UsageError unless `volumes` are some, each of one of `shapes`."""
     require(volumes.shape[1:] in shapes and len(volumes),
-            f"{name} have the shape {volumes.shape}, but must be (N, "
-            f"{', '.join(map(str, shapes[0]))}) with N from 1 up")
+            f"{name} have the shape {volumes.shape}, but must be " + " or ".join(
+                f"(N, {', '.join(map(str, shape))})" for shape in shapes) + " with N from 1 up")
 
 
 @lru_cache(maxsize=2)

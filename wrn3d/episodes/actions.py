@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from wrn3d.checks import check_choice, check_each, require
+from wrn3d.errors import quoted
 
 FACTORS = (0.5, 1.0, 2.0)
 KINDS = ("continuous", "factors")
@@ -51,7 +52,7 @@ class Control:
     """The actions on the settings that are `named`: each setting's position in its range, of `kind`
     "continuous", or one of FACTORS on its last value, of `kind` "factors".
 
-    Raises UsageError for another kind, a setting that is not in RANGES, or none.
+    Raises UsageError for another kind, a setting that is not in RANGES or twice, or none.
     """
 
     def __init__(self, kind, named):
@@ -60,6 +61,7 @@ class Control:
         self.names = check_each("adjust", named, check_choice, tuple(RANGES))
         require(self.names, f"adjust names no setting: give it some of {', '.join(RANGES)}")
         count = len(self.names)
+        require(len(set(self.names)) == count, "adjust names a setting twice")
         if kind == "continuous":
             self.space = spaces.Box(-1.0, 1.0, (count,), np.float32)
         elif count == 1:
@@ -76,10 +78,27 @@ class Control:
         return {name: RANGES[name].multiplied(value, 1.0) for name, value in found.items()}
 
     def apply(self, action, settings) -> dict[str, float]:
-        """The settings after `action`, from those before it."""
-        choices = np.ravel(action)
+        """The settings after `action`, from those before it. A number beyond the ends of a range
+        is its end; raises UsageError for what is no action."""
+        choices = self._choices(action)
         if self.kind == "continuous":
             return {name: RANGES[name].value_at(choice)
                     for name, choice in zip(self.names, choices, strict=True)}
         return {name: RANGES[name].multiplied(settings[name], FACTORS[int(choice)])
                 for name, choice in zip(self.names, choices, strict=True)}
+
+    def _choices(self, action):
+        try:
+            choices = np.asarray(action).ravel()
+        except ValueError:  # lists of different lengths
+            choices = np.array([])
+        right = len(choices) == len(self.names) and choices.dtype.kind in "iuf"
+        if self.kind == "continuous":
+            expected = "a number from -1 to 1"
+            right = right and np.isfinite(choices).all()
+        else:
+            expected = f"a whole number from 0 to {len(FACTORS) - 1}"
+            right = right and np.isin(choices, range(len(FACTORS))).all()
+        require(right, f"action is {quoted(action)}, but must be {expected} for each of "
+                       f"{', '.join(self.names)}")
+        return choices

@@ -1,5 +1,4 @@
 """What an agent sees of a run: numbers from -1 to 1."""
-from collections import deque
 from math import isfinite, log, log10
 
 import numpy as np
@@ -16,8 +15,8 @@ class Observer:
 
     In order: the progress; the losses and accuracies of the last HISTORY iterations, the newest
     first, chance before there were any; loss and accuracy on the validation split when they were
-    measured last; each part's norm of the weights, then of the gradients; the settings that are
-    adjusted. `names` says which is which.
+    measured last; each part's norm of the weights, then of the gradients; the learning rate and
+    the other settings that are adjusted. `names` says which is which.
     """
 
     def __init__(self, classes, parts, settings):
@@ -33,17 +32,16 @@ class Observer:
     def forget(self):
         """Begin another run."""
         loss, accuracy = self.chance
-        self.losses, self.accuracies = (deque([chance] * HISTORY, HISTORY)
-                                        for chance in (loss, accuracy))
+        self.history = ((loss, accuracy),) * HISTORY
 
     def note(self, result):
         """Take in an iteration's StepResult."""
-        self.losses.appendleft(result.loss)
-        self.accuracies.appendleft(result.accuracy)
+        self.history = ((result.loss, result.accuracy), *self.history)[:HISTORY]
 
     def observe(self, progress, validation, norms, settings) -> np.ndarray:
         """float32, in `space`."""
-        found = [progress, *map(self._of_loss, self.losses), *self.accuracies,
+        losses, accuracies = zip(*self.history, strict=True)
+        found = [progress, *map(self._of_loss, losses), *accuracies,
                  self._of_loss(validation.loss), validation.accuracy,
                  *map(_of_norm, (*norms.weights.values(), *norms.gradients.values())),
                  *(RANGES[name].position_of(value) for name, value in settings.items())]

@@ -1,112 +1,179 @@
 """The environment."""
 import importlib
-from math import isfinite
+from math import isfinite, nan
+from numbers import Real
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
 
+from wrn3d.checkpoint import Checkpoint
 from wrn3d.checks import check_choice, check_count, check_number, require
-from wrn3d.data import NAMES, load_dataset
+from wrn3d.data import load_dataset
 from wrn3d.episodes.actions import Control
 from wrn3d.episodes.observations import Observer
+from wrn3d.errors import quoted
+from wrn3d.evaluation import EvalResult
 from wrn3d.parameters import network_parameters, part_of
 from wrn3d.recipes import configuration
 
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
-REWARDS = {"loss": lambda before, after: before.loss - after.loss,
-           "accuracy": lambda before, after: after.accuracy - before.accuracy}
-HELD_OUT = 128  # training images, where the data have no validation split
+ITERATIONS = 100  # of an episode, where the settings do not say
+HELD_OUT = 128  # training images, where there is no validation split
+
+
+def drop_of_loss(before, after):
+    """A reward: what the validation loss has fallen from an EvalResult to the next."""
+    return before.loss - after.loss
+
+
+def rise_of_accuracy(before, after):
+    """A reward, as above."""
+    return after.accuracy - before.accuracy
+
+
+REWARDS = {"loss": drop_of_loss, "accuracy": rise_of_accuracy}
+
+
+class Moment(NamedTuple):
+    """An episode at one moment; `restore` goes back to it."""
+
+    network: int
+    rows: np.ndarray | None
+    checkpoint: Checkpoint
+    settings: dict[str, float]
+    validation: EvalResult
+    history: tuple
+    over: bool
+    observation: np.ndarray
 
 
 class TrainingEpisode(gymnasium.Env):
-    """A run of `iterations` iterations, each one step; `settings` are CNNEnv's.
+    """A training run, of which an iteration is a step; `settings` are CNNEnv's.
 
     `control` and `adjust` say what an action is (see `Control`), and the observation is what
     `Observer` says. The reward is what the validation split, held-out training images, has gained
     since it was measured last, "loss" its drop, "accuracy" its rise, or any function of the two
     EvalResults; it is measured after every `reward_every` iterations and after the last, which
-    costs an evaluation, and is 0 in between. A loss that is no number ends the episode with minus
-    `penalty`.
+    costs an evaluation, and is 0 in between. Where the loss is no number, or the reward would be
+    below minus `penalty`, the run has diverged: that is the reward then, and the episode's end.
 
     `reset(seed=...)` draws the run's seed, and by it initial weights, order, crops and dropout; if
     asked, also one of `networks`, pairs (depth, widen factor), and a `subset` of so many training
     images. The same seed and actions are the same episode, to the last bit.
 
-    `training` is the CNNEnv. Raises UsageError for settings that cannot be.
+    `training` is the CNNEnv. Raises UsageError for settings and actions that cannot be.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012, as Gymnasium has it
 
-    def __init__(self, front_end="tensorlayer", *, iterations=100, control="continuous",
+    def __init__(self, front_end="tensorlayer", *, control="continuous",
                  adjust=("learning_rate",), reward="loss", reward_every=20, penalty=10.0,
                  networks=None, subset=None, **settings):
         check_choice("front_end", front_end, tuple(FRONT_ENDS))
         if not callable(reward):
             check_choice("reward", reward, tuple(REWARDS))
         self.reward = REWARDS.get(reward, reward) if isinstance(reward, str) else reward
-        self.penalty = check_number("penalty", penalty)
-        self.subset = subset if subset is None else check_count("subset", subset)
         self.reward_every = check_count("reward_every", reward_every)
+        self.penalty = check_number("penalty", penalty)
         self.control = Control(control, adjust)
-        if settings.get("dataset", NAMES[0]) in NAMES:
-            settings.setdefault("validation", HELD_OUT)
-        self._front_end = importlib.import_module(FRONT_ENDS[front_end]).CNNEnv
-        self._settings = settings | {"iterations": iterations}
-        self._networks = [{"depth": depth, "widen_factor": widen_factor}
-                          for depth, widen_factor in networks or ()] or [{}]
-        self._made = {}  # by the network's place in the list
-        config = configuration(None, self._settings)
-        self._start = self.control.start(config)
+        require("seed" not in settings, "seed is drawn by reset(seed=...): leave it out here")
+        if not settings.keys() & {"iterations", "epochs", "recipe"}:
+            settings["iterations"] = ITERATIONS
+        config = configuration(None, settings)
         self._data = load_dataset(config.dataset, config.data_dir, config.volume_size)
-        self._num_examples = len(self._data.with_validation(config.validation).train_labels)
-        require(subset is None or config.batch_size <= subset <= self._num_examples,
-                f"subset is {subset}, but must be from {config.batch_size}, a batch, to "
-                f"{self._num_examples}")
-        spec = config.network_spec(self._data)
-        self.observer = Observer(len(self._data.class_names),
-                                 dict.fromkeys(part_of(parameter.name) for parameter in
-                                               network_parameters(spec)),
-                                 self.control.names)
+        if not config.validation and not len(self._data.validation_labels):
+            settings["validation"] = HELD_OUT
+        self._settings = [settings | network for network in _networks(networks)]
+        specs = [configuration(None, one).network_spec(self._data) for one in self._settings]
+        self._front_end = importlib.import_module(FRONT_ENDS[front_end]).CNNEnv
+        self._made = {}  # by the network's place in the list
+        self._start = self.control.start(config)
+        kept = self._data.with_validation(settings.get("validation", config.validation))
+        self._num_examples = len(kept.train_labels)
+        self.subset = subset if subset is None else check_count(
+            "subset", subset, config.batch_size, self._num_examples)
+        parts = dict.fromkeys(part_of(parameter.name) for parameter in
+                              network_parameters(specs[0]))
+        self.observer = Observer(len(self._data.class_names), parts,
+                                 dict.fromkeys(("learning_rate", *self.control.names)))
         self.action_space, self.observation_space = self.control.space, self.observer.space
+        self.over = True  # until it is reset
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.training = self._training(int(self.np_random.integers(len(self._networks))))
+        network = int(self.np_random.integers(len(self._settings)))
         run_seed = int(self.np_random.integers(2**31))
-        if self.subset:
-            self.training.use_only(np.sort(self.np_random.choice(
-                self._num_examples, self.subset, replace=False)))
+        rows = self.subset and np.sort(self.np_random.choice(self._num_examples, self.subset,
+                                                             replace=False))
+        self._go_on_with(network, rows)
         self.training.reset(seed=run_seed)
-        self.settings = dict(self._start)
+        self.settings = {"learning_rate": self.training.learning_rate} | self._start
         self.validation = self.training.evaluate("validation")
         self.observer.forget()
-        return self._observation(), self._info()
+        self.over = False
+        self.observation = self._observe()
+        return self.observation, self._info()
 
     def step(self, action):
-        self.settings = self.control.apply(action, self.settings)
-        result = self.training.step(**self.settings)
+        require(not self.over, "there is no episode to go on with: call reset()")
+        chosen = self.control.apply(action, self.settings)
+        result = self.training.step(**chosen)
+        self.settings = {"learning_rate": result.learning_rate} | chosen
         self.observer.note(result)
-        ends = result.iteration == self.training.total
-        reward, diverged = 0.0, not isfinite(result.loss)
-        if not diverged and (ends or result.iteration % self.reward_every == 0):
-            before, self.validation = self.validation, self.training.evaluate("validation")
-            diverged = not isfinite(self.validation.loss)
-            reward = float(self.reward(before, self.validation))
+        ends = result.iteration >= self.training.total
+        reward = self._reward(result, ends)
+        diverged = not reward >= -self.penalty
         if diverged:
             reward = -self.penalty
-        return (self._observation(), reward, ends or diverged, False,
+        self.over = ends or diverged
+        self.observation = self._observe()
+        return (self.observation, reward, self.over, False,
                 self._info() | {"loss": result.loss, "accuracy": result.accuracy,
                                 "diverged": diverged})
 
-    def _training(self, place):
-        """The CNNEnv of a network; its graphs serve all episodes. It is made when it is first
-        needed, so that what `make_vec` forks has not started TensorFlow, after which it hangs."""
-        if place not in self._made:
-            loaded = type("CNNEnv", (self._front_end,), {"load_data": lambda _: self._data})
-            self._made[place] = loaded(**self._settings | self._networks[place])
-        return self._made[place]
+    def snapshot(self) -> Moment:
+        """The episode as it is now, to go back to by `restore` any number of times."""
+        return Moment(self._network, self._rows, self.training.snapshot(), self.settings,
+                      self.validation, self.observer.history, self.over, self.observation)
 
-    def _observation(self):
+    def restore(self, moment: Moment):
+        """Go back; returns the observation and info of then. The generator of later episodes'
+        seeds stays where it is."""
+        self._go_on_with(moment.network, moment.rows)
+        self.training.restore(moment.checkpoint)
+        self.settings, self.validation, self.over = (moment.settings, moment.validation,
+                                                     moment.over)
+        self.observer.history, self.observation = moment.history, moment.observation
+        return self.observation, self._info()
+
+    def _reward(self, result, ends) -> float:
+        """Not a number after divergence."""
+        if not isfinite(result.loss):
+            return nan
+        if not ends and result.iteration % self.reward_every:
+            return 0.0
+        before, self.validation = self.validation, self.training.evaluate("validation")
+        if not isfinite(self.validation.loss):
+            return nan
+        reward = self.reward(before, self.validation)
+        require(isinstance(reward, Real) and isfinite(reward),
+                f"reward gave {quoted(reward)}, but must give a number")
+        return float(reward)
+
+    def _go_on_with(self, network, rows):
+        """Let `training` be the CNNEnv of a network, on these rows of its training images or all.
+
+        Its graphs serve all episodes. It is made when it is first needed, so that what `make_vec`
+        forks has not started TensorFlow.
+        """
+        if network not in self._made:
+            loaded = type("CNNEnv", (self._front_end,), {"load_data": lambda _: self._data})
+            self._made[network] = loaded(**self._settings[network])
+        self._network, self._rows, self.training = network, rows, self._made[network]
+        self.training.use_only(rows)
+
+    def _observe(self):
         training = self.training
         return self.observer.observe(training.iteration / training.total, self.validation,
                                      training.norms(), self.settings)
@@ -114,3 +181,14 @@ class TrainingEpisode(gymnasium.Env):
     def _info(self):
         return {"iteration": self.training.iteration, "validation_loss": self.validation.loss,
                 "validation_accuracy": self.validation.accuracy} | self.settings
+
+
+def _networks(pairs):
+    """Settings for each (depth, widen factor); one without any where there are none."""
+    if pairs is None:
+        return [{}]
+    require(isinstance(pairs, (tuple, list)) and pairs and all(
+        isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs),
+        f"networks is {quoted(pairs)}, but must be pairs of depth and widen factor, such as "
+        "((10, 1), (16, 2))")
+    return [{"depth": depth, "widen_factor": widen_factor} for depth, widen_factor in pairs]

@@ -62,7 +62,7 @@ class Training:
                     or DATA in self.config.override, f"{environment.dataset.origin} holds other "
                     f"data than the run in {self.folder.path} was trained on: put those back, or "
                     f"add --override {' '.join([*self.config.override, DATA])}")
-            environment.restore(checkpoint)
+            environment.restore(checkpoint, self.config.seed)
             self.saved = checkpoint.iteration
         self._start_folder()
 
@@ -192,7 +192,7 @@ class Training:
         if checkpoint is None:
             environment.reset()
         else:
-            environment.restore(checkpoint)
+            environment.restore(checkpoint, self.config.seed)
         environment.learning_rate_scale = scale
         self.saved = checkpoint and checkpoint.iteration
         self.folder.give_up(environment.iteration, reached)

@@ -6,18 +6,21 @@ import gc
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from statistics import median
 
+import numpy as np
 import tyro
 
 from wrn3d import machine
-from wrn3d.checks import check_count
+from wrn3d.checks import check_count, require
 from wrn3d.command import exit_status
 from wrn3d.memory import peak_memory
 
 WARM_UP = 3  # iterations, in which graphs are built and memory settles
 SETTLED = 50  # resets after which memory is expected to stay
 ENDLESS = 10**6  # iterations: no episode ends in a measurement
+ACTION = np.array([-0.5], np.float32)  # a learning rate of 0.001: nothing diverges
 TRAINING = {"dataset": "digits", "shortcut": "projection", "momentum": 0.9, "nesterov": True}
 
 
@@ -41,6 +44,8 @@ def main() -> int:
 
 def measure(config):
     """Print each figure when it is there; raises UsageError for counts that cannot be."""
+    require(find_spec("gymnasium"),
+            "gymnasium is not installed: pip install -r requirements-rl.txt")
     rounds, resets = check_count("rounds", config.rounds), check_count("resets", config.resets)
     print(machine.sentence(machine.describe()), flush=True)
     for front_end in config.front_ends:
@@ -62,12 +67,12 @@ def through_the_environment(front_end, rounds):
     those of its own CNNEnv."""
     env = make(front_end, depth=16, widen_factor=1, batch_size=128, iterations=ENDLESS)
     env.reset(seed=0)
-    training, action = env.unwrapped.training, env.action_space.sample()
+    training = env.unwrapped.training
     count = env.unwrapped.reward_every
     for _ in range(WARM_UP):
-        env.step(action)
+        env.step(ACTION)
     training.evaluate("validation")
-    pairs = [[count / seconds(step, count) for step in (training.step, lambda: env.step(action))]
+    pairs = [[count / seconds(step, count) for step in (training.step, lambda: env.step(ACTION))]
              for _ in range(rounds)]
     ratios = [through / bare for bare, through in pairs]
     bare, through = (median(rates) for rates in zip(*pairs, strict=True))
@@ -100,8 +105,8 @@ def beginning_anew(front_end, resets):
     def episodes(seeds):
         for seed in seeds:
             env.reset(seed=seed)
-            env.step(env.action_space.sample())
-        return graphs(), peak_memory() / 2**20
+            env.step(ACTION)
+        return graphs(), (peak_memory() or 0) / 2**20  # which Windows does not tell
 
     graphs_before, memory_before = episodes(range(SETTLED))
     graphs_after, memory_after = episodes(range(SETTLED, SETTLED + resets))

@@ -287,7 +287,7 @@ def test_the_costs_are_measured(monkeypatch, capsys):
         .groups())
     assert share == pytest.approx(100 * through / bare, abs=0.1)
     assert re.search(r"a step \d+ ms, a snapshot [\d.]+ ms .* a restore [\d.]+ ms", back)
-    assert re.search(r"3 resets: \+0 graphs \(of [1-9]\d*\), \+[\d.]+ MiB", anew)
+    assert re.search(r"3 resets: \+0 graphs \(of [1-9]\d*\), [+-][\d.]+ MiB", anew)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

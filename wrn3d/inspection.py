@@ -1,6 +1,7 @@
 """Looking inside a run: what the next step would do, seen without doing it."""
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +39,8 @@ class Inspection(ABC):
 
     def norms(self) -> Norms:
         """Of the weights as they are, and of the gradients that were computed last."""
-        with np.errstate(over="ignore"):  # after divergence
-            weights = [np.linalg.norm(weight.numpy()) for weight in self.model.trainable_weights]
-        return Norms(self._by_part(weights), self._by_part(self.optimizer.gradient_norms.numpy()))
+        return Norms(self._by_part(self._weight_norms().numpy()),
+                     self._by_part(self.optimizer.gradient_norms.numpy()))
 
     def _look(self, images, labels):
         """(loss, accuracy, gradients, samples) of the batch that comes next, or of the given one,
@@ -65,6 +65,15 @@ class Inspection(ABC):
             self.epochs_completed, self.index_in_epoch = position
             assign(moving, before, "batch norm's averages")
             self._prepare()
+
+    @cached_property
+    def _weight_norms(self):
+        """Of each trained weight; in one graph, which takes a fifth of the time."""
+        import tensorflow as tf
+
+        weights = self.model.trainable_weights
+        return tf.function(lambda: tf.stack([tf.norm(weight) for weight in weights]),
+                           autograph=False)
 
     def _by_part(self, norms):
         squares = {}

@@ -15,7 +15,7 @@ import tyro
 from wrn3d import machine
 from wrn3d.checks import check_count, require
 from wrn3d.command import exit_status
-from wrn3d.memory import peak_memory
+from wrn3d.memory import resident_memory
 
 WARM_UP = 3  # iterations, in which graphs are built and memory settles
 SETTLED = 50  # resets after which memory is expected to stay
@@ -106,7 +106,7 @@ def beginning_anew(front_end, resets):
         for seed in seeds:
             env.reset(seed=seed)
             env.step(ACTION)
-        return graphs(), (peak_memory() or 0) / 2**20  # which Windows does not tell
+        return graphs(), resident_memory() / 2**20
 
     graphs_before, memory_before = episodes(range(SETTLED))
     graphs_after, memory_after = episodes(range(SETTLED, SETTLED + resets))

@@ -68,7 +68,7 @@ class TrainingEpisode(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012, as Gymnasium has it
 
     def __init__(self, front_end="tensorlayer", *, control="continuous",
-                 adjust=("learning_rate",), reward="loss", reward_every=20, penalty=10.0,
+                 adjust=("learning_rate",), reward="loss", reward_every=25, penalty=10.0,
                  networks=None, subset=None, **settings):
         check_choice("front_end", front_end, tuple(FRONT_ENDS))
         if not callable(reward):

@@ -101,7 +101,7 @@ def test_rewards_add_up_to_what_the_validation_split_gained(front_end):
         assert [number != 0 for number in rewards[::2]] == [False] * 4
         training = env.unwrapped.training
         assert end["validation_loss"] == training.evaluate("validation").loss
-        assert training.dataset.validation_labels.size == 128 and training.num_examples == 1372
+        assert training.dataset.validation_labels.size == 100 and training.num_examples == 1400
 
 
 def test_actions_decide_the_settings(front_end):
@@ -281,7 +281,7 @@ def test_the_costs_are_measured(monkeypatch, capsys):
     monkeypatch.setattr(costs, "make", lambda front_end, **settings: whole(
         front_end, **settings | {"depth": 10, "widen_factor": 1, "batch_size": 16}))
     costs.measure(costs.EpisodeCosts(("keras",), rounds=1, resets=3))
-    _, rate, back, anew = capsys.readouterr().out.splitlines()
+    _, anew, rate, back = capsys.readouterr().out.splitlines()
     through, bare, share = (float(number) for number in re.search(
         r"([\d.]+) iterations/s through Gymnasium, ([\d.]+) by bare step\(\): ([\d.]+)%", rate)
         .groups())
@@ -311,7 +311,7 @@ def test_ranges_go_to_and_fro(name, position, factor):
     ({"adjust": ()}, "adjust names no setting"),
     ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
     ({"adjust": ("momentum",)}, "adjust names momentum, of which the run has none"),
-    ({"subset": 8}, "subset is 8, but must be a whole number from 16 to 1,372"),
+    ({"subset": 8}, "subset is 8, but must be a whole number from 16 to 1,400"),
     ({"subset": 5000}, "subset is 5000, but must be a whole number from 16"),
     ({"adjust": ("learning_rate", "learning_rate")}, "adjust names a setting twice"),
     ({"networks": ((10, 1), (11, 1))}, "depth is 11"),

@@ -1,6 +1,6 @@
 """What it costs to drive a run from outside, measured on this machine.
 
-    python -m wrn3d.benchmark.episodes            # needs requirements-rl.txt; a quarter of an hour
+    python -m wrn3d.benchmark.episodes            # needs requirements-rl.txt; ten minutes
 """
 import gc
 import sys
@@ -49,9 +49,10 @@ def measure(config):
     rounds, resets = check_count("rounds", config.rounds), check_count("resets", config.resets)
     print(machine.sentence(machine.describe()), flush=True)
     for front_end in config.front_ends:
+        # The resets first: in a process that has held more, what they leave would not show.
+        print(beginning_anew(front_end, resets), flush=True)
         print(through_the_environment(front_end, rounds), flush=True)
         print(going_back(front_end, rounds), flush=True)
-        print(beginning_anew(front_end, resets), flush=True)
 
 
 def make(front_end, **settings):

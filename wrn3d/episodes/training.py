@@ -19,7 +19,7 @@ from wrn3d.recipes import configuration
 
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
 ITERATIONS = 100  # of an episode, where the settings do not say
-HELD_OUT = 128  # training images, where there is no validation split
+HELD_OUT = 100  # training images, where there is no validation split
 
 
 def drop_of_loss(before, after):

@@ -17,7 +17,7 @@ from wrn3d.errors import DataError, UsageError, UserError
 from wrn3d.models import assign, named_variables
 from wrn3d.pytorch_files import read_arrays
 from wrn3d.pytorch_weights import NAMINGS, from_pytorch, to_pytorch
-from wrn3d.randomness import stream_key
+from wrn3d.randomness import dropout_position, dropout_shares
 
 RATE, LEARNING_RATE, BATCH = 0.3, 0.01, 16
 ARRAYS = {name: tensor.numpy() for name, tensor in authors_params(16, 2).items()}
@@ -26,8 +26,8 @@ ARRAYS = {name: tensor.numpy() for name, tensor in authors_params(16, 2).items()
 def same_mask(name, x):
     """The dropout that the first iteration of a run with seed 0 has there."""
     count, channels, height, width = x.shape
-    mask = ops.dropout(tf.ones((count, 1, height, width, channels)), RATE,
-                       stream_key(0, f"{name}.dropout"), tf.constant(0, tf.int64))
+    mask = ops.dropout(tf.ones((count, 1, height, width, channels)), dropout_shares(RATE),
+                       dropout_position(0, f"{name}.dropout", 0))
     return x * torch.tensor(mask.numpy()[:, 0]).movedim(-1, 1)
 
 

@@ -181,12 +181,23 @@ def test_divergence_that_only_the_validation_split_sees_ends_the_episode(front_e
     assert np.isfinite(info["loss"])
 
 
-def test_no_reward_is_below_the_penalty():
-    env = make("keras", reward=lambda before, after: -3.5, penalty=3).unwrapped
-    env.reset(seed=0)
-    env.step([0.1])
-    _, reward, terminated, _, info = env.step([0.1])
-    assert (reward, terminated, info["diverged"]) == (-3.0, True, True)
+def test_a_blow_up_counts_as_the_penalty_and_may_be_made_good(front_end):
+    env = make(front_end, penalty=3).unwrapped
+    _, start = env.reset(seed=0)
+    env.step([-1])
+    weights = env.training.get_weights()
+    env.training.set_weights({name: array * (1000 if name == "bn.running_mean" else 1)
+                              for name, array in weights.items()})
+    _, lost, terminated, _, info = env.step([-1])
+    assert info["validation_loss"] > 3 and not terminated
+    assert lost == pytest.approx(start["validation_loss"] - 3)
+    env.training.set_weights(weights)
+    env.step([-1])
+    _, won, *_, info = env.step([-1])
+    assert won == pytest.approx(3 - info["validation_loss"])
+
+
+def test_a_reward_function_gives_numbers():
     env = make("keras", reward=lambda before, after: None).unwrapped
     env.reset(seed=0)
     env.step([0.1])

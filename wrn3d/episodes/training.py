@@ -1,6 +1,6 @@
 """The environment."""
 import importlib
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from numbers import Real
 from typing import NamedTuple
 
@@ -20,19 +20,6 @@ from wrn3d.recipes import configuration
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
 ITERATIONS = 100  # of an episode, where the settings do not say
 HELD_OUT = 100  # training images, where there is no validation split
-
-
-def drop_of_loss(before, after):
-    """A reward: what the validation loss has fallen from an EvalResult to the next."""
-    return before.loss - after.loss
-
-
-def rise_of_accuracy(before, after):
-    """A reward, as above."""
-    return after.accuracy - before.accuracy
-
-
-REWARDS = {"loss": drop_of_loss, "accuracy": rise_of_accuracy}
 
 
 class Moment(NamedTuple):
@@ -55,8 +42,8 @@ class TrainingEpisode(gymnasium.Env):
     `Observer` says. The reward is what the validation split, held-out training images, has gained
     since it was measured last, "loss" its drop, "accuracy" its rise, or any function of the two
     EvalResults; it is measured after every `reward_every` iterations and after the last, which
-    costs an evaluation, and is 0 in between. Where the loss is no number, or the reward would be
-    below minus `penalty`, the run has diverged: that is the reward then, and the episode's end.
+    costs an evaluation, and is 0 in between. A loss that is no number ends the episode with minus
+    `penalty`. Losses above `penalty` count as that, so that nothing is worse in the end.
 
     `reset(seed=...)` draws the run's seed, and by it initial weights, order, crops and dropout; if
     asked, also one of `networks`, pairs (depth, widen factor), and a `subset` of so many training
@@ -72,8 +59,9 @@ class TrainingEpisode(gymnasium.Env):
                  networks=None, subset=None, **settings):
         check_choice("front_end", front_end, tuple(FRONT_ENDS))
         if not callable(reward):
-            check_choice("reward", reward, tuple(REWARDS))
-        self.reward = REWARDS.get(reward, reward) if isinstance(reward, str) else reward
+            check_choice("reward", reward, ("loss", "accuracy"))
+            reward = self._drop_of_loss if reward == "loss" else self._rise_of_accuracy
+        self.reward = reward
         self.reward_every = check_count("reward_every", reward_every)
         self.penalty = check_number("penalty", penalty)
         self.control = Control(control, adjust)
@@ -123,7 +111,7 @@ class TrainingEpisode(gymnasium.Env):
         self.observer.note(result)
         ends = result.iteration >= self.training.total
         reward = self._reward(result, ends)
-        diverged = not reward >= -self.penalty
+        diverged = isnan(reward)
         if diverged:
             reward = -self.penalty
         self.over = ends or diverged
@@ -160,6 +148,12 @@ class TrainingEpisode(gymnasium.Env):
         require(isinstance(reward, Real) and isfinite(reward),
                 f"reward gave {quoted(reward)}, but must give a number")
         return float(reward)
+
+    def _drop_of_loss(self, before, after):
+        return min(before.loss, self.penalty) - min(after.loss, self.penalty)
+
+    def _rise_of_accuracy(self, before, after):
+        return after.accuracy - before.accuracy
 
     def _go_on_with(self, network, rows):
         """Let `training` be the CNNEnv of a network, on these rows of its training images or all.

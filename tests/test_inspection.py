@@ -126,6 +126,9 @@ def test_an_iteration_has_the_settings_of_its_own_that_it_is_given(fresh, front_
         assert not same(fresh.get_weights(), other.get_weights())
     fresh.reset(), other.reset()
     fresh.step(**own), other.step()
+    settings = state(fresh)  # by which Keras's `fit`, for one, would go on
+    assert settings["momentum and weight decay"] == pytest.approx([0.9, 5e-4])
+    assert np.unique(settings["dropout"][:, 0]) == pytest.approx([0.3, 0.7])
     fresh.step()
     other.step(**{name: FULL[name] for name in own})
     assert same(fresh.get_weights(), other.get_weights())

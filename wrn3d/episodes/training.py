@@ -18,7 +18,7 @@ from wrn3d.parameters import network_parameters, part_of
 from wrn3d.recipes import configuration
 
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
-ITERATIONS = 100  # of an episode, where the settings do not say
+ITERATIONS = 200  # of an episode, where the settings do not say
 HELD_OUT = 100  # training images, where there is no validation split
 
 
@@ -55,7 +55,7 @@ class TrainingEpisode(gymnasium.Env):
     metadata = {"render_modes": []}  # noqa: RUF012, as Gymnasium has it
 
     def __init__(self, front_end="tensorlayer", *, control="continuous",
-                 adjust=("learning_rate",), reward="loss", reward_every=25, penalty=10.0,
+                 adjust=("learning_rate",), reward="loss", reward_every=50, penalty=10.0,
                  networks=None, subset=None, **settings):
         check_choice("front_end", front_end, tuple(FRONT_ENDS))
         if not callable(reward):

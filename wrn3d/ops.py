@@ -22,7 +22,7 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
         x=flat, scale=weight, offset=bias, mean=running_mean, variance=running_var,
         epsilon=BATCH_NORM_EPSILON, exponential_avg_factor=BATCH_NORM_MOMENTUM,
         is_training=training)
-    y = tf.nn.relu(tf.reshape(y, [-1, depth, height, width, channels]))
+    y = tf.reshape(tf.nn.relu(y), [-1, depth, height, width, channels])
     return y, new_mean, new_var
 
 

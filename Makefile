@@ -1,12 +1,13 @@
 # make train: train on the embedded digits.  make test: run every test.
 # make benchmark: measure every size, more than an hour; with ARGS=--quick less than two minutes.
-# make soak: kills, and an hour of training by each script, at once.  make fuzz: damaged files, ten minutes.
+# make soak: kills, and an hour of training by each script, at once; then several workers, and their
+# faults, which needs root for hosts of its own.  make fuzz: damaged files, ten minutes.
 # make audit: known weaknesses of what is installed, where the network lets it ask.
 # Each sets up .venv first.
 PYTHON ?= python3
 .DEFAULT_GOAL := train
 
-.PHONY: train test benchmark soak soak-kills soak-tensorlayer soak-keras fuzz audit clean
+.PHONY: train test benchmark soak soak-kills soak-tensorlayer soak-keras soak-workers fuzz audit clean
 
 train: .venv/run.stamp
 	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
@@ -20,6 +21,10 @@ benchmark: .venv/bench.stamp
 
 soak: .venv/dev.stamp
 	$(MAKE) -j 3 soak-kills soak-tensorlayer soak-keras
+	$(MAKE) soak-workers
+
+soak-workers: .venv/dev.stamp
+	.venv/bin/pytest -q tests/test_workers.py tests/soak_workers.py --workers 2,3,4 --kills 20
 
 soak-kills:
 	.venv/bin/pytest -q tests/test_kills.py --kills 200

@@ -41,10 +41,13 @@ class CNNEnv(TrainingEnvironment):
         if self.config.sizes:  # Keras would refuse volumes of another size than this one
             self.model.input_spec = keras.InputSpec(ndim=5)
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
+        # Of several workers each has some of a batch's rows.
+        self.model.train_step = self.worker.shared(self.model.train_step)
         self.model.compile(self.optimizer, loss=CrossEntropy(**self.loss_settings),
                            metrics=[BatchLoss(**self.loss_settings), "accuracy"])
 
         @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
+        @self.worker.shared
         def loss_and_gradients(volumes, labels):  # for a look without a step
             with tf.GradientTape() as tape:
                 logits = self.model(volumes, training=True)

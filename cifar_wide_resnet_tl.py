@@ -54,9 +54,10 @@ class CNNEnv(TrainingEnvironment):
         # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
         # Each of `sizes` is a graph of its own; else other batch lengths share one.
         same_graph = not self.config.sizes
-        self._train = tf.function(train, reduce_retracing=same_graph, autograph=False)
-        self._loss_and_gradients = tf.function(loss_and_gradients, reduce_retracing=same_graph,
-                                               autograph=False)
+        shared = self.worker.shared  # of several workers each has some of a batch's rows
+        self._train = tf.function(shared(train), reduce_retracing=same_graph, autograph=False)
+        self._loss_and_gradients = tf.function(shared(loss_and_gradients),
+                                               reduce_retracing=same_graph, autograph=False)
         self._evaluate = tf.function(evaluate, reduce_retracing=True, autograph=False)
 
     def train_batch(self, volumes, labels, learning_rate):

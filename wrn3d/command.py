@@ -25,6 +25,7 @@ from wrn3d.runs.resuming import starting_point
 from wrn3d.runs.signals import StopRequest
 from wrn3d.runs.training import Training, scores
 from wrn3d.summary import describe
+from wrn3d.workers import find_place
 
 RATES = 1000  # of the last iterations, of which the median is given
 RECIPE_HELP = (f"Settings that belong together, of which other flags override any: "
@@ -37,7 +38,10 @@ def main(environment_class, description, arguments=None) -> int:
     """Run a script's command line; returns its exit status, as `exit_status` says."""
     def work():
         summary = description.split("\n", 1)[0]
-        train(environment_class, read_flags(RunConfig, description=summary, args=arguments))
+        config = read_flags(RunConfig, description=summary, args=arguments)
+        first = find_place().index == 0
+        with nullcontext() if first else runtime.in_silence():
+            train(environment_class, config, keeps=first)
 
     return exit_status(work)
 
@@ -46,7 +50,8 @@ def exit_status(work, *arguments) -> int:
     """Do the work of a command; what a user can get wrong ends it with one sentence.
 
     0: done. 1: data, memory or files that do not serve, or a run that diverged. 2: settings that
-    cannot be. 130: Ctrl-C. 143: SIGTERM. 141: nobody reads the output any more.
+    cannot be. 3: another worker is gone. 130: Ctrl-C. 143: SIGTERM. 141: nobody reads the output
+    any more.
     """
     runtime.show_warnings_as_notes()
     runtime.print_any_name()
@@ -58,7 +63,8 @@ def exit_status(work, *arguments) -> int:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.exit_status
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        if str(stopped):
+            print(stopped, file=sys.stderr)
         return stopped.exit_status
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
@@ -101,11 +107,12 @@ def read_flags(config_class, args=None, **options):
     return config_class(**{key: value for key, value in given.items() if key != "recipe"})
 
 
-def train(environment_class, config):
-    """Train as `config` says, print how it goes and keep what is asked for."""
+def train(environment_class, config, keeps=True):
+    """Train as `config` says, print how it goes and keep what is asked for; of several workers the
+    first `keeps`."""
     # The folder comes first: what is wrong with it is said before TensorFlow is imported.
-    with RunFolder(config.output, config.resume, config.save_every) if config.output \
-            else nullcontext() as folder:
+    with RunFolder(config.output, config.resume, config.save_every) \
+            if config.output and keeps else nullcontext() as folder:
         checkpoint, said = starting_point(config, folder)
         environment = environment_class(**config.settings)
         for line in [*describe(environment, config), *said]:

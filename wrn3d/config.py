@@ -21,6 +21,7 @@ from wrn3d.spec import PAPER_STRIDES, WideResNetSpec
 
 OPTIMIZERS = ("sgd", "muon", "adam")
 SCORES = ("accuracy", "auc")
+BATCH_NORMS = ("synchronised", "local")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # a spec has them, too
 
 
@@ -102,6 +103,9 @@ class TrainingConfig:
     depth a quarter as often, instead of at random."""
     cutout: int = 0
     """Side of the square or cube that is cut out of each training image."""
+    batch_norm: str = "synchronised"
+    """Of several workers: synchronised, by the statistics of the whole batch, as one worker would;
+    or local, by each worker's own rows, which needs fewer messages."""
     sizes: tuple[float, ...] = ()
     """Sizes of the training images, as shares of the data's, one after the other, each for as long;
     one that is named twice lasts as long as two."""
@@ -138,6 +142,7 @@ class TrainingConfig:
         check_precision(self.precision)
         check_choice("best_by", self.best_by, SCORES)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("batch_norm", self.batch_norm, BATCH_NORMS)
         check_choice("schedule", self.schedule, SCHEDULES)
         checked["milestones"] = check_each("milestones", self.milestones, check_share)
         checked["sizes"] = check_each("sizes", self.sizes, check_part)

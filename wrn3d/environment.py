@@ -18,6 +18,7 @@ from wrn3d.recipes import configuration
 from wrn3d.runtime import check_process, has_fast_bfloat16, import_tensorflow
 from wrn3d.schedules import learning_rate
 from wrn3d.state import RunState
+from wrn3d.workers import check_workers, find_place, find_worker
 
 # What an iteration can have of its own, beside the learning rate, and what has to be true of it.
 ADJUSTABLE = {"momentum": check_share, "weight_decay": check_number, "dropout": check_share}
@@ -59,7 +60,9 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         self.open_data()
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
-        check_memory(self.spec, self.config, self.dataset.nbytes)
+        workers = find_place().count
+        check_workers(self.config.batch_size, workers)
+        check_memory(self.spec, self.config, self.dataset.nbytes, workers)
 
         self.batch_num = self.config.batch_size
         self.blocks_per_group = self.spec.blocks_per_group
@@ -71,6 +74,11 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         if self.config.precision == "bfloat16" and not has_fast_bfloat16():
             warnings.warn("precision bfloat16 may be slower than float32 here: no instructions for "
                           "it are known (AVX512_BF16, AMX or a GPU that has them)", stacklevel=2)
+        self.worker = find_worker(self.config.batch_norm == "synchronised",
+                                  single_depth=self.spec.input_shape[0] == 1)
+        if self.worker.count > 1:
+            settings_of_all = self.config.settings | {"data_dir": "", "dataset": ""}
+            self.worker.check_same(f"{settings_of_all} {self.fingerprint}")
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         if self.config.averaging:
@@ -144,18 +152,18 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         """(loss, accuracy, samples) of an iteration."""
         position = self.epochs_completed, self.index_in_epoch
         try:
-            images, labels = self._batch(images, labels)
-            with enough_for(len(labels)):
+            images, labels, count = self._batch(images, labels)
+            with enough_for(count), self.worker.step(count):
                 # An array, since TensorFlow keeps each Python number that it has met, for good.
-                loss, accuracy = self.train_batch(images, labels,
-                                                  np.asarray(learning_rate, np.float32))
+                scores = self.train_batch(images, labels, np.asarray(learning_rate, np.float32))
+            loss, accuracy = self._of_all(*scores, len(labels), count)
         except BaseException:  # Ctrl-C, too: what was not trained is still to come
             self.epochs_completed, self.index_in_epoch = position
             raise
         self.iteration += 1
         if self.average:
             self.average.update(self.iteration)
-        return loss, accuracy, len(labels)
+        return loss, accuracy, count
 
     @property
     def learning_rate(self) -> float:

@@ -53,6 +53,12 @@ class DivergedError(UserError):
     """A loss that is no finite number: there is nothing to go on with."""
 
 
+class WorkerError(UserError):
+    """Another worker of the run is gone, or does not answer."""
+
+    exit_status = 3  # by which `wrn3d.launch` knows that the run can go on from its checkpoint
+
+
 class NotEnoughMemoryError(UserError, MemoryError):
     """More memory would be needed than there is."""
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from wrn3d.data.augmentation import AXES
+from wrn3d.workers import Worker
 
+ALONE = Worker()
 LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # at most, in one batch
 
 
@@ -32,20 +34,23 @@ class Predictions(NamedTuple):
 
 
 @np.errstate(invalid="ignore")  # after divergence
-def predict_split(predict, dataset, split, track=iter, mirror_axes=()) -> Predictions:
+def predict_split(predict, dataset, split, track=iter, mirror_axes=(),
+                  worker=ALONE) -> Predictions:
     """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes).
 
     `track` may wrap the list of batches, as a progress bar does. The probabilities are the means
     of a volume's and its mirror images', along each of the AXES that are named and all of them
-    together. Raises UsageError for a split that is not there.
+    together. Several workers share the batches, and each has all predictions. Raises UsageError
+    for a split that is not there.
     """
     volumes, labels = dataset.split(split)
-    scores = []
-    for rows in batches(volumes, track):
-        views = [log_probabilities(predict(view))
-                 for view in _mirrored(dataset.normalise(volumes[rows]), mirror_axes)]
-        scores.append(np.logaddexp.reduce(views) - np.log(len(views)))
-    return Predictions(np.concatenate(scores), labels)
+    scores = np.zeros((len(labels), len(dataset.class_names)))
+    for number, rows in enumerate(batches(volumes, track)):
+        if number % worker.count == worker.index:
+            views = [log_probabilities(predict(view))
+                     for view in _mirrored(dataset.normalise(volumes[rows]), mirror_axes)]
+            scores[rows] = np.logaddexp.reduce(views) - np.log(len(views))
+    return Predictions(*worker.sum([scores]), labels)
 
 
 def _mirrored(volumes, axes):

@@ -5,11 +5,12 @@ from wrn3d.checks import check_count, require
 from wrn3d.data import load_dataset
 from wrn3d.data.batches import batch_at, own_batch
 from wrn3d.data.resizing import longest, resized_shape
+from wrn3d.workers import check_workers
 
 
 class Feed:
-    """The data of a training environment, which has `config`, `spec` and a position: `iteration`,
-    `epochs_completed`, `index_in_epoch`.
+    """The data of a training environment, which has `config`, `spec`, `worker` and a position:
+    `iteration`, `epochs_completed`, `index_in_epoch`.
 
     After `open_data`, `dataset` is what it is trained and measured on.
     """
@@ -37,13 +38,20 @@ class Feed:
         return load_dataset(self.config.dataset, self.config.data_dir, self.config.volume_size)
 
     def _batch(self, images, labels):
-        """The next batch, as `next_batch` gives it, or the caller's own, as arrays of its types.
+        """(volumes, labels, samples) of the next batch, as `next_batch` gives it, or of the
+        caller's own, as arrays of its types: this worker's rows, and how many all have.
 
-        Raises UsageError for one that does not fit the network.
+        Raises UsageError for one that does not fit the network, or has no row for each worker.
         """
         if images is None and labels is None:
-            return self.next_batch(self.batch_num)
-        return own_batch(images, labels, self._volume_shapes, len(self.dataset.class_names))
+            count = self.batch_num
+            check_workers(count, self.worker.count)
+            return *self._next_rows(count, self.worker.rows(count)), count
+        images, labels = own_batch(images, labels, self._volume_shapes,
+                                   len(self.dataset.class_names))
+        check_workers(len(labels), self.worker.count)
+        rows = self.worker.rows(len(labels))
+        return images[rows], labels[rows], len(labels)
 
     def next_batch(self, batch_size):
         """The next samples: (volumes (N, D, H, W, C) float32, labels (N,) int64), as `step` takes
@@ -51,14 +59,19 @@ class Feed:
 
         Raises UsageError for a batch larger than the data set.
         """
+        return self._next_rows(batch_size, slice(0, batch_size))
+
+    def _next_rows(self, batch_size, rows):
+        """Those rows of what `next_batch` gives."""
         batch_size = self._check_batch_size(batch_size, self.dataset)
         start = self.index_in_epoch
         if start + batch_size > self.num_examples:
             self.epochs_completed += 1
             start = 0
         self.index_in_epoch = start + batch_size
-        return batch_at(self.dataset, self.config.seed, self.epochs_completed, start, batch_size,
-                        self.config.augmentation, self.config.size_at(self.iteration, self.total))
+        return batch_at(self.dataset, self.config.seed, self.epochs_completed, start + rows.start,
+                        rows.stop - rows.start, self.config.augmentation,
+                        self.config.size_at(self.iteration, self.total))
 
     @property
     def x_train(self) -> np.ndarray:

@@ -21,12 +21,13 @@ class Norms(NamedTuple):
 
 
 class Inspection(ABC):
-    """What a training environment shows of itself; it has `model` and `optimizer`."""
+    """What a training environment shows of itself; it has `model`, `optimizer` and `worker`."""
 
     @abstractmethod
     def loss_and_gradients(self, volumes, labels):
         """In training mode, of volumes (N, D, H, W, C) and labels (N,): (loss, accuracy, the
-        gradients of the model's `trainable_weights`)."""
+        gradients of the model's `trainable_weights`). Of several workers each has a part of the
+        loss and of the gradients, and the accuracy of its rows."""
 
     def gradients(self, images=None, labels=None) -> dict[str, np.ndarray]:
         """{canonical name: float32 array}, the loss's gradients by the trained weights, before
@@ -34,8 +35,7 @@ class Inspection(ABC):
         the next one. Nothing else moves either. Raises what `step` does."""
         self._prepare()
         _, _, gradients, _ = self._look(images, labels)
-        return dict(zip(trained_names(self.model), (array.numpy() for array in gradients),
-                        strict=True))
+        return dict(zip(trained_names(self.model), map(np.array, gradients), strict=True))
 
     def norms(self) -> Norms:
         """Of the weights as they are, and of the gradients that were computed last."""
@@ -46,11 +46,21 @@ class Inspection(ABC):
         """(loss, accuracy, gradients, samples) of the batch that comes next, or of the given one,
         without a step."""
         with self._standing_still():
-            images, labels = self._batch(images, labels)
-            with enough_for(len(labels)):
-                found = self.loss_and_gradients(images, labels)
-        self.optimizer.note(found[-1])
-        return *found, len(labels)
+            images, labels, count = self._batch(images, labels)
+            with enough_for(count), self.worker.step(count):
+                loss, accuracy, gradients = self.loss_and_gradients(images, labels)
+        loss, accuracy = self._of_all(loss, accuracy, len(labels), count)
+        gradients = self.worker.sum(gradients)
+        self.optimizer.note(gradients)
+        return loss, accuracy, gradients, count
+
+    def _of_all(self, loss, accuracy, own, count):
+        """(loss, accuracy) of a batch of `count`, of this worker's part of the first and its
+        `own` rows' accuracy."""
+        if self.worker.count == 1:
+            return loss, accuracy
+        scores = np.array([loss, accuracy * (own / count)], np.float32)  # Keras's are Python's
+        return self.worker.sum([scores])[0]
 
     @contextmanager
     def _standing_still(self):

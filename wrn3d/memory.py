@@ -30,22 +30,23 @@ class TrainingMemory:
         return self.fixed + self.per_sample * self.batch_size
 
 
-def training_memory(spec, config, data_bytes) -> TrainingMemory:
-    """The estimate for a network, a TrainingConfig and a data set of so many bytes."""
+def training_memory(spec, config, data_bytes, workers=1) -> TrainingMemory:
+    """The estimate for a network, a TrainingConfig and a data set of so many bytes: for each of
+    several workers, which share a batch."""
     weights = 4 * sum(prod(parameter.shape) for parameter in network_parameters(spec))
     copies = 2 + bool(config.momentum) + 2 * (config.optimizer == "adam") + bool(config.averaging)
     return TrainingMemory(IMPORTED + data_bytes + weights * copies,
-                          activation_count(spec) * (2 if config.precision == "bfloat16" else 4),
-                          config.batch_size)
+                          activation_count(spec) * (2 if config.precision == "bfloat16" else 4)
+                          // workers, config.batch_size)
 
 
-def check_memory(spec, config, data_bytes):
+def check_memory(spec, config, data_bytes, workers=1):
     """Raise NotEnoughMemoryError, which names the batch size that fits, where it is too little.
 
     Where there is a GPU, its memory decides, which is not known before TensorFlow is imported."""
     if has_gpu():
         return
-    needed = training_memory(spec, config, data_bytes)
+    needed = training_memory(spec, config, data_bytes, workers)
     usable = available_memory() + resident_memory()  # what this process has is part of it
     if needed.total <= usable:
         return

@@ -6,8 +6,11 @@ computes in the precision of its volumes; statistics, head and loss are float32.
 """
 import tensorflow as tf
 
+from wrn3d.replicas import batch_mean, current_share
+
 BATCH_NORM_EPSILON = 1e-5  # PyTorch's, and so the authors'
 BATCH_NORM_MOMENTUM = 0.1  # of the newest batch in the running averages
+PHILOX = 1  # among TensorFlow's generators
 
 
 def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
@@ -15,25 +18,80 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
 
     In training the batch's statistics normalise and move the averages by BATCH_NORM_MOMENTUM,
     the variance's towards its unbiased estimate; in evaluation the averages normalise and stay.
+    Of several workers each has the whole batch's statistics or, as the setting `batch_norm` has it,
+    those of its own rows, and the averages move by the mean of what the workers have.
     """
     depth, height, width, channels = x.shape[1:]
     flat = tf.reshape(x, [-1, depth * height, width, channels])  # the op is for images
-    y, new_mean, new_var, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=flat, scale=weight, offset=bias, mean=running_mean, variance=running_var,
-        epsilon=BATCH_NORM_EPSILON, exponential_avg_factor=BATCH_NORM_MOMENTUM,
-        is_training=training)
+    share = current_share() if training else None
+    if share and share.synchronised:
+        y, mean, var = _batch_norm_of_all(share)(flat, *map(tf.convert_to_tensor,
+                                                                (weight, bias)))
+        new_mean, new_var = (average + BATCH_NORM_MOMENTUM * (found - average) for average, found
+                             in ((running_mean, mean), (running_var, var)))
+    else:
+        y, new_mean, new_var, *_ = _fused_batch_norm(
+            flat, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training)
+    if share and not share.synchronised:
+        part = tf.cast(tf.shape(x)[0], tf.float32) / tf.cast(share.total, tf.float32)
+        new_mean, new_var = tf.unstack(share.sum(part * tf.stack([new_mean, new_var])))
     y = tf.reshape(tf.nn.relu(y), [-1, depth, height, width, channels])
     return y, new_mean, new_var
 
 
+def _fused_batch_norm(x, weight, bias, mean, var, factor, training):
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=weight, offset=bias, mean=mean, variance=var, epsilon=BATCH_NORM_EPSILON,
+        exponential_avg_factor=factor, is_training=training)
+
+
+def _batch_norm_of_all(share):
+    """A function of (x (N, H, W, C), weight, bias): (y, mean, unbiased variance) by the statistics
+    of every worker's rows. The workers send one message forward and one back."""
+    @tf.custom_gradient
+    def normalise(x, weight, bias):
+        _, mean, var, *_ = _fused_batch_norm(x, weight, bias, [], [], 1.0, True)
+        own = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float64)
+        count = own / tf.cast(tf.shape(x)[0], tf.float64) * tf.cast(share.total, tf.float64)
+        mean, var = tf.cast(mean, tf.float64), tf.cast(var, tf.float64) * ((own - 1) / own)
+        # In float64, where the difference of the squares loses nothing.
+        mean, square = tf.unstack(share.sum(tf.stack([mean, var + mean * mean]) * (own / count)))
+        var = tf.maximum(square - mean * mean, 0)
+        unbiased = tf.cast(var * (count / tf.maximum(count - 1, 1)), tf.float32)
+        mean, var = tf.cast(mean, tf.float32), tf.cast(var, tf.float32)
+        y, *_ = _fused_batch_norm(x, weight, bias, mean, var, 1.0, False)
+
+        def gradients(upstream, *_):
+            # With the statistics as constants; what depends on them is taken off below.
+            x_gradient, weight_gradient, bias_gradient, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream, x=x, scale=weight, reserve_space_1=mean, reserve_space_2=var,
+                reserve_space_3=[], epsilon=BATCH_NORM_EPSILON, is_training=False)
+            means = share.sum(tf.stack([weight_gradient, bias_gradient])) / tf.cast(
+                count, tf.float32)
+            scale = weight * tf.math.rsqrt(var + BATCH_NORM_EPSILON)
+            through, *_ = _fused_batch_norm(x, scale * means[0], scale * means[1], mean, var, 1.0,
+                                            False)
+            return x_gradient - through, weight_gradient, bias_gradient
+
+        return (y, mean, unbiased), gradients
+
+    return normalise
+
+
 def dropout(x, shares, position):
     """x with each element zeroed with the first of `shares` as its probability, the others divided
-    by the second. The mask is a pure function of `position`.
+    by the second. The mask is a pure function of `position`, whoever has which rows of the batch.
 
     Both are variables, so that an iteration can have its own: `dropout_shares` and
     `dropout_position` make them.
     """
-    uniform = tf.random.stateless_uniform(tf.shape(x), position, alg="philox")
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=position)
+    share = current_share()
+    if share:  # Philox makes four numbers at each value of its counter, a row many times four
+        before = tf.cast(share.first * (x.shape[1:].num_elements() // 4), tf.uint64)
+        counter += tf.stack([before, tf.zeros([], tf.uint64)])
+    uniform = tf.raw_ops.StatelessRandomUniformV2(shape=tf.shape(x), key=key, counter=counter,
+                                                  alg=PHILOX)
     dropped, kept = tf.unstack(shares)
     scale = tf.cast(uniform >= dropped, tf.float32) / kept  # which bfloat16 would round
     return tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)
@@ -83,7 +141,7 @@ def cross_entropy(labels, logits, sample_weight=None, smoothing=0.0, class_weigh
         losses *= tf.gather(tf.constant(class_weights, losses.dtype), labels)
     if sample_weight is not None:
         losses *= tf.cast(tf.reshape(sample_weight, [-1]), losses.dtype)
-    return tf.reduce_mean(losses)
+    return batch_mean(losses)
 
 
 def accuracy(labels, logits):

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from wrn3d.replicas import sum_gradients
+
 KERNEL_DIMENSIONS = 5
 SGD_RATE = 4  # to Muon's learning rate
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # which Jordan found
@@ -25,7 +27,7 @@ class Optimizer:
                                               trainable=False)
 
     def apply(self, grads, trainable_variables=None):
-        grads = list(grads)
+        grads = sum_gradients(list(grads))
         super().apply(grads, trainable_variables)
         if len(grads) == self.gradient_norms.shape[0] and not any(one is None for one in grads):
             self.note(grads)

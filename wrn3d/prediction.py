@@ -29,7 +29,7 @@ class Prediction(ABC):
         for a split that is not there."""
         with self.averaged():
             return predict_split(self._logits, self.dataset, split, track,
-                                 self.config.flip_axes if mirror else ())
+                                 self.config.flip_axes if mirror else (), self.worker)
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C).

@@ -4,10 +4,12 @@ import platform
 import sys
 import tempfile
 import warnings
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
 from wrn3d.checks import require
+from wrn3d.errors import Stopped
 
 
 def import_tensorflow():
@@ -47,6 +49,19 @@ def check_process():
 def show_warnings_as_notes():
     """In this process: "note: ..." alone, without the line of code that warns."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+
+
+@contextmanager
+def in_silence():
+    """A context in which nothing is printed, as by all workers but the first: its end, where it is
+    told to stop, is said by that one, too. Errors are not held back."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Stopped as stopped:
+            stopped.args = ("",)
+            raise
 
 
 def print_any_name():

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from wrn3d.checkpoint import Checkpoint
+from wrn3d.checkpoint import COUNTERS, NUMBERS, Checkpoint
 from wrn3d.checks import require
 from wrn3d.config import CLASSES, DATA
 from wrn3d.errors import DataError, quoted
@@ -12,8 +12,8 @@ from wrn3d.models import assign, check_same, named_slots, named_variables, set_d
 
 
 class RunState(ABC):
-    """The state of a training environment, which has `model`, `optimizer`, `spec`, `config` and
-    `dataset`."""
+    """The state of a training environment, which has `model`, `optimizer`, `spec`, `config`,
+    `dataset` and `worker`."""
 
     average = None  # a WeightAverage, where the settings ask for one
 
@@ -72,6 +72,23 @@ class RunState(ABC):
         own = checkpoint.config.get("seed", self.config.seed)
         self.config = replace(self.config, seed=own if seed is None else seed)
         self._go_to(checkpoint)
+
+    def follow_first(self):
+        """Go where the first of several workers is, which alone reads checkpoints."""
+        if self.worker.count == 1:
+            return
+        found = {"weights": named_variables(self.model)} | self._others()
+        places = [(kind, name) for kind, variables in found.items() for name in variables]
+        numbers = {name: getattr(self, name) for name in NUMBERS} | {"seed": self.config.seed}
+        *arrays, sent = self.worker.from_first(
+            [*(found[kind][name].numpy() for kind, name in places), np.array([*numbers.values()])])
+        for kind, variables in found.items():
+            assign(variables, {name: array for (of, name), array in zip(places, arrays, strict=True)
+                               if of == kind}, f"{kind} for {self.spec.name}")
+        *counters, scale, seed = sent.tolist()
+        self.config = replace(self.config, seed=int(seed))
+        self._go_to(Checkpoint({}, **dict(zip(COUNTERS, map(int, counters), strict=True)),
+                               learning_rate_scale=scale))
 
     def save(self, path):
         """Write the run's state as one safetensors file, which either front end loads."""

@@ -3,6 +3,7 @@ from wrn3d import memory, runtime
 from wrn3d.config import LENGTH_FIELDS, NETWORK_FIELDS, TrainingConfig
 from wrn3d.parameters import parameter_count
 from wrn3d.runs.events import has_tensorboard
+from wrn3d.workers import find_place
 
 # Of the settings, only what is not as usual is said, but these always, and others in other lines.
 ALWAYS_TOLD = ("batch_size", "learning_rate", "seed")
@@ -14,8 +15,10 @@ STEPS = "--schedule steps", lambda config: config.schedule == "steps"
 EVALUATE = "--evaluate", lambda config: config.evaluate
 FLIPS = "--augment or --mirror", lambda config: config.augment or (config.mirror and
                                                                    config.evaluate)
+WORKERS = "several workers", lambda config: find_place().count > 1
 NEEDED = {"crop_padding": AUGMENT, "alternate_flips": AUGMENT, "cutout": AUGMENT,
-          "flip_axes": FLIPS, "milestones": STEPS, "milestone_factor": STEPS, "mirror": EVALUATE}
+          "batch_norm": WORKERS, "flip_axes": FLIPS, "milestones": STEPS,
+          "milestone_factor": STEPS, "mirror": EVALUATE}
 
 
 def describe(environment, config):
@@ -25,7 +28,7 @@ def describe(environment, config):
     versions = ", ".join(f"{name} {number}" for name, number in runtime.versions().items())
     sides = "x".join(map(str, spec.input_shape))
     validation = f", {count:,} validation" if (count := len(dataset.validation_labels)) else ""
-    needed = memory.training_memory(spec, config, dataset.nbytes)
+    needed = memory.training_memory(spec, config, dataset.nbytes, environment.worker.count)
     epochs = total * config.batch_size / environment.num_examples
     usual = TrainingConfig()
     unusual = {name: value for name, value in config.settings.items()
@@ -49,6 +52,11 @@ def describe(environment, config):
         f"memory    about {memory.in_gib(needed.total)} at most, "
         f"{memory.in_gib(memory.available_memory())} are free",
     ]
+    worker = environment.worker
+    if worker.count > 1:
+        rows = worker.rows(config.batch_size)
+        lines.append(f"workers   {worker.count}, this one with {rows.stop - rows.start} of a "
+                     f"batch's {config.batch_size} images")
     if idle:
         lines.append("unused    " + ", ".join(f"{_told(name, unusual[name])} (needs "
                                               f"{NEEDED[name][0]})" for name in idle))

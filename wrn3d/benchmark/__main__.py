@@ -18,6 +18,7 @@ from wrn3d.errors import UserError
 from wrn3d.network import PRECISIONS, check_precision
 from wrn3d.progress import Progress
 from wrn3d.reporting import new_folder, writing_to
+from wrn3d.workers import leave_others
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def main() -> int:
     Returns the exit status: 0 where all was measured, 1 where a contender failed or a file could
     not be written, 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
     """
+    leave_others()
     return exit_status(benchmark, tyro.cli(
         BenchmarkConfig, prog="python -m wrn3d.benchmark", description=__doc__))
 

@@ -11,6 +11,7 @@ from wrn3d.compare.comparison import Pair
 from wrn3d.config import TrainingConfig
 from wrn3d.progress import Progress, fitted
 from wrn3d.reporting import new_folder, writing_to
+from wrn3d.workers import leave_others
 
 LINES = 10  # printed for a seed
 DIFFERENT = 1  # exit status
@@ -40,6 +41,7 @@ def main() -> int:
     Returns the exit status: 0 where both sides agree; 1 where they do not, or where data or a
     folder cannot be used; 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
     """
+    leave_others()
     outcome = []
     status = exit_status(lambda: outcome.append(run(read_flags(
         CompareConfig, prog="python -m wrn3d.compare", description=__doc__))))

@@ -16,6 +16,7 @@ from wrn3d.errors import quoted
 from wrn3d.evaluation import EvalResult
 from wrn3d.parameters import network_parameters, part_of
 from wrn3d.recipes import configuration
+from wrn3d.workers import find_place
 
 FRONT_ENDS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
 ITERATIONS = 200  # of an episode, where the settings do not say
@@ -68,6 +69,8 @@ class TrainingEpisode(gymnasium.Env):
         require("seed" not in settings, "seed is drawn by reset(seed=...): leave it out here")
         if not settings.keys() & {"iterations", "epochs", "recipe"}:
             settings["iterations"] = ITERATIONS
+        require(find_place().count == 1, "an episode is for one worker: start this without "
+                "TF_CONFIG and SLURM_PROCID")
         config = configuration(None, settings)
         self._data = load_dataset(config.dataset, config.data_dir, config.volume_size)
         if not config.validation and not len(self._data.validation_labels):

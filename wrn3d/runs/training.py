@@ -9,6 +9,7 @@ from wrn3d.checks import require
 from wrn3d.config import CLASSES, DATA
 from wrn3d.errors import DataError, DivergedError, MissingDataError, Stopped
 from wrn3d.runs.folder import is_regular
+from wrn3d.runs.signals import NAMES
 from wrn3d.runs.watch import Watch
 
 SMALLEST_SCALE = 2.0 ** -10  # of the learning rate: a run that still diverges is given up
@@ -25,10 +26,11 @@ def scores(result, config, dataset) -> str:
 class Training:
     """The iterations that are left of a run; going over it trains them, one StepResult each.
 
-    `folder` is the run's RunFolder, or None where nothing is kept. There a checkpoint is written
-    after every `save_every` iterations, after the last, and where `stop`, a StopRequest, is asked
-    for. After all but the last kind, where the data set has a validation split, the network is
-    measured on it; the best is kept. `report` is given lines about that.
+    `folder` is the run's RunFolder, or None where nothing is kept; of several workers the first
+    has it. There a checkpoint is written after every `save_every` iterations, after the last, and
+    where `stop`, a StopRequest, is asked for. After all but the last kind, where the data set has a
+    validation split, the network is measured on it; the best is kept. `report` is given lines about
+    that.
 
     Raises Stopped, DivergedError where the loss is no finite number (with `on_nan` "restore" it
     goes back instead, and yields earlier iterations once more), and DataError where the end of the
@@ -39,6 +41,7 @@ class Training:
         self.environment, self.config, self.report = environment, config, report
         self.stop, self.folder = stop, folder
         self.watch = Watch(folder.path) if folder else None
+        self.keeps = bool(folder or (environment.worker.index and config.output))
         self.total = config.total_iterations(environment.num_examples)
         self.validates = len(environment.dataset.validation_labels) > 0
         self.best_score = -1.0
@@ -64,6 +67,8 @@ class Training:
                     f"add --override {' '.join([*self.config.override, DATA])}")
             environment.restore(checkpoint, self.config.seed)
             self.saved = checkpoint.iteration
+        if self.environment.worker.agreed(checkpoint is not None):
+            self.environment.follow_first()
         self._start_folder()
 
     def __iter__(self):
@@ -82,21 +87,23 @@ class Training:
 
     def check_stop(self):
         """Raise Stopped where that was asked for, with everything saved that has been trained."""
-        if self.stop.number is None:
+        number = self.environment.worker.agreed(self.stop.number or 0)
+        if not number:
             return
-        if self.folder and self.saved != self.environment.iteration:
+        if self.keeps and self.saved != self.environment.iteration:
             self._save(must=True)
         self._show_the_end()
-        said = (f"stopped by {self.stop.name} after iteration {self.environment.iteration} "
+        said = (f"stopped by {NAMES[number]} after iteration {self.environment.iteration} "
                 f"of {self.total}")
         if self.folder:
             said += f": saved in {self.folder.path}, to go on add --resume"
-        raise Stopped(self.stop.number, said)
+        raise Stopped(number, said)
 
     def until_stopped(self, batches):
         """Iterate over `batches`; raises Stopped in between."""
-        for batch in batches:
-            self.check_stop()
+        for number, batch in enumerate(batches):
+            if number % self.environment.worker.count == 0:  # the others' are computed meanwhile
+                self.check_stop()
             yield batch
 
     def _train_one(self):
@@ -110,8 +117,9 @@ class Training:
                 result, *self.environment.epoch), must=last)
             self.watch.add(result.iteration, learning_rate=result.learning_rate,
                            loss=result.loss, accuracy=result.accuracy)
-            if self._due():
-                self._save(must=last)
+        if self.keeps and self._due():
+            self._save(must=result.iteration == self.total)
+            if self.folder:
                 self.watch.renew()
         return result
 
@@ -130,6 +138,8 @@ class Training:
         state = self._state()
         if not all(np.isfinite(array).all() for array in state.weights.values()):
             raise self._diverged("weights are no longer finite")
+        if not self.folder:  # as the first of several workers has
+            return
         if self._try("checkpoints are missing", lambda: self.folder.save(state), must):
             self.saved = state.iteration
 
@@ -158,6 +168,7 @@ class Training:
                     f"{', the best so far' if better else ''})")
 
     def _start_folder(self):
+        self.validated = None
         if self.folder:
             iteration = self.environment.iteration
             self.folder.start(iteration, self.validates)
@@ -165,6 +176,7 @@ class Training:
             done = iteration in self.folder.validations.column("accuracy")
             self.validated = iteration if done else None
             self.watch.start(iteration)
+        self.validated = self.environment.worker.agreed(self.validated or 0) or None
 
     def _show_the_end(self):
         if self.folder:
@@ -187,15 +199,17 @@ class Training:
                                 f"{environment.learning_rate:g}" +
                                 (f" ({self.folder.checkpoint_path(kept.iteration)} is from before)"
                                  if kept else "")) from error
-        checkpoint, skipped = self.folder.newest(regular=True)
+        checkpoint, skipped = self.folder.newest(regular=True) if self.folder else (None, [])
         reached = environment.iteration
         if checkpoint is None:
             environment.reset()
         else:
             environment.restore(checkpoint, self.config.seed)
         environment.learning_rate_scale = scale
+        environment.follow_first()
         self.saved = checkpoint and checkpoint.iteration
-        self.folder.give_up(environment.iteration, reached)
+        if self.folder:
+            self.folder.give_up(environment.iteration, reached)
         self._start_folder()
         for line in skipped:
             self.report(line)

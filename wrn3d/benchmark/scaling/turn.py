@@ -1,0 +1,73 @@
+"""What one worker of a measurement runs: turn.py '{"case": "16-4", "batch_size": 32, ...}'.
+
+The first worker prints a line of JSON: the median seconds of a step, the bytes that went over the
+loopback in a step, the seconds of sums of several sizes, and those of a checkpoint.
+"""
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from cifar_wide_resnet_tl import CNNEnv
+from wrn3d.benchmark.cases import Case
+from wrn3d.command import exit_status
+
+WARM_UP, SUMS = 2, 7
+SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
+
+
+class Environment(CNNEnv):
+    """Of a benchmark's case, on its real data."""
+
+    def __init__(self, case, batch_size, precision):
+        self.case = case
+        super().__init__(spec=case.spec, dataset="digits", batch_size=batch_size,
+                         precision=precision, momentum=0.9, nesterov=True)
+
+    def load_data(self):
+        return self.case.dataset()
+
+
+def measure(case, batch_size, steps, precision="float32", sums=False, checkpoint=False):
+    """The figures, as a dictionary."""
+    env = Environment(Case(*case, batch_size), batch_size, precision)
+    for _ in range(WARM_UP):
+        env.step()
+    before = loopback_bytes()
+    seconds = [env.step().seconds for _ in range(steps)]
+    found = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
+    if sums:
+        found["sums"] = {size: median(seconds_of(lambda size=size: env.worker.sum(
+            [np.zeros(size // 4, np.float32)])) for _ in range(SUMS)) for size in SIZES}
+    if checkpoint:
+        with tempfile.TemporaryDirectory() as folder:
+            found["save"] = seconds_of(lambda: env.save(Path(folder) / "state.safetensors"))
+    return env.worker.index, found
+
+
+def seconds_of(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def loopback_bytes():
+    """All that has been sent over the loopback so far (Linux)."""
+    for line in Path("/proc/net/dev").read_text().splitlines():
+        if line.strip().startswith("lo:"):
+            return int(line.split()[9])
+    return 0
+
+
+def main():
+    index, found = measure(**json.loads(sys.argv[1]))
+    if index == 0:
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,132 @@
+"""What the graph of one worker among several has to know of the others, and sums with them.
+
+Every worker trains the same network on its rows of the batch. `sharing` says so while a function
+is traced: `ops` and `optimizer` then sum over the workers what concerns the whole batch. Without
+it there is one worker, and nothing is summed.
+"""
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count as counter
+from weakref import WeakKeyDictionary
+
+import tensorflow as tf
+
+GROUP = 3000  # by which TensorFlow knows the workers as those that sum
+MOST_SUMS = 10_000  # in a function
+MESSAGE = 2**20  # numbers, from which on gradients are sent
+KERNEL_DIMENSIONS = 5
+_current = ContextVar("share", default=None)
+_blocks = counter(1)
+
+
+def first_key() -> int:
+    """The first of MOST_SUMS keys that no other sum of this process has, since TensorFlow keeps a
+    key's type and shape for good. Every worker asks for the same ones in the same order."""
+    return next(_blocks) * MOST_SUMS
+
+
+class Share:
+    """One worker's share of each batch: `first` is its first row, `total` how many all have.
+
+    Both are variables, so that batches of another length need no other graph. Batch norm goes over
+    the batch if `synchronised`, else over each worker's rows; of the kernels only the centre slices
+    are sent if `single_depth`, since the others' gradients are zero.
+    """
+
+    def __init__(self, count, synchronised, single_depth):
+        self.count, self.synchronised, self.single_depth = count, synchronised, single_depth
+        self.first = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.total = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._gradients = tf.Variable(0.0, trainable=False)  # what they wait for: each other alone
+        self._key, self._sums = first_key(), WeakKeyDictionary()
+
+    def sum(self, array):
+        """Of every worker's array, of the same shape; each has the same result, bit by bit."""
+        return self._sum(array, [])
+
+    def sum_gradients(self, array):
+        """The same, beside the others."""
+        return self._sum(array, [self._gradients.handle])
+
+    def _sum(self, array, token):
+        # The same place in the same function everywhere: how often which worker has traced it, for
+        # other lengths of its rows, does not matter.
+        graph = tf.compat.v1.get_default_graph()
+        number = self._sums.get(graph, 0)
+        self._sums[graph] = number + 1
+        return reduce_over(self.count, array, self._key + number, "Add", token)
+
+
+def reduce_over(count, array, key, how, token=()):
+    """Of `count` workers' arrays, by TensorFlow's ring over gRPC."""
+    # Without timeout_seconds, for which each sum would leave a thread behind.
+    return tf.raw_ops.CollectiveReduceV2(
+        input=array, group_size=count, group_key=GROUP, instance_key=key, ordering_token=token,
+        merge_op=how, final_op="Id", communication_hint="ring")
+
+
+@contextmanager
+def sharing(share):
+    """A context in which functions are traced for a share of the batch."""
+    token = _current.set(share)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_share():
+    """The Share that a function is being traced for; None for all of the batch."""
+    return _current.get()
+
+
+def batch_mean(numbers):
+    """The mean over the samples (N,): this worker's part of it, where it has but a share."""
+    share = current_share()
+    if share is None:
+        return tf.reduce_mean(numbers)
+    return tf.reduce_sum(numbers) / tf.cast(share.total, numbers.dtype)
+
+
+def sum_gradients(gradients):
+    """Each gradient's sum over the workers, in few messages; the last layers' go first, while the
+    first ones' are still computed."""
+    share = current_share()
+    if share is None:
+        return gradients
+    sent = [_centre(gradient) if share.single_depth else gradient for gradient in gradients]
+    lengths = [array.shape.num_elements() for array in sent]
+    summed = {}
+    for places in messages(lengths):
+        message = share.sum_gradients(tf.concat([tf.reshape(sent[place], [-1])
+                                                 for place in places], 0))
+        parts = tf.split(message, [lengths[place] for place in places])
+        summed |= {place: tf.reshape(part, sent[place].shape)
+                   for place, part in zip(places, parts, strict=True)}
+    return [_padded(summed[place], gradient.shape) for place, gradient in enumerate(gradients)]
+
+
+def messages(lengths) -> list[list[int]]:
+    """Places, from the last to the first, in lists that are closed when their lengths come to
+    MESSAGE."""
+    found, size = [[]], 0
+    for place in reversed(range(len(lengths))):
+        if size >= MESSAGE:
+            found.append([])
+            size = 0
+        found[-1].append(place)
+        size += lengths[place]
+    return found
+
+
+def _centre(gradient):
+    depth = gradient.shape[0]
+    kernel = len(gradient.shape) == KERNEL_DIMENSIONS
+    return gradient[depth // 2:depth // 2 + 1] if kernel else gradient
+
+
+def _padded(array, shape):
+    outer = shape[0] - array.shape[0]
+    if not outer:
+        return array
+    return tf.pad(array, [(outer // 2, outer // 2), *[(0, 0)] * (len(shape) - 1)])

@@ -15,7 +15,7 @@ SCRIPTS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_ke
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=6, help="how often runs are killed")
+    parser.addoption("--kills", type=int, default=4, help="how often runs are killed")
     parser.addoption("--inputs", type=int, default=200, help="how many files a reader is tried on")
     parser.addoption("--workers", default="2", help="how many workers are tried, such as 2,3,4")
     parser.addoption("--minutes", type=float, default=0.05, help="of each long run")

@@ -1,7 +1,6 @@
-"""What each of several workers runs: FRONT_END FILE ITERATIONS SETTINGS [nudge].
+"""What each of several workers runs: FRONT_END FILE ITERATIONS SETTINGS.
 
-Trains, and the first worker writes to FILE, as arrays: the losses and accuracies, the weights and
-the predictions of the test split. With `nudge` the first kernel starts a rounding step higher.
+Trains, and the first worker writes to FILE what `trained` says.
 """
 import json
 import sys
@@ -12,21 +11,24 @@ from tests.conftest import environment_class
 from wrn3d.command import exit_status
 
 
-def work(front_end, path, iterations, settings, *nudge):
+def trained(env, iterations):
+    """{name: array}: losses and accuracies, the first gradients, the weights at the end, and what
+    they predict of the test split."""
+    gradients = env.gradients()
+    results = [env.step() for _ in range(iterations)]
+    return {"loss": np.array([result.loss for result in results]),
+            "accuracy": np.array([result.accuracy for result in results]),
+            "batch_size": np.array([result.batch_size for result in results]),
+            "predictions": env.predict_split().log_probabilities,
+            **{f"gradient/{name}": array for name, array in gradients.items()},
+            **{f"weight/{name}": array for name, array in env.get_weights().items()}}
+
+
+def work(front_end, path, iterations, settings):
     env = environment_class(front_end)(**json.loads(settings))
-    if nudge:
-        weights = env.get_weights()
-        env.set_weights(weights | {"conv0": np.nextafter(weights["conv0"], np.float32(np.inf))})
-    first_gradients = env.gradients()
-    results = [env.step() for _ in range(int(iterations))]
-    predictions = env.predict_split()
+    found = trained(env, int(iterations))
     if env.worker.index == 0:
-        np.savez(path, loss=[result.loss for result in results],
-                 accuracy=[result.accuracy for result in results],
-                 batch_size=[result.batch_size for result in results],
-                 predictions=predictions.log_probabilities,
-                 **{f"gradient/{name}": array for name, array in first_gradients.items()},
-                 **{f"weight/{name}": array for name, array in env.get_weights().items()})
+        np.savez(path, **found)
 
 
 if __name__ == "__main__":

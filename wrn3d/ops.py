@@ -35,7 +35,8 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
     if share and not share.synchronised:
         part = tf.cast(tf.shape(x)[0], tf.float32) / tf.cast(share.total, tf.float32)
         new_mean, new_var = tf.unstack(share.sum(part * tf.stack([new_mean, new_var])))
-    y = tf.reshape(tf.nn.relu(y), [-1, depth, height, width, channels])
+    # Not the other way round: TensorFlow would fuse them in evaluation, and hide what is no number.
+    y = tf.nn.relu(tf.reshape(y, [-1, depth, height, width, channels]))
     return y, new_mean, new_var
 
 

@@ -7,7 +7,6 @@ are some, a GPU; what it prints begins with its number. When one fails the other
 """
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import tyro
 from wrn3d.checks import check_count, require
 from wrn3d.command import exit_status
 from wrn3d.errors import WorkerError
-from wrn3d.runs.signals import NAMES
+from wrn3d.runs.signals import NAMES, StopRequest
 from wrn3d.workers import part
 
 GRACE = 15.0  # seconds for the others to end by themselves when one has failed
@@ -97,25 +96,14 @@ def _first_failure(processes):
         time.sleep(POLL)
 
 
-class _Forwarded:
-    """A context in which Ctrl-C and SIGTERM go to the workers, and `number` remembers them; a
-    second one kills them. What is ignored stays so, as in a background job."""
+class _Forwarded(StopRequest):
+    """One that passes Ctrl-C and SIGTERM on to the workers; a second one kills them."""
 
     def __init__(self, processes):
-        self.processes, self.number = processes, None
+        super().__init__()
+        self.processes = processes
 
-    def __enter__(self):
-        self.earlier = {number: signal.getsignal(number) for number in NAMES}
-        for number, handler in self.earlier.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
-        return self
-
-    def __exit__(self, *exception):
-        for number, handler in self.earlier.items():
-            signal.signal(number, handler)
-
-    def _pass_on(self, number, frame):
+    def _note(self, number, frame):
         for process in self.processes:
             if self.number is None:
                 process.process.send_signal(number)

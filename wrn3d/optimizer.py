@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from wrn3d.parameters import KERNEL_DIMENSIONS
 from wrn3d.replicas import sum_gradients
 
-KERNEL_DIMENSIONS = 5
 SGD_RATE = 4  # to Muon's learning rate
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # which Jordan found
 ORTHOGONALIZING_STEPS = 3  # as in his CIFAR-10 runs; language models take 5

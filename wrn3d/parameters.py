@@ -12,6 +12,8 @@ import numpy as np
 from wrn3d.network import wide_resnet
 from wrn3d.randomness import generator
 
+KERNEL_DIMENSIONS = 5  # (k, k, k, C, F): no other parameter has as many
+
 
 @dataclass(frozen=True)
 class Parameter:

@@ -11,10 +11,11 @@ from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
+from wrn3d.parameters import KERNEL_DIMENSIONS
+
 GROUP = 3000  # by which TensorFlow knows the workers as those that sum
 MOST_SUMS = 10_000  # in a function
 MESSAGE = 2**20  # numbers, from which on gradients are sent
-KERNEL_DIMENSIONS = 5
 _current = ContextVar("share", default=None)
 _blocks = counter(1)
 

@@ -4,7 +4,7 @@ from math import inf, prod
 
 import numpy as np
 
-from wrn3d.parameters import network_parameters
+from wrn3d.parameters import KERNEL_DIMENSIONS, network_parameters
 
 BACKWARD = 2 / 3  # of what a step computes: the part in which gradients can travel
 FLOAT = 4  # bytes
@@ -89,7 +89,7 @@ def messages_of(spec) -> tuple[int, tuple[int, ...]]:
     """
     gradients, norms = 0, []
     for parameter in network_parameters(spec):
-        depth = parameter.shape[0] if len(parameter.shape) == 5 else 1
+        depth = parameter.shape[0] if len(parameter.shape) == KERNEL_DIMENSIONS else 1
         if parameter.trainable:
             gradients += FLOAT * prod(parameter.shape) // (depth if spec.input_shape[0] == 1 else 1)
         if parameter.name.endswith(".running_mean"):

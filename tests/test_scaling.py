@@ -10,8 +10,9 @@ from tests.conftest import small_environment
 from wrn3d import replicas
 from wrn3d.benchmark.cases import Case
 from wrn3d.benchmark.scaling import model, picture
-from wrn3d.benchmark.scaling.__main__ import run
+from wrn3d.benchmark.scaling.measurements import in_rounds, medians, run
 from wrn3d.parameters import parameter_count
+from wrn3d.workers import MESSAGE
 
 SMALL = Case(10, 1, 32)
 
@@ -30,23 +31,34 @@ def test_a_step_sends_what_the_model_says():
     sent = [operation.inputs[0] for operation in graph.get_operations()
             if operation.type == "CollectiveReduceV2"]
     gradients, norms = model.messages_of(env.spec)
-    assert len(sent) > len(norms)
-    assert sum(array.shape.num_elements() * array.dtype.size for array in sent) == (
-        gradients + sum(norms))
+    assert sorted(array.shape.num_elements() * array.dtype.size for array in sent) == sorted(
+        gradients + norms)
 
 
 def test_two_workers_are_measured():
     found = run(2, SMALL, steps=2, sums=True, checkpoint=True)
     work = model.Work("", 0.0, 0.0, *model.messages_of(SMALL.spec))
     assert found["bytes"] > 2 * model.sent_in_a_step(work, 2)  # other programs' go over it as well
-    assert found["step"] > 0 and found["save"] > 0 and len(found["sums"]) == 5
+    assert found["step"] > found["input"] > 0 and found["save"] > 0 and len(found["sums"]) == 5
 
 
 def test_volumes_send_whole_kernels_and_images_their_centre_slices():
     volumes, images = replace(SMALL, side=32).spec, SMALL.spec
-    assert model.messages_of(volumes)[0] == 4 * parameter_count(volumes)
+    assert sum(model.messages_of(volumes)[0]) == 4 * parameter_count(volumes)
     # All but the kernels are small, and a projection's has one slice.
-    assert 0.33 < model.messages_of(images)[0] / (4 * parameter_count(images)) < 0.36
+    assert 0.33 < sum(model.messages_of(images)[0]) / (4 * parameter_count(images)) < 0.36
+
+
+def test_large_networks_send_messages_of_some_megabytes():
+    gradients, _ = model.messages_of(Case(28, 10, 1).spec)
+    assert len(gradients) < 40 and min(gradients[:-1]) >= 4 * MESSAGE
+
+
+def test_input_and_checkpoints_are_part_of_a_step():
+    work = model.fit_work("", SMALL.spec, {4: 4.4, 8: 8.4}, input=0.25, save=50.0)
+    assert (work.fixed, work.per_image) == pytest.approx((0.4, 0.75))
+    assert work.alone(8) == pytest.approx(8.4 + 0.5)
+    assert model.step_seconds(work, model.Network(0.0, 0.0), 1024, 8) == pytest.approx(8.9)
 
 
 @given(st.floats(1e-6, 1e-2), st.floats(1e-11, 1e-7))
@@ -60,14 +72,35 @@ def test_a_network_is_found_again_from_its_times(hop, per_byte):
 
 
 def test_work_is_found_again_from_its_times():
-    work = model.Work("", 0.2, 0.03, *model.messages_of(SMALL.spec))
+    work = model.Work("", 0.2, 0.03, (), ())
     found = model.fit_work("", SMALL.spec, {images: work.compute(images) for images in (4, 16)})
     assert (found.fixed, found.per_image) == pytest.approx((0.2, 0.03))
 
 
+@given(st.integers(2, 1024), st.floats(0, 2))
+def test_waiting_for_each_other_is_found_again(count, slack):
+    work = model.Work("", 0.1, 0.03, (10**7,), (512,), slack=slack)
+    network = model.Network(1e-4, 1e-9)
+    seconds = model.step_seconds(work, network, count, 16)
+    found = model.fit_slack(work, network, count, 16, seconds)
+    assert found == pytest.approx(slack, abs=1e-9)
+
+
+def test_rounds_alternate_and_give_medians():
+    order = []
+
+    def turn(name, number):
+        order.append(name)
+        return {"step": float(number) * len(order), "sums": {"4": float(len(order))}}
+
+    figures = in_rounds({name: lambda name=name: turn(name, 2) for name in "ab"}, 3)
+    assert "".join(order) == "abbaab"
+    assert medians(figures["a"]) == {"step": 8.0, "sums": {"4": 4.0}}
+
+
 @given(st.integers(2, 1024), st.floats(1e8, 1e12), st.booleans())
 def test_more_workers_are_faster_but_never_as_many_times(count, bits_per_second, synchronised):
-    work = model.Work("", 0.0, 0.01, 10**8, (512,) * 50)
+    work = model.Work("", 0.0, 0.01, (10**7,) * 10, (512,) * 50)
     network = model.Network(1e-5, 1e-10, bits_per_second)
     alone = model.images_per_second(work, network, 1, 32)
     assert alone == pytest.approx(100)
@@ -79,7 +112,7 @@ def test_more_workers_are_faster_but_never_as_many_times(count, bits_per_second,
 
 def test_the_picture_is_drawn(tmp_path):
     counts = (1, 8)
-    rates = {("WRN", worker, gigabits, how): [1.0, 6.0] for worker in ("CPU", "GPU")
-             for gigabits in (10, 100) for how in (True, False)}
+    rates = {("WRN", worker, gigabits, way): [1.0, 6.0] for worker in ("CPU", "GPU")
+             for gigabits in (10, 100) for way in ("synchronised", "local")}
     picture.draw(rates, counts, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")

@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 from wrn3d.parameters import KERNEL_DIMENSIONS
+from wrn3d.workers import messages
 
 GROUP = 3000  # by which TensorFlow knows the workers as those that sum
 MOST_SUMS = 10_000  # in a function
-MESSAGE = 2**20  # numbers, from which on gradients are sent
 _current = ContextVar("share", default=None)
 _blocks = counter(1)
 
@@ -59,11 +59,12 @@ class Share:
 
 
 def reduce_over(count, array, key, how, token=()):
-    """Of `count` workers' arrays, by TensorFlow's ring over gRPC."""
+    """Of `count` workers' arrays: by NCCL where they lie on GPUs, by TensorFlow's own ring over
+    gRPC where not, whatever the hint says."""
     # Without timeout_seconds, for which each sum would leave a thread behind.
     return tf.raw_ops.CollectiveReduceV2(
         input=array, group_size=count, group_key=GROUP, instance_key=key, ordering_token=token,
-        merge_op=how, final_op="Id", communication_hint="ring")
+        merge_op=how, final_op="Id", communication_hint="nccl")
 
 
 @contextmanager
@@ -105,19 +106,6 @@ def sum_gradients(gradients):
         summed |= {place: tf.reshape(part, sent[place].shape)
                    for place, part in zip(places, parts, strict=True)}
     return [_padded(summed[place], gradient.shape) for place, gradient in enumerate(gradients)]
-
-
-def messages(lengths) -> list[list[int]]:
-    """Places, from the last to the first, in lists that are closed when their lengths come to
-    MESSAGE."""
-    found, size = [[]], 0
-    for place in reversed(range(len(lengths))):
-        if size >= MESSAGE:
-            found.append([])
-            size = 0
-        found[-1].append(place)
-        size += lengths[place]
-    return found
 
 
 def _centre(gradient):

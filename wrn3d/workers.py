@@ -12,6 +12,8 @@ from wrn3d.checks import require
 from wrn3d.cluster import join, together
 from wrn3d.errors import UsageError, reason
 
+MESSAGE = 2**20  # numbers, from which on gradients are sent
+
 
 class Place(NamedTuple):
     """A process's number among the `count` workers of a run, and what says so."""
@@ -62,6 +64,19 @@ def _in_cluster(text):
 def part(total, index, count) -> slice:
     """Part `index` of `count` of a row of `total`: as long as any other, or one more or less."""
     return slice(total * index // count, total * (index + 1) // count)
+
+
+def messages(lengths) -> list[list[int]]:
+    """Which arrays of these lengths are sent together: places, from the last to the first, in lists
+    that are closed when their lengths come to MESSAGE."""
+    found, size = [[]], 0
+    for place in reversed(range(len(lengths))):
+        if size >= MESSAGE:
+            found.append([])
+            size = 0
+        found[-1].append(place)
+        size += lengths[place]
+    return found
 
 
 def check_workers(batch_size, count):

@@ -2,5 +2,6 @@
 
     python -m wrn3d.benchmark.scaling
 
-`turn` is what each worker runs, `model` knows no machine, `__main__` measures, fits and draws.
+`turn` is what each worker runs, `measurements` runs them, `model` knows no machine, `__main__` fits
+and writes, `picture` draws.
 """

@@ -1,10 +1,11 @@
 """The time of a step on many workers: what each computes, and what goes round the ring."""
-from dataclasses import dataclass
-from math import inf, prod
+from dataclasses import dataclass, replace
+from math import inf, log2, prod
 
 import numpy as np
 
 from wrn3d.parameters import KERNEL_DIMENSIONS, network_parameters
+from wrn3d.workers import messages
 
 BACKWARD = 2 / 3  # of what a step computes: the part in which gradients can travel
 FLOAT = 4  # bytes
@@ -12,20 +13,28 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Work:
-    """Training a network on one worker: a step of n images takes `fixed` + n * `per_image` seconds,
-    input included, and a checkpoint `save` seconds in each of `save_every`."""
+    """Training a network on one worker: a step of n images computes for `fixed` + n * `per_image`
+    seconds after n * `input` in which the batch is made, and a checkpoint takes `save` seconds once
+    in `save_every` steps. Of two workers that wait for each other each computes longer by the share
+    `slack`. The others are the bytes of each message."""
 
     title: str
     fixed: float
     per_image: float
-    gradient_bytes: int
-    norm_bytes: tuple[int, ...]
+    gradients: tuple[int, ...]
+    norms: tuple[int, ...]
+    input: float = 0.0
     save: float = 0.0
     save_every: int = 100
+    slack: float = 0.0
 
     def compute(self, images) -> float:
-        """Seconds of a step without other workers."""
+        """Seconds for which a step of so many images computes."""
         return self.fixed + images * self.per_image
+
+    def alone(self, images) -> float:
+        """Seconds of a step without other workers."""
+        return self.compute(images) + images * self.input + self.save / self.save_every
 
 
 @dataclass(frozen=True)
@@ -59,23 +68,24 @@ def sent(count, size) -> float:
 
 def sent_in_a_step(work, count, synchronised=True) -> float:
     """Bytes that each worker sends in a step."""
-    return sent(count, work.gradient_bytes + synchronised * sum(work.norm_bytes))
+    return sent(count, sum(work.gradients) + synchronised * sum(work.norms))
 
 
 def step_seconds(work, network, count, images, synchronised=True) -> float:
     """A step of `count` workers with so many images each.
 
-    Batch norm's sums are waited for one by one; the gradients travel while the backward pass goes
-    on, but handling them is work of the same cores.
+    Batch norm's sums are waited for one by one; the gradients travel, one message after the other,
+    while the backward pass goes on, but handling them is work of the same cores. The slowest of
+    all is waited for: of normally distributed times it lags as the root of the count's logarithm.
     """
-    computed = work.compute(images) + work.save / work.save_every
     if count == 1:
-        return computed
-    norms = sum(network.sum(count, size) for size in work.norm_bytes) if synchronised else 0.0
-    wire = network.on_the_wire(count, work.gradient_bytes)
-    return (computed + norms + network.latency(count)
-            + network.handled(count, work.gradient_bytes)
-            + max(0.0, wire - BACKWARD * work.compute(images)))
+        return work.alone(images)
+    norms = sum(network.sum(count, size) for size in work.norms) if synchronised else 0.0
+    travel = sum(network.latency(count) + network.on_the_wire(count, size)
+                 for size in work.gradients)
+    waiting = work.slack * work.compute(images) * log2(count) ** 0.5
+    return (work.alone(images) + waiting + norms + network.handled(count, sum(work.gradients))
+            + max(0.0, travel - BACKWARD * work.compute(images)))
 
 
 def images_per_second(work, network, count, images, synchronised=True) -> float:
@@ -83,18 +93,19 @@ def images_per_second(work, network, count, images, synchronised=True) -> float:
     return count * images / step_seconds(work, network, count, images, synchronised)
 
 
-def messages_of(spec) -> tuple[int, tuple[int, ...]]:
-    """(bytes of the gradients, of each of batch norm's sums) that are sent for a network: of
-    volumes of depth 1 the kernels' centre slices; statistics in float64 forward, in float32 back.
-    """
-    gradients, norms = 0, []
+def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The bytes of each message of gradients and of each of batch norm's sums, as a step sends them
+    for a network: of volumes of depth 1 the kernels' centre slices; statistics in float64 forward,
+    in float32 back."""
+    lengths, norms = [], []
     for parameter in network_parameters(spec):
         depth = parameter.shape[0] if len(parameter.shape) == KERNEL_DIMENSIONS else 1
         if parameter.trainable:
-            gradients += FLOAT * prod(parameter.shape) // (depth if spec.input_shape[0] == 1 else 1)
+            lengths.append(prod(parameter.shape) // (depth if spec.input_shape[0] == 1 else 1))
         if parameter.name.endswith(".running_mean"):
             norms += [2 * 2 * FLOAT * parameter.shape[0], 2 * FLOAT * parameter.shape[0]]
-    return gradients, tuple(norms)
+    return (tuple(FLOAT * sum(lengths[place] for place in places) for places in messages(lengths)),
+            tuple(norms))
 
 
 def fit_network(times) -> Network:
@@ -105,7 +116,15 @@ def fit_network(times) -> Network:
     return Network(max(0.0, float(hop)), max(0.0, float(per_byte)))
 
 
-def fit_work(title, spec, times, save=0.0) -> Work:
-    """`fixed` and `per_image` through {images: seconds}, two or more, of one worker's steps."""
+def fit_work(title, spec, times, input=0.0, save=0.0) -> Work:
+    """`fixed` and `per_image` through {images: seconds}, two or more, of one worker's steps, which
+    include the `input` of each image."""
     per_image, fixed = np.polyfit(list(times), list(times.values()), 1)
-    return Work(title, max(0.0, float(fixed)), float(per_image), *messages_of(spec), save)
+    return Work(title, max(0.0, float(fixed)), float(per_image) - input, *messages_of(spec), input,
+                save)
+
+
+def fit_slack(work, network, count, images, seconds) -> float:
+    """The `slack` with which the model's step of `count` workers takes so many seconds."""
+    lag = seconds - step_seconds(replace(work, slack=0.0), network, count, images)
+    return max(0.0, lag / work.compute(images) / log2(count) ** 0.5)

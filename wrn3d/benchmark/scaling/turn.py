@@ -1,7 +1,8 @@
-"""What one worker of a measurement runs: turn.py '{"case": "16-4", "batch_size": 32, ...}'.
+"""What one worker of a measurement runs: turn.py '{"case": [16, 4, 32, null], ...}'.
 
-The first worker prints a line of JSON: the median seconds of a step, the bytes that went over the
-loopback in a step, the seconds of sums of several sizes, and those of a checkpoint.
+The first worker prints a line of JSON: the median seconds of a step and of the making of its batch,
+the bytes that went over the loopback in a step, the seconds of sums of several sizes, and those of
+a checkpoint.
 """
 import json
 import sys
@@ -23,23 +24,24 @@ SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
 class Environment(CNNEnv):
     """Of a benchmark's case, on its real data."""
 
-    def __init__(self, case, batch_size, precision):
+    def __init__(self, case):
         self.case = case
-        super().__init__(spec=case.spec, dataset="digits", batch_size=batch_size,
-                         precision=precision, momentum=0.9, nesterov=True)
+        super().__init__(spec=case.spec, dataset="digits", batch_size=case.batch_size, momentum=0.9,
+                         nesterov=True, augment=True)
 
     def load_data(self):
         return self.case.dataset()
 
 
-def measure(case, batch_size, steps, precision="float32", sums=False, checkpoint=False):
-    """The figures, as a dictionary."""
-    env = Environment(Case(*case, batch_size), batch_size, precision)
+def measure(case, steps, sums=False, checkpoint=False):
+    """(the worker's number, the figures by name) of training a Case, given as its fields."""
+    env = Environment(Case(*case))
     for _ in range(WARM_UP):
         env.step()
     before = loopback_bytes()
     seconds = [env.step().seconds for _ in range(steps)]
     found = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
+    found["input"] = median(seconds_of(lambda: env.next_batch(env.batch_num)) for _ in range(steps))
     if sums:
         found["sums"] = {size: median(seconds_of(lambda size=size: env.worker.sum(
             [np.zeros(size // 4, np.float32)])) for _ in range(SUMS)) for size in SIZES}

@@ -3,13 +3,16 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from functools import cache
+from zlib import crc32
 
-from wrn3d.errors import UsageError, WorkerError
+from wrn3d.errors import UsageError, WorkerError, reason
 from wrn3d.runtime import import_tensorflow
 
-PATIENCE = 600  # seconds for a step, or for the others to come: they may build a graph, or save
+PATIENCE = 600  # seconds without work, while the others may build a graph, or save
+BUSY = 0.2  # of a core: a process that uses more does not only wait
 # What TensorFlow's errors speak of when another worker is the cause; a failure of this worker's own
 # may have the same type.
 OTHERS = ("collective", "coordination", "heartbeat", "peer", "connect", "socket", "grpc")
@@ -18,7 +21,7 @@ OTHERS = ("collective", "coordination", "heartbeat", "peer", "connect", "socket"
 @contextmanager
 def together(index, count):
     """A context in which worker `index` of `count` needs the others: what fails for want of one is
-    a WorkerError, and where it takes longer than PATIENCE the process is ended."""
+    a WorkerError, and where it has waited longer than PATIENCE the process is ended."""
     import_tensorflow()
     import tensorflow as tf
 
@@ -26,39 +29,52 @@ def together(index, count):
         with _patience(index):
             yield
     except tf.errors.OpError as error:
-        if not any(word in str(error).lower() for word in OTHERS):
+        if isinstance(error, tf.errors.ResourceExhaustedError) or not any(
+                word in str(error).lower() for word in OTHERS):
             raise
         raise WorkerError(f"worker {index} goes no further, since another of the {count} is gone "
                           "or does not answer: start all again, with --resume if the run has a "
                           "folder") from error
 
 
-_waiting_since = []  # when each wait that goes on has begun, and who waits
+_waits = []  # those that go on
+
+
+class _Wait:
+    """Of a worker, for `seconds` so far, leaving out those in which its process computed."""
+
+    def __init__(self, index):
+        self.index, self.seconds = index, 0.0
 
 
 @contextmanager
 def _patience(index):
-    """A context that ends the process where it takes longer than PATIENCE: TensorFlow notices a
+    """A context that ends the process where it waits longer than PATIENCE: TensorFlow notices a
     worker that is gone or cut off, but not one that runs and never comes."""
     _watch()
-    wait = time.monotonic(), index
-    _waiting_since.append(wait)
+    wait = _Wait(index)
+    _waits.append(wait)
     try:
         yield
     finally:
-        _waiting_since.remove(wait)
+        _waits.remove(wait)
 
 
 @cache
 def _watch():
     def look():
+        now, computed = time.monotonic(), time.process_time()
         while True:
             time.sleep(1)
-            for start, index in list(_waiting_since):
-                if time.monotonic() - start > PATIENCE:
-                    os.write(2, f"error: worker {index} has waited for the others for {PATIENCE} "
-                                "seconds: start all again, with --resume if the run has a "
-                                "folder\n".encode())
+            start, before = now, computed
+            now, computed = time.monotonic(), time.process_time()
+            busy = computed - before > BUSY * (now - start)
+            for wait in list(_waits):
+                wait.seconds = 0.0 if busy else wait.seconds + now - start
+                if wait.seconds > PATIENCE:
+                    os.write(2, f"error: worker {wait.index} has waited for the others for "
+                                f"{PATIENCE} seconds: start all again, with --resume if the run "
+                                "has a folder\n".encode())
                     os._exit(WorkerError.exit_status)  # a call of TensorFlow cannot be ended
 
     threading.Thread(target=look, daemon=True, name="patience").start()
@@ -104,6 +120,10 @@ def _slurm_resolver(variables=os.environ):
             return {"GPU": len(tf.config.list_physical_devices("GPU"))}
 
     # Other ports for the steps that run on a node at the same time.
-    step = sum(int(variables.get(name, 0)) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
-    return InSlurmsOrder(port_base=20_000 + 16 * (step % 700), gpus_per_node=0, gpus_per_task=0,
-                         auto_set_gpu=False)
+    step = "{SLURM_JOB_ID}.{SLURM_STEP_ID}".format_map(defaultdict(str, variables)).encode()
+    try:
+        return InSlurmsOrder(port_base=20_000 + 16 * (crc32(step) % 700), gpus_per_node=0,
+                             gpus_per_task=0, auto_set_gpu=False)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise UsageError(f"SLURM's variables describe no workers ({reason(error)}): give each of "
+                         "them a TF_CONFIG instead") from error

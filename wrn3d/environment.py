@@ -11,7 +11,7 @@ from wrn3d.checks import check_flag, check_number, check_share, require
 from wrn3d.feed import Feed
 from wrn3d.inspection import Inspection
 from wrn3d.memory import check_memory, enough_for
-from wrn3d.models import named_variables, set_dropout
+from wrn3d.models import named_variables, network_order, set_dropout
 from wrn3d.parameters import initial_weights
 from wrn3d.prediction import Prediction
 from wrn3d.recipes import configuration
@@ -60,9 +60,9 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         self.open_data()
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
-        workers = find_place().count
-        check_workers(self.config.batch_size, workers)
-        check_memory(self.spec, self.config, self.dataset.nbytes, workers)
+        place = find_place()
+        check_workers(self.config.batch_size, place.count)
+        check_memory(self.spec, self.config, self.dataset.nbytes, place.count, place.here)
 
         self.batch_num = self.config.batch_size
         self.blocks_per_group = self.spec.blocks_per_group
@@ -81,6 +81,7 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
             self.worker.check_same(f"{settings_of_all} {self.fingerprint}")
         self.build()
         self.optimizer.build(self.model.trainable_weights)
+        self.optimizer.order = network_order(self.model, self.spec)
         if self.config.averaging:
             from wrn3d.averaging import WeightAverage  # which imports TensorFlow
 
@@ -156,14 +157,13 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
             with enough_for(count), self.worker.step(count):
                 # An array, since TensorFlow keeps each Python number that it has met, for good.
                 scores = self.train_batch(images, labels, np.asarray(learning_rate, np.float32))
-            loss, accuracy = self._of_all(*scores, len(labels), count)
         except BaseException:  # Ctrl-C, too: what was not trained is still to come
             self.epochs_completed, self.index_in_epoch = position
             raise
         self.iteration += 1
         if self.average:
             self.average.update(self.iteration)
-        return loss, accuracy, count
+        return *self._of_all(*scores, len(labels), count), count
 
     @property
     def learning_rate(self) -> float:

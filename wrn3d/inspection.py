@@ -50,7 +50,10 @@ class Inspection(ABC):
             with enough_for(count), self.worker.step(count):
                 loss, accuracy, gradients = self.loss_and_gradients(images, labels)
         loss, accuracy = self._of_all(loss, accuracy, len(labels), count)
-        gradients = self.worker.sum(gradients)
+        order = self.optimizer.order
+        summed = dict(zip(order, self.worker.sum([gradients[place] for place in order]),
+                          strict=True))
+        gradients = [summed[place] for place in range(len(order))]
         self.optimizer.note(gradients)
         return loss, accuracy, gradients, count
 
@@ -59,7 +62,7 @@ class Inspection(ABC):
         `own` rows' accuracy."""
         if self.worker.count == 1:
             return loss, accuracy
-        scores = np.array([loss, accuracy * (own / count)], np.float32)  # Keras's are Python's
+        scores = np.array([loss, float(accuracy) * (own / count)], np.float32)
         return self.worker.sum([scores])[0]
 
     @contextmanager

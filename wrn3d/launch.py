@@ -49,6 +49,9 @@ def launch(config, command) -> int:
     check_count("restarts", config.restarts, least=0)
     require(command, "there is nothing to start: name a script, and its flags after it")
     require(Path(command[0]).is_file(), f"{command[0]} is no file: name a script")
+    gpus = visible_gpus()
+    require(not gpus or config.workers <= len(gpus), f"there are only {len(gpus)} GPUs for "
+            f"{config.workers} workers: start fewer, or none on GPUs (CUDA_VISIBLE_DEVICES=)")
     require(not config.restarts or any(flag.split("=")[0] == "--output" for flag in command),
             "restarts go on from the run's checkpoints: add --output to the script's flags")
     command, left = list(command), config.restarts
@@ -71,6 +74,7 @@ def run_workers(command, count):
         addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
         for index in range(count):
             processes.append(stack.enter_context(_Worker(command, index, addresses)))
+        stop.pass_on()
         first = _first_failure(processes)
         if first is None:
             return 0, False
@@ -103,6 +107,12 @@ class _Forwarded(StopRequest):
         super().__init__()
         self.processes = processes
 
+    def pass_on(self):
+        """Tell all, once they are there, of a signal that came before."""
+        if self.number is not None:
+            for process in self.processes:
+                process.process.send_signal(self.number)
+
     def _note(self, number, frame):
         for process in self.processes:
             if self.number is None:
@@ -119,7 +129,7 @@ class _Worker:
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         variables = os.environ | {"TF_CONFIG": json.dumps(task), "PYTHONUNBUFFERED": "1"}
         if gpus := visible_gpus():
-            variables["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+            variables["CUDA_VISIBLE_DEVICES"] = gpus[index]
         self.process = subprocess.Popen(
             [sys.executable, *command], env=variables, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
@@ -177,7 +187,7 @@ def cores_of(index, count) -> set[int]:
     """This process's cores that worker `index` of `count` may use; where there are fewer cores than
     workers, one that it shares (Linux)."""
     cores = sorted(os.sched_getaffinity(0))
-    return set(cores[part(len(cores), index, count)]) or {cores[index % len(cores)]}
+    return set(cores[part(len(cores), index, count)]) or {cores[index * len(cores) // count]}
 
 
 def visible_gpus() -> list[str]:

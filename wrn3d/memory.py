@@ -40,20 +40,22 @@ def training_memory(spec, config, data_bytes, workers=1) -> TrainingMemory:
                           // workers, config.batch_size)
 
 
-def check_memory(spec, config, data_bytes, workers=1):
-    """Raise NotEnoughMemoryError, which names the batch size that fits, where it is too little.
+def check_memory(spec, config, data_bytes, workers=1, here=1):
+    """Raise NotEnoughMemoryError, which names the batch size that fits, where it is too little for
+    one of `workers`, of whom so many are `here`.
 
     Where there is a GPU, its memory decides, which is not known before TensorFlow is imported."""
     if has_gpu():
         return
     needed = training_memory(spec, config, data_bytes, workers)
-    usable = available_memory() + resident_memory()  # what this process has is part of it
+    usable = available_memory() / here + resident_memory()  # what this process has is part of it
     if needed.total <= usable:
         return
     fitting = int((usable - needed.fixed) // needed.per_sample)
     raise NotEnoughMemoryError(
         f"training {spec.name} with batches of {config.batch_size} takes about "
-        f"{in_gib(needed.total)} of memory, but {in_gib(usable)} are free: " +
+        f"{in_gib(needed.total)} of memory{' in each worker' if workers > 1 else ''}, but "
+        f"{in_gib(usable)} are free{' for each' if here > 1 else ''}: " +
         (f"batch_size {fitting} would fit" if fitting > 0 else
          "not even one image fits, so choose a smaller network"))
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from wrn3d.errors import DataError, printable
 from wrn3d.network import wide_resnet
-from wrn3d.parameters import initial_weights
+from wrn3d.parameters import initial_weights, network_parameters
 from wrn3d.randomness import dropout_position, dropout_shares
 from wrn3d.runtime import be_deterministic
 
@@ -91,6 +91,14 @@ def trained_names(model):
     """The canonical names of the model's `trainable_weights`, in their order."""
     names = {id(variable): name for name, variable in named_variables(model).items()}
     return [names[id(weight)] for weight in model.trainable_weights]
+
+
+def network_order(model, spec) -> tuple[int, ...]:
+    """The places in `trained_names`, which TensorLayer sorts by depth, of the network's weights in
+    their order."""
+    names = trained_names(model)
+    return tuple(names.index(parameter.name) for parameter in network_parameters(spec)
+                 if parameter.trainable)
 
 
 def values(variables):

@@ -17,7 +17,10 @@ TINY = 1e-7
 
 class Optimizer:
     """What they offer beside Keras's own: `gradient_norms`, a variable with the Euclidean norm of
-    each gradient that was given last, nan before there were any, and `adjust`."""
+    each gradient that was given last, nan before there were any, and `adjust`. Several workers send
+    the gradients in this `order`, the same in both front ends, or rounding would differ."""
+
+    order = None
 
     def build(self, variables):
         if not self.built:
@@ -27,7 +30,7 @@ class Optimizer:
                                               trainable=False)
 
     def apply(self, grads, trainable_variables=None):
-        grads = sum_gradients(list(grads))
+        grads = sum_gradients(list(grads), self.order)
         super().apply(grads, trainable_variables)
         if len(grads) == self.gradient_norms.shape[0] and not any(one is None for one in grads):
             self.note(grads)

@@ -38,24 +38,28 @@ class Share:
         self.count, self.synchronised, self.single_depth = count, synchronised, single_depth
         self.first = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.total = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._gradients = tf.Variable(0.0, trainable=False)  # what they wait for: each other alone
+        # What sums wait for: each other. Gradients' wait for each other alone; not on GPUs, since
+        # NCCL needs all of them in one order.
+        self._gradients, self._others = (tf.Variable(0.0, trainable=False) for _ in range(2))
+        if tf.config.list_physical_devices("GPU"):
+            self._others = self._gradients
         self._key, self._sums = first_key(), WeakKeyDictionary()
 
     def sum(self, array):
         """Of every worker's array, of the same shape; each has the same result, bit by bit."""
-        return self._sum(array, [])
+        return self._sum(array, self._others)
 
     def sum_gradients(self, array):
         """The same, beside the others."""
-        return self._sum(array, [self._gradients.handle])
+        return self._sum(array, self._gradients)
 
-    def _sum(self, array, token):
+    def _sum(self, array, order):
         # The same place in the same function everywhere: how often which worker has traced it, for
         # other lengths of its rows, does not matter.
         graph = tf.compat.v1.get_default_graph()
         number = self._sums.get(graph, 0)
         self._sums[graph] = number + 1
-        return reduce_over(self.count, array, self._key + number, "Add", token)
+        return reduce_over(self.count, array, self._key + number, "Add", [order.handle])
 
 
 def reduce_over(count, array, key, how, token=()):
@@ -90,16 +94,19 @@ def batch_mean(numbers):
     return tf.reduce_sum(numbers) / tf.cast(share.total, numbers.dtype)
 
 
-def sum_gradients(gradients):
+def sum_gradients(gradients, order=None):
     """Each gradient's sum over the workers, in few messages; the last layers' go first, while the
-    first ones' are still computed."""
+    first ones' are still computed. `order` has the places of the network's weights, where the
+    gradients come in another."""
     share = current_share()
     if share is None:
         return gradients
     sent = [_centre(gradient) if share.single_depth else gradient for gradient in gradients]
     lengths = [array.shape.num_elements() for array in sent]
+    order = order or range(len(sent))
     summed = {}
-    for places in messages(lengths):
+    for members in messages([lengths[place] for place in order]):
+        places = [order[member] for member in members]
         message = share.sum_gradients(tf.concat([tf.reshape(sent[place], [-1])
                                                  for place in places], 0))
         parts = tf.split(message, [lengths[place] for place in places])

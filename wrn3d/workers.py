@@ -16,11 +16,13 @@ MESSAGE = 2**20  # numbers, from which on gradients are sent
 
 
 class Place(NamedTuple):
-    """A process's number among the `count` workers of a run, and what says so."""
+    """A process's number among the `count` workers of a run, what says so, and how many of them
+    this machine is known to have."""
 
     index: int = 0
     count: int = 1
     source: str = ""
+    here: int = 1
 
 
 def find_place(variables=os.environ) -> Place:
@@ -45,7 +47,8 @@ def leave_others():
 def _in_cluster(text):
     try:
         found = json.loads(text)
-        cluster = {kind: list(addresses) for kind, addresses in found.get("cluster", {}).items()}
+        cluster = {kind: [str(address) for address in addresses]
+                   for kind, addresses in found.get("cluster", {}).items()}
         if not cluster:
             return Place()
         kind, index = found["task"]["type"], int(found["task"]["index"])
@@ -58,7 +61,9 @@ def _in_cluster(text):
             "chief")
     require((kind, index) in places, f"TF_CONFIG makes this process {kind} {index}, which is not "
             "in its cluster")
-    return Place(places.index((kind, index)), len(places), "TF_CONFIG")
+    hosts = [cluster[kind][index].rpartition(":")[0] for kind, index in places]
+    place = places.index((kind, index))
+    return Place(place, len(places), "TF_CONFIG", hosts.count(hosts[place]))
 
 
 def part(total, index, count) -> slice:
@@ -125,7 +130,7 @@ class SharingWorker(Worker):
     def __init__(self, place, synchronised, single_depth):
         from wrn3d import replicas
 
-        self.index, self.count = place.index, place.count
+        self.index, self.count, self.in_step = place.index, place.count, False
         with together(self.index, self.count):
             join(place.source)
         self.share = replicas.Share(self.count, synchronised, single_depth)
@@ -134,6 +139,7 @@ class SharingWorker(Worker):
         from wrn3d import replicas
 
         def with_share(*arguments):
+            require(self.in_step, "model.fit knows nothing of other workers: call env.step")
             with replicas.sharing(self.share):
                 return function(*arguments)
 
@@ -143,8 +149,12 @@ class SharingWorker(Worker):
     def step(self, total):
         self.share.first.assign(np.asarray(self.rows(total).start, np.int64))
         self.share.total.assign(np.asarray(total, np.int64))
-        with together(self.index, self.count):
-            yield
+        self.in_step = True
+        try:
+            with together(self.index, self.count):
+                yield
+        finally:
+            self.in_step = False
 
     def sum(self, arrays):
         arrays = [np.asarray(array) for array in arrays]

@@ -55,6 +55,8 @@ class Training:
         the validation split cannot decide which is the best.
         """
         dataset = self.environment.dataset
+        self.environment.worker.check_same(f"{self.config.save_every} {self.config.on_nan} "
+                                           f"{self.config.output is None}")
         require(self.config.best_by == "accuracy" or not self.validates
                 or len(set(dataset.validation_labels)) == len(dataset.class_names),
                 f"the validation split of {dataset.title} lacks a class, so there is no auc: set "

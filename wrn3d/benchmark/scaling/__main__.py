@@ -2,7 +2,6 @@
 
     python -m wrn3d.benchmark.scaling            # half an hour; throttled links need root (Linux)
 """
-import os
 import sys
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,20 +12,28 @@ import tyro
 from wrn3d import machine
 from wrn3d.benchmark.cases import Case
 from wrn3d.benchmark.scaling import model, picture
-from wrn3d.benchmark.scaling.measurements import CASE, TWICE, in_rounds, medians, run, turns
+from wrn3d.benchmark.scaling.measurements import (
+    CASE,
+    IMAGES,
+    SMALLER,
+    TWICE,
+    can_throttle,
+    in_rounds,
+    medians,
+    turns,
+)
 from wrn3d.checks import check_count
 from wrn3d.command import exit_status
 from wrn3d.reporting import markdown_table, new_folder, writing_to
 from wrn3d.runtime import usable_cores
 from wrn3d.workers import leave_others
 
-IMAGES, VOLUMES = Case(28, 10, 8), Case(28, 10, 2, 64)
-SMALLER = Case(16, 2, 2, 64)  # volumes that two cores can train on; more operations take longer
+VOLUMES = Case(28, 10, 2, 64)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHOWN = COUNTS[3:]  # in the tables
 GIGABITS = (10, 100, 400)
 ACCELERATION = 300  # of a worker with a GPU, to one of this machine: an assumption
-NCCL = model.Network(hop=1e-5, per_byte=0.0)  # sums between GPUs: an assumption, too
+NCCL = model.Network(hop=1e-5, per_byte=0.0, tree=True)  # sums between GPUs: assumed, too
 SHARES = {IMAGES: 32, VOLUMES: 2}  # images of each worker
 # Batch norm, and how many times as many images a worker has.
 WAYS = {"synchronised": (True, 1), "local": (False, 1), "local, batch x 4": (False, 4)}
@@ -55,6 +62,8 @@ def main() -> int:
 def scaling(config):
     """Do what `config` says; raises UserError."""
     check_count("rounds", config.rounds)
+    for megabits in config.megabits:
+        check_count("megabits", megabits)
     with new_folder(config.output, "scaling") as folder:
         said, rates = [], {}
         for text in chain([machine.sentence(machine.describe())], measured(config, rates)):
@@ -68,24 +77,27 @@ def scaling(config):
 
 def measured(config, found):
     """Texts, as they come; `found` takes the predicted images/s, as `picture` draws them."""
-    megabits = config.megabits if os.geteuid() == 0 else ()
+    megabits = config.megabits if can_throttle() else ()
     rounds = in_rounds(turns(megabits), config.rounds)
     for case, end in ((TWICE, ", twice"), (CASE, "")):
         yield one_and_two(case, rounds[f"one{end}"], rounds[f"two{end}"])
     figures = {name: medians(of_it) for name, of_it in rounds.items()}
-    network = model.fit_network({(count, int(size)): seconds
-                                 for name, count in (("two", 2), ("four", 4))
-                                 for size, seconds in figures[name]["sums"].items()})
+    network = model.fit_network({(2, int(size)): seconds
+                                 for size, seconds in figures["two"]["sums"].items()})
     work = model.fit_work(CASE.title, CASE.spec, {
         CASE.batch_size // share: figures[share]["step"] for share in (4, 2, 1)})
-    work = replace(work, slack=model.fit_slack(work, network, 2, CASE.batch_size // 2,
-                                               figures["two"]["step"]))
-    yield (f"a message from one worker to the next takes {network.hop * 1e6:.0f} us, and each byte "
-           f"{network.per_byte * 1e9:.2f} ns; half the cores take {work.fixed * 1e3:.0f} ms and "
-           f"{work.per_image * 1e3:.2f} ms an image; two that wait for each other compute "
-           f"{work.slack:.0%} longer")
+    work = replace(work, lag=model.fit_lag(work, network, 2, CASE.batch_size // 2,
+                                           figures["two"]["step"]))
+    yield (f"On the loopback a message from one worker to the next takes {network.hop * 1e6:.0f} "
+           f"us, and each byte {network.per_byte * 1e9:.2f} ns. Half the cores take "
+           f"{work.fixed * 1e3:.0f} ms and {work.per_image * 1e3:.2f} ms an image while the others "
+           f"compute, too; two that wait for each other lag by another {work.lag:.0%}.")
     yield compared(figures, work, network, megabits)
-    yield from predicted(network, work.slack, found)
+    yield (f"Predicted: workers with a CPU are {usable_cores()} cores of this machine, which lag "
+           "as its workers do, with messages as above. Those with a GPU are assumed to compute "
+           f"{ACCELERATION} times as fast, not to lag, and to sum over NCCL's trees at "
+           f"{NCCL.hop * 1e6:.0f} us a hop.")
+    yield from predicted(works_at_scale(figures), network, work.lag, found)
 
 
 def one_and_two(case, one, two):
@@ -99,10 +111,11 @@ def one_and_two(case, one, two):
 
 
 def compared(figures, work, network, megabits):
-    """A table: steps as measured, and by the model, which was fitted to the first alone."""
+    """A table: steps as measured, and by the model, whose lag is fitted to the first."""
     crowded = replace(work, fixed=2 * work.fixed, per_image=2 * work.per_image)
-    rows = [("two", CASE, work, network, 2), ("two, twice", TWICE, work, network, 2),
-            ("four", CASE, crowded, network, 4),  # two on a core
+    rows = [("two", CASE, work, network, 2),
+            ("two, twice", TWICE, work, network, 2),
+            ("four", CASE, crowded, network, 4),  # in the place of two
             # Both workers' messages go over the one link.
             *((f"two, {speed} Mbit/s", CASE, work,
                replace(network, bits_per_second=speed * 1e6 / 2), 2) for speed in megabits)]
@@ -110,19 +123,20 @@ def compared(figures, work, network, megabits):
     for name, case, of, link, count in rows:
         seconds = model.step_seconds(of, link, count, case.batch_size // count)
         table.append([f"{name}, batch {case.batch_size}", f"{figures[name]['step']:.3f}",
-                      f"{seconds:.3f}", f"{seconds / figures[name]['step'] - 1:+.0%}",
+                      f"{seconds:.3f}", f"{seconds / figures[name]['step'] - 1:+.0%}"
+                      if table else "fitted",
                       f"{figures[name]['bytes'] / 1e6:.1f} MB",
                       f"{count * model.sent_in_a_step(of, count) / 1e6:.1f} MB"])
     return markdown_table(("workers", "step, seconds", "by the model", "off by",
                            "bytes in a step", "by the model"), table)
 
 
-def predicted(network, slack, found):
+def predicted(works, network, lag, found):
     """Tables of images/s for many workers, and what each has of one worker's."""
-    for case, work in works_at_scale().items():
+    for case, work in works.items():
         fast = replace(work, fixed=work.fixed / ACCELERATION,
                        per_image=work.per_image / ACCELERATION)
-        for worker, of, sums in (("CPU", replace(work, slack=slack), network),
+        for worker, of, sums in (("CPU", replace(work, lag=lag), network),
                                  ("GPU", fast, NCCL)):
             rows = []
             for gigabits in GIGABITS:
@@ -135,8 +149,10 @@ def predicted(network, slack, found):
             alone = of.alone(SHARES[case])
             yield (f"{work.title}, {SHARES[case]} for each worker with a {worker}: alone "
                    f"{SHARES[case] / alone:.3g} images/s, {SHARES[case] * of.input / alone:.1%} of "
-                   f"the time for input; {sum(work.gradients) / 1e6:.0f} MB of gradients in "
-                   f"{len(work.gradients)} messages. What each worker has of a lone one's:\n\n" +
+                   f"the time for input, {of.save / of.save_every / alone:.1%} for a checkpoint in "
+                   f"{of.save_every} steps; {sum(work.gradients) / 1e6:.0f} MB of gradients in "
+                   f"{len(work.gradients)} messages. What each worker has of a lone one's with as "
+                   "many images:\n\n" +
                    markdown_table(("link, batch norm", *map(str, SHOWN), "at most"), rows))
 
 
@@ -147,17 +163,16 @@ def _row(title, rates):
             f"{most:.3g} images/s with {count:,}"]
 
 
-def works_at_scale():
+def works_at_scale(figures) -> dict:
     """{case: its Work} of what is predicted. Volumes are too large for this machine: their time is
     a smaller network's, by the operations."""
-    images = run(1, IMAGES, checkpoint=True)
-    fewer, volumes = run(1, replace(IMAGES, batch_size=IMAGES.batch_size // 2)), run(1, SMALLER)
+    images, fewer, volumes = (figures[name] for name in ("images", "fewer images", "volumes"))
     inputs = {case: found["input"] / case.batch_size
               for case, found in ((IMAGES, images), (SMALLER, volumes))}
     volume = (volumes["step"] / SMALLER.batch_size - inputs[SMALLER]) * (
         VOLUMES.training_operations / SMALLER.training_operations)
     return {IMAGES: model.fit_work(_network(IMAGES), IMAGES.spec, {
-                IMAGES.batch_size: images["step"], IMAGES.batch_size // 2: fewer["step"]},
+                IMAGES.batch_size: images["step"], IMAGES.batch_size // 4: fewer["step"]},
                 inputs[IMAGES], images["save"]),
             VOLUMES: model.Work(_network(VOLUMES), 0.0, volume, *model.messages_of(VOLUMES.spec),
                                 inputs[SMALLER], images["save"])}  # with weights as many

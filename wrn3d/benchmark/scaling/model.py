@@ -1,6 +1,7 @@
 """The time of a step on many workers: what each computes, and what goes round the ring."""
 from dataclasses import dataclass, replace
-from math import inf, log2, prod
+from math import ceil, inf, log2, prod
+from statistics import NormalDist
 
 import numpy as np
 
@@ -9,14 +10,15 @@ from wrn3d.workers import messages
 
 BACKWARD = 2 / 3  # of what a step computes: the part in which gradients can travel
 FLOAT = 4  # bytes
+SCORES = 2 * FLOAT  # loss and accuracy, of which each step has the sum
 
 
 @dataclass(frozen=True)
 class Work:
     """Training a network on one worker: a step of n images computes for `fixed` + n * `per_image`
     seconds after n * `input` in which the batch is made, and a checkpoint takes `save` seconds once
-    in `save_every` steps. Of two workers that wait for each other each computes longer by the share
-    `slack`. The others are the bytes of each message."""
+    in `save_every` steps. Of two workers that wait for each other each takes longer by the share
+    `lag` of what it computes. The others are the bytes of each message."""
 
     title: str
     fixed: float
@@ -26,7 +28,7 @@ class Work:
     input: float = 0.0
     save: float = 0.0
     save_every: int = 100
-    slack: float = 0.0
+    lag: float = 0.0
 
     def compute(self, images) -> float:
         """Seconds for which a step of so many images computes."""
@@ -40,19 +42,21 @@ class Work:
 @dataclass(frozen=True)
 class Network:
     """What a message costs: `hop` seconds from one worker to the next, `per_byte` seconds of work
-    on either side for each byte, and the link."""
+    on either side for each byte, and the link. Messages go round a ring, or up and down a `tree`,
+    which takes fewer hops."""
 
     hop: float
     per_byte: float
     bits_per_second: float = inf
+    tree: bool = False
 
     def sum(self, count, size) -> float:
-        """Seconds until `count` workers have the sum of an array of `size` bytes: a ring sends
+        """Seconds until `count` workers have the sum of an array of `size` bytes. A ring sends
         2 (count - 1) times a part of it (Patarasuk and Yuan 2009)."""
         return self.latency(count) + self.handled(count, size) + self.on_the_wire(count, size)
 
     def latency(self, count) -> float:
-        return 2 * (count - 1) * self.hop
+        return 2 * (ceil(log2(count)) if self.tree else count - 1) * self.hop
 
     def handled(self, count, size) -> float:
         return sent(count, size) * self.per_byte
@@ -68,24 +72,42 @@ def sent(count, size) -> float:
 
 def sent_in_a_step(work, count, synchronised=True) -> float:
     """Bytes that each worker sends in a step."""
-    return sent(count, sum(work.gradients) + synchronised * sum(work.norms))
+    return sent(count, sum(work.gradients) + sum(norm_messages(work, synchronised)) + SCORES)
 
 
 def step_seconds(work, network, count, images, synchronised=True) -> float:
     """A step of `count` workers with so many images each.
 
-    Batch norm's sums are waited for one by one; the gradients travel, one message after the other,
-    while the backward pass goes on, but handling them is work of the same cores. The slowest of
-    all is waited for: of normally distributed times it lags as the root of the count's logarithm.
+    The gradients travel, one message after the other, while the backward pass goes on; the last one
+    when it has ended. Handling them is work of the same cores. Batch norm's sums are waited for one
+    by one, or, of local ones, only where there is not enough to compute meanwhile. In the end comes
+    the sum of the scores. And the slowest of all is waited for.
     """
     if count == 1:
         return work.alone(images)
-    norms = sum(network.sum(count, size) for size in work.norms) if synchronised else 0.0
-    travel = sum(network.latency(count) + network.on_the_wire(count, size)
-                 for size in work.gradients)
-    waiting = work.slack * work.compute(images) * log2(count) ** 0.5
-    return (work.alone(images) + waiting + norms + network.handled(count, sum(work.gradients))
-            + max(0.0, travel - BACKWARD * work.compute(images)))
+    compute = work.compute(images)
+    norms = sum(network.sum(count, size) for size in norm_messages(work, synchronised))
+    if not synchronised:
+        norms = max(0.0, norms - compute)
+    travel = [network.latency(count) + network.on_the_wire(count, size) for size in work.gradients]
+    return (work.alone(images) + norms + network.handled(count, sum(work.gradients))
+            + max(travel[-1], sum(travel) - BACKWARD * compute)
+            + network.sum(count, SCORES) + work.lag * compute * slowest(count))
+
+
+def norm_messages(work, synchronised) -> tuple[int, ...]:
+    """The bytes of batch norm's: of local ones the averages are summed, which are half as long as
+    the statistics, and nothing goes back."""
+    return work.norms if synchronised else tuple(size // 2 for size in work.norms[::2])
+
+
+def slowest(count) -> float:
+    """By how much the slowest of `count` normally distributed times lags, in units of the slower
+    one's of two (Blom 1958)."""
+    def expected(count):
+        return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
+
+    return expected(count) / expected(2)
 
 
 def images_per_second(work, network, count, images, synchronised=True) -> float:
@@ -109,7 +131,8 @@ def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def fit_network(times) -> Network:
-    """`hop` and `per_byte` from {(count, size): seconds}, by least squares of relative errors."""
+    """`hop` and `per_byte` of a ring from {(count, size): seconds}, by least squares of relative
+    errors."""
     seconds = np.array(list(times.values()))
     terms = np.array([[2 * (count - 1), sent(count, size)] for count, size in times])
     (hop, per_byte), *_ = np.linalg.lstsq(terms / seconds[:, None], np.ones(len(seconds)))
@@ -120,11 +143,10 @@ def fit_work(title, spec, times, input=0.0, save=0.0) -> Work:
     """`fixed` and `per_image` through {images: seconds}, two or more, of one worker's steps, which
     include the `input` of each image."""
     per_image, fixed = np.polyfit(list(times), list(times.values()), 1)
-    return Work(title, max(0.0, float(fixed)), float(per_image) - input, *messages_of(spec), input,
-                save)
+    return Work(title, float(fixed), float(per_image) - input, *messages_of(spec), input, save)
 
 
-def fit_slack(work, network, count, images, seconds) -> float:
-    """The `slack` with which the model's step of `count` workers takes so many seconds."""
-    lag = seconds - step_seconds(replace(work, slack=0.0), network, count, images)
-    return max(0.0, lag / work.compute(images) / log2(count) ** 0.5)
+def fit_lag(work, network, count, images, seconds) -> float:
+    """The `lag` with which the model's step of `count` workers takes so many seconds."""
+    rest = seconds - step_seconds(replace(work, lag=0.0), network, count, images)
+    return max(0.0, rest / work.compute(images) / slowest(count))

@@ -1,6 +1,6 @@
 """What one worker of a measurement runs: turn.py '{"case": [16, 4, 32, null], ...}'.
 
-The first worker prints a line of JSON: the median seconds of a step and of the making of its batch,
+The first worker prints a line of JSON: the median seconds of a step and of making a whole batch,
 the bytes that went over the loopback in a step, the seconds of sums of several sizes, and those of
 a checkpoint.
 """
@@ -11,13 +11,11 @@ import time
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from cifar_wide_resnet_tl import CNNEnv
 from wrn3d.benchmark.cases import Case
 from wrn3d.command import exit_status
 
-WARM_UP, SUMS = 2, 7
+WARM_UP, SUMS, FURTHER = 2, 7, 4
 SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
 
 
@@ -43,12 +41,33 @@ def measure(case, steps, sums=False, checkpoint=False):
     found = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
     found["input"] = median(seconds_of(lambda: env.next_batch(env.batch_num)) for _ in range(steps))
     if sums:
-        found["sums"] = {size: median(seconds_of(lambda size=size: env.worker.sum(
-            [np.zeros(size // 4, np.float32)])) for _ in range(SUMS)) for size in SIZES}
+        found["sums"] = {size: seconds_of_a_sum(env.worker.count, size) for size in SIZES}
     if checkpoint:
         with tempfile.TemporaryDirectory() as folder:
             found["save"] = seconds_of(lambda: env.save(Path(folder) / "state.safetensors"))
     return env.worker.index, found
+
+
+def seconds_of_a_sum(count, size):
+    """In a function, without what calling it costs: by how much longer several of them take."""
+    import tensorflow as tf
+
+    from wrn3d import replicas
+
+    array, key = tf.zeros(size // 4), replicas.first_key()
+
+    def chain(length, first):
+        @tf.function(autograph=False)
+        def sums():
+            total = array
+            for number in range(length):
+                total = replicas.reduce_over(count, total, first + number, "Add")
+            return total
+
+        sums()
+        return median(seconds_of(sums) for _ in range(SUMS))
+
+    return (chain(1 + FURTHER, key) - chain(1, key + 1 + FURTHER)) / FURTHER
 
 
 def seconds_of(call):

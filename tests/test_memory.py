@@ -65,6 +65,17 @@ def test_the_peak_is_the_process_own():
     assert int(run_python("-c", code).stdout) < 2**28
 
 
+def test_workers_on_one_machine_share_its_memory(monkeypatch):
+    spec, config = WideResNetSpec(16, 4), TrainingConfig(batch_size=128)
+    needed = memory.training_memory(spec, config, 10**6, 2).total
+    monkeypatch.setattr(memory, "available_memory", lambda: 1.5 * needed)
+    monkeypatch.setattr(memory, "resident_memory", lambda: 0)
+    monkeypatch.setattr(memory, "has_gpu", lambda: False)
+    memory.check_memory(spec, config, 10**6, workers=2, here=1)
+    with pytest.raises(NotEnoughMemoryError, match="in each worker, but .* are free for each"):
+        memory.check_memory(spec, config, 10**6, workers=2, here=2)
+
+
 def test_a_gpu_has_memory_of_its_own(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     monkeypatch.setattr(memory, "has_gpu", lambda: True)

@@ -74,10 +74,10 @@ def test_what_is_waited_for():
     network = model.Network(1.0, 0.0, 8.0)
     norms, scores = (2 + 32) + (2 + 16), 2 + 8
     assert model.step_seconds(work, network, 2, 1) == pytest.approx(
-        9 + norms + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5)
-    # Local batch norm's messages are hidden behind computing, and come to twice what it hides.
+        9 + norms + (2 + 8) + (2 + 16) + scores + 4.5)
+    # Local batch norm's message is hidden behind 9 seconds of computing, the gradients' behind 6.
     assert model.step_seconds(work, network, 2, 1, synchronised=False) == pytest.approx(
-        9 + (2 + 16 - 9) + 22 + scores + 4.5)
+        9 + (2 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5)
     assert replace(network, tree=True).latency(1024) == 2 * 10 and network.latency(1024) == 2 * 1023
 
 

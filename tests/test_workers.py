@@ -31,12 +31,12 @@ from tests.conftest import (
 )
 from tests.runs import FULL, SMALL, contents, start, wait_until
 from tests.worker_run import trained
-from wrn3d import ops, replicas
-from wrn3d.errors import UsageError
+from wrn3d import cluster, ops, replicas
+from wrn3d.errors import UsageError, WorkerError
 from wrn3d.launch import cores_of, free_ports
 from wrn3d.randomness import dropout_position, dropout_shares
 from wrn3d.runs.folder import RunFolder
-from wrn3d.workers import Place, Worker, find_place
+from wrn3d.workers import Place, SharingWorker, Worker, find_place
 
 UNEVEN = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 31, "dropout": 0.2,
           "augment": True, "learning_rate": 0.01, "weight_decay": 5e-4}
@@ -266,6 +266,35 @@ def test_a_batch_without_an_image_for_each_worker_is_refused():
     assert process.returncode == 2
     assert "a batch of 1 has no image for each of the 2 workers" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("meanwhile, ends", [
+    ("time.sleep(60)", True), ("while time.monotonic() < start + 5: pass", False)])
+def test_who_only_waits_is_ended_and_not_who_computes(meanwhile, ends):
+    program = ("import time\nfrom wrn3d import cluster\ncluster.PATIENCE = 2\n"
+               f"start = time.monotonic()\nwith cluster._patience(1):\n    {meanwhile}")
+    process = run_python("-c", program)
+    assert process.returncode == (WorkerError.exit_status if ends else 0)
+    assert process.stderr.startswith("error: worker 1 has waited") == ends
+    assert process.stderr.count("\n") == ends
+
+
+@pytest.mark.parametrize("variables", [{}, {
+    "SLURM_STEP_NODELIST": "c[1-2]n3", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_PROCID": "0"}])
+def test_what_slurm_says_of_no_workers_is_refused(variables, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="TF_CONFIG"):
+        cluster._slurm_resolver()
+
+
+def test_training_that_knows_nothing_of_the_others_is_refused():
+    worker = SharingWorker.__new__(SharingWorker)  # not in a cluster
+    worker.in_step = False
+    with pytest.raises(UsageError, match="call env.step"):
+        worker.shared(lambda volumes: volumes)(0)
 
 
 def test_slurms_tasks_find_each_other(tmp_path):

@@ -1,7 +1,8 @@
 """What several workers cost: measured on this machine, and by a model of it for many.
 
-    python -m wrn3d.benchmark.scaling            # half an hour; throttled links need root (Linux)
+    python -m wrn3d.benchmark.scaling            # half an hour; throttled links need root
 """
+import os
 import sys
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,7 +23,7 @@ from wrn3d.benchmark.scaling.measurements import (
     medians,
     turns,
 )
-from wrn3d.checks import check_count
+from wrn3d.checks import check_count, require
 from wrn3d.command import exit_status
 from wrn3d.reporting import markdown_table, new_folder, writing_to
 from wrn3d.runtime import usable_cores
@@ -61,6 +62,8 @@ def main() -> int:
 
 def scaling(config):
     """Do what `config` says; raises UserError."""
+    require(hasattr(os, "sched_setaffinity") and usable_cores() > 1,
+            "this benchmark divides cores between workers: run it on Linux, with two or more")
     check_count("rounds", config.rounds)
     for megabits in config.megabits:
         check_count("megabits", megabits)
@@ -113,20 +116,21 @@ def one_and_two(case, one, two):
 def compared(figures, work, network, megabits):
     """A table: steps as measured, and by the model, whose lag is fitted to the first."""
     crowded = replace(work, fixed=2 * work.fixed, per_image=2 * work.per_image)
-    rows = [("two", CASE, work, network, 2),
-            ("two, twice", TWICE, work, network, 2),
-            ("four", CASE, crowded, network, 4),  # in the place of two
+    rows = [("two", CASE, work, network, 2, True),
+            ("two, twice", TWICE, work, network, 2, True),
+            ("four", CASE, crowded, network, 4, True),  # in the place of two
             # Both workers' messages go over the one link.
-            *((f"two, {speed} Mbit/s", CASE, work,
-               replace(network, bits_per_second=speed * 1e6 / 2), 2) for speed in megabits)]
+            *((f"two, {speed} Mbit/s{end}", CASE, work,
+               replace(network, bits_per_second=speed * 1e6 / 2), 2, how)
+              for speed in megabits for how, end in ((True, ""), (False, ", local")))]
     table = []
-    for name, case, of, link, count in rows:
-        seconds = model.step_seconds(of, link, count, case.batch_size // count)
+    for name, case, of, link, count, how in rows:
+        seconds = model.step_seconds(of, link, count, case.batch_size // count, how)
         table.append([f"{name}, batch {case.batch_size}", f"{figures[name]['step']:.3f}",
                       f"{seconds:.3f}", f"{seconds / figures[name]['step'] - 1:+.0%}"
                       if table else "fitted",
                       f"{figures[name]['bytes'] / 1e6:.1f} MB",
-                      f"{count * model.sent_in_a_step(of, count) / 1e6:.1f} MB"])
+                      f"{count * model.sent_in_a_step(of, count, how) / 1e6:.1f} MB"])
     return markdown_table(("workers", "step, seconds", "by the model", "off by",
                            "bytes in a step", "by the model"), table)
 

@@ -48,7 +48,8 @@ def turns(megabits) -> dict:
         "volumes": partial(run, 1, SMALLER),
         **{share: partial(side_by_side, replace(CASE, batch_size=CASE.batch_size // share))
            for share in (4, 2, 1)},
-        **{f"two, {speed} Mbit/s": partial(run, 2, CASE, megabits=speed) for speed in megabits}}
+        **{f"two, {speed} Mbit/s{end}": partial(run, 2, CASE, megabits=speed, batch_norm=how)
+           for speed in megabits for how, end in (("synchronised", ""), ("local", ", local"))}}
 
 
 def in_rounds(turns, rounds) -> dict:

@@ -78,20 +78,22 @@ def sent_in_a_step(work, count, synchronised=True) -> float:
 def step_seconds(work, network, count, images, synchronised=True) -> float:
     """A step of `count` workers with so many images each.
 
-    The gradients travel, one message after the other, while the backward pass goes on; the last one
-    when it has ended. Handling them is work of the same cores. Batch norm's sums are waited for one
-    by one, or, of local ones, only where there is not enough to compute meanwhile. In the end comes
-    the sum of the scores. And the slowest of all is waited for.
+    Batch norm's sums are waited for one by one, and the backward pass's behind gradients that are
+    on the same link, so that nothing is computed while those travel. With local batch norm they
+    travel while the backward pass goes on, but for the last message, and batch norm's sums are
+    waited for only where there is not enough to compute meanwhile. Handling gradients is work of
+    the same cores. In the end comes the sum of the scores. And the slowest of all is waited for.
     """
     if count == 1:
         return work.alone(images)
     compute = work.compute(images)
     norms = sum(network.sum(count, size) for size in norm_messages(work, synchronised))
+    each = [network.latency(count) + network.on_the_wire(count, size) for size in work.gradients]
+    travel = sum(each)
     if not synchronised:
         norms = max(0.0, norms - compute)
-    travel = [network.latency(count) + network.on_the_wire(count, size) for size in work.gradients]
-    return (work.alone(images) + norms + network.handled(count, sum(work.gradients))
-            + max(travel[-1], sum(travel) - BACKWARD * compute)
+        travel = max(each[-1], travel - BACKWARD * compute)
+    return (work.alone(images) + norms + network.handled(count, sum(work.gradients)) + travel
             + network.sum(count, SCORES) + work.lag * compute * slowest(count))
 
 

@@ -22,18 +22,18 @@ SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
 class Environment(CNNEnv):
     """Of a benchmark's case, on its real data."""
 
-    def __init__(self, case):
+    def __init__(self, case, batch_norm):
         self.case = case
         super().__init__(spec=case.spec, dataset="digits", batch_size=case.batch_size, momentum=0.9,
-                         nesterov=True, augment=True)
+                         nesterov=True, augment=True, batch_norm=batch_norm)
 
     def load_data(self):
         return self.case.dataset()
 
 
-def measure(case, steps, sums=False, checkpoint=False):
+def measure(case, steps, batch_norm="synchronised", sums=False, checkpoint=False):
     """(the worker's number, the figures by name) of training a Case, given as its fields."""
-    env = Environment(Case(*case))
+    env = Environment(Case(*case), batch_norm)
     for _ in range(WARM_UP):
         env.step()
     before = loopback_bytes()

@@ -94,6 +94,21 @@ def batch_mean(numbers):
     return tf.reduce_sum(numbers) / tf.cast(share.total, numbers.dtype)
 
 
+def kernel_gradient_first(x, kernel):
+    """Both, as they are. In the backward pass x's gradient is handed on when the kernel's is there:
+    TensorFlow would leave the kernels' to the end, and nothing could be sent before."""
+    return _kernel_gradient_first(x, kernel) if current_share() else (x, kernel)
+
+
+@tf.custom_gradient
+def _kernel_gradient_first(x, kernel):
+    def gradients(of_x, of_kernel):
+        with tf.control_dependencies([of_kernel]):
+            return tf.identity(of_x), of_kernel
+
+    return (tf.identity(x), tf.identity(kernel)), gradients
+
+
 def sum_gradients(gradients, order=None):
     """Each gradient's sum over the workers, in few messages; the last layers' go first, while the
     first ones' are still computed. `order` has the places of the network's weights, where the

@@ -31,7 +31,7 @@ from tests.conftest import (
 )
 from tests.runs import FULL, SMALL, contents, start, wait_until
 from tests.worker_run import trained
-from wrn3d import cluster, ops, replicas
+from wrn3d import cluster, convolution, ops, replicas
 from wrn3d.errors import UsageError, WorkerError
 from wrn3d.launch import cores_of, free_ports
 from wrn3d.randomness import dropout_position, dropout_shares
@@ -101,6 +101,34 @@ def test_a_worker_has_its_rows_of_the_dropout_mask():
         share.first.assign(first)
         with replicas.sharing(share):
             assert np.array_equal(ops.dropout(x[first:last], shares, position), whole[first:last])
+
+
+def test_a_kernels_gradient_is_there_before_the_layer_below_goes_on():
+    """So that it can be sent meanwhile; and it changes no bit."""
+    draw = np.random.default_rng(0)
+    x, kernel = (tf.constant(draw.normal(size=shape), tf.float32)
+                 for shape in ((2, 1, 6, 6, 4), (3, 3, 3, 4, 5)))
+
+    def gradients(x, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            loss = tf.reduce_sum(convolution.conv3d(x, kernel) ** 2)
+        return tape.gradient(loss, [x, kernel])
+
+    share = replicas.Share(2, synchronised=True, single_depth=True)
+
+    def shared(x, kernel):
+        with replicas.sharing(share):
+            return gradients(x, kernel)
+
+    alone, of_several = (tf.function(function, autograph=False).get_concrete_function(x, kernel)
+                         for function in (gradients, shared))
+    # What comes of the gradient of x, but for its return, waits for the kernel's.
+    waiting = [operation for operation in of_several.graph.get_operations()
+               if operation.type == "Identity" and operation.control_inputs]
+    assert len(waiting) == 1
+    assert all(np.array_equal(*pair) for pair in zip(alone(x, kernel), of_several(x, kernel),
+                                                     strict=True))
 
 
 class InThreads:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.conftest import ROOT, start_python
 from tests.runs import FULL, contents
 from tests.test_workers import NOTICED, UNEVEN, disturb, launch, several
 from wrn3d.errors import WorkerError
+from wrn3d.launch import cores_of
 
 HOSTS = {"wrn3d-a": "10.77.0.1", "wrn3d-b": "10.77.0.2"}
 
@@ -83,14 +85,16 @@ def two_hosts(delay=0.0, loss=0.0, megabits=None):
 
 
 def start_on_hosts(front_end, path, iterations, **settings):
-    """A worker of `worker_run` on each host."""
+    """A worker of `worker_run` on each host, with as many cores as `launch` would give it: on how
+    many a sum is divided decides on its last bits."""
     cluster = {"worker": [f"{address}:17077" for address in HOSTS.values()]}
     return [subprocess.Popen(
         ["ip", "netns", "exec", host, sys.executable, str(ROOT / "tests" / "worker_run.py"),
          front_end, str(path), str(iterations), json.dumps(settings)], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {
             "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(
-                {"cluster": cluster, "task": {"type": "worker", "index": index}})})
+                {"cluster": cluster, "task": {"type": "worker", "index": index}})},
+        preexec_fn=partial(os.sched_setaffinity, 0, cores_of(index, len(HOSTS))))
         for index, host in enumerate(HOSTS)]
 
 

@@ -53,13 +53,13 @@ class Share:
         """The same, beside the others."""
         return self._sum(array, self._gradients)
 
-    def _sum(self, array, order):
+    def _sum(self, array, queue):
         # The same place in the same function everywhere: how often which worker has traced it, for
         # other lengths of its rows, does not matter.
         graph = tf.compat.v1.get_default_graph()
         number = self._sums.get(graph, 0)
         self._sums[graph] = number + 1
-        return reduce_over(self.count, array, self._key + number, "Add", [order.handle])
+        return reduce_over(self.count, array, self._key + number, "Add", [queue.handle])
 
 
 def reduce_over(count, array, key, how, token=()):

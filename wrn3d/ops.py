@@ -51,12 +51,15 @@ def _batch_norm_of_all(share):
     of every worker's rows. The workers send one message forward and one back."""
     @tf.custom_gradient
     def normalise(x, weight, bias):
-        _, mean, var, *_ = _fused_batch_norm(x, weight, bias, [], [], 1.0, True)
-        own = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float64)
-        count = own / tf.cast(tf.shape(x)[0], tf.float64) * tf.cast(share.total, tf.float64)
-        mean, var = tf.cast(mean, tf.float64), tf.cast(var, tf.float64) * ((own - 1) / own)
-        # In float64, where the difference of the squares loses nothing.
-        mean, square = tf.unstack(share.sum(tf.stack([mean, var + mean * mean]) * (own / count)))
+        height, width, channels = x.shape[1:]
+        count = height * width * tf.cast(share.total, tf.float64)
+        # TensorFlow sums short rows fastest, and what they come to is summed in float64, where the
+        # difference of the squares loses nothing.
+        rows = tf.cast(tf.reshape(x, [-1, width, channels]), tf.float32)
+        sums, norms = (tf.cast(reduced, tf.float64) for reduced in (
+            tf.reduce_sum(rows, 1), tf.math.reduce_euclidean_norm(rows, 1)))
+        mean, square = tf.unstack(share.sum(tf.reduce_sum(tf.stack([sums, norms * norms]), 1))
+                                  / count)
         var = tf.maximum(square - mean * mean, 0)
         unbiased = tf.cast(var * (count / tf.maximum(count - 1, 1)), tf.float32)
         mean, var = tf.cast(mean, tf.float32), tf.cast(var, tf.float32)

@@ -189,6 +189,22 @@ def test_batch_norm_goes_over_every_workers_rows(shape, precision, tolerance):
         assert close(np.asarray(found[0][place], np.float32) + found[1][place], expected[place])
 
 
+@pytest.mark.parametrize("distance", [0, 1, 10, 100])
+def test_batch_norms_statistics_lose_little_far_from_zero(distance):
+    """Some 1e-7 (1 + mean^2 / variance), beside NumPy in float64."""
+    x = np.random.default_rng(0).normal(distance, 1, (6, 1, 8, 8, 16)).astype(np.float32)
+
+    def work(rows):
+        weight, none = tf.ones(16), tf.zeros(16)
+        return ops.batch_norm_relu(tf.constant(x[rows]), weight, none, none, none, True)[1:]
+
+    mean, var = InThreads([0, 2, 6]).results(work)[0]
+    wide = x.reshape(-1, 16).astype(np.float64)
+    momentum, allowed = ops.BATCH_NORM_MOMENTUM, 2e-7 * (1 + distance ** 2)
+    np.testing.assert_allclose(mean, momentum * wide.mean(0), rtol=2e-7, atol=2e-8)
+    np.testing.assert_allclose(var, momentum * wide.var(0, ddof=1), rtol=allowed)
+
+
 def several(count, front_end, path, iterations, **settings):
     """What `count` workers have trained."""
     process = run_python(

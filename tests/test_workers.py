@@ -191,7 +191,7 @@ def test_batch_norm_goes_over_every_workers_rows(shape, precision, tolerance):
 
 @pytest.mark.parametrize("distance", [0, 1, 10, 100])
 def test_batch_norms_statistics_lose_little_far_from_zero(distance):
-    """Some 1e-7 (1 + mean^2 / variance), beside NumPy in float64."""
+    """Of the variance 2e-7 (1 + mean^2 / variance), beside NumPy in float64."""
     x = np.random.default_rng(0).normal(distance, 1, (6, 1, 8, 8, 16)).astype(np.float32)
 
     def work(rows):

@@ -11,7 +11,7 @@ from tests.conftest import small_environment
 from wrn3d import replicas, workers
 from wrn3d.benchmark.cases import Case
 from wrn3d.benchmark.scaling import model, picture
-from wrn3d.benchmark.scaling.measurements import in_rounds, medians, run
+from wrn3d.benchmark.scaling.measurements import alternations, in_rounds, medians, run
 from wrn3d.models import network_order
 from wrn3d.parameters import parameter_count
 from wrn3d.workers import MESSAGE
@@ -32,12 +32,25 @@ def test_a_step_sends_what_the_model_says(synchronised, monkeypatch):
             return replicas.sum_gradients(gradients, network_order(env.model, env.spec))
 
     graph = step.get_concrete_function(*map(tf.constant, env.next_batch(8))).graph
-    sent = [operation.inputs[0] for operation in graph.get_operations()
-            if operation.type == "CollectiveReduceV2"]
     work = model.Work("", 0.0, 0.0, *model.messages_of(env.spec))
     assert len(work.gradients) > 2
-    assert sorted(array.shape.num_elements() * array.dtype.size for array in sent) == sorted(
-        work.gradients + model.norm_messages(work, synchronised))
+    assert sizes_sent(graph, "CollectiveReduceV2") == sorted(work.gradients)
+    assert sizes_sent(graph, "CollectiveGatherV2") == sorted(
+        model.norm_messages(work, synchronised))
+
+
+def sizes_sent(graph, kind):
+    """In bytes, of each message of such operations."""
+    arrays = [operation.inputs[0] for operation in graph.get_operations() if operation.type == kind]
+    return sorted(array.shape.num_elements() * array.dtype.size for array in arrays)
+
+
+def test_small_arrays_are_gathered_and_larger_ones_summed_in_a_ring():
+    network = model.Network(1.0, 0.0, 8.0)
+    assert network.small_sum(2, 2**15) == 1 + 2**15
+    assert network.small_sum(2, 2**15 + 8) == network.sum(2, 2**15 + 8) == 2 + 2**15 + 8
+    assert replace(network, tree=True).small_sum(8, 8) == 6 + 2 * 7 / 8 * 8
+    assert network.small_sum(4, 100) == 3 * (1 + 100)
 
 
 def test_two_workers_are_measured():
@@ -47,6 +60,11 @@ def test_two_workers_are_measured():
     # The rest are headers, of messages that are small here, and what other programs send.
     assert expected < found["bytes"] < 2 * expected
     assert found["step"] > found["input"] > 0 and found["save"] > 0 and len(found["sums"]) == 5
+
+
+def test_one_worker_and_two_take_turns():
+    found = alternations(SMALL, 2)
+    assert len(found) == 2 and all(one > 0 and two > 0 for one, two in found)
 
 
 def test_volumes_send_whole_kernels_and_images_their_centre_slices():
@@ -72,12 +90,12 @@ def test_what_is_waited_for():
     """By hand: two workers, 1 s a hop, messages of 8 bytes at 1 byte a second."""
     work = model.Work("", 9.0, 0.0, (8, 16), (32, 16), lag=0.5)
     network = model.Network(1.0, 0.0, 8.0)
-    norms, scores = (2 + 32) + (2 + 16), 2 + 8
+    norms, scores = (1 + 32) + (1 + 16), 2 + 8
     assert model.step_seconds(work, network, 2, 1) == pytest.approx(
         9 + norms + (2 + 8) + (2 + 16) + scores + 4.5)
     # Local batch norm's message is hidden behind 9 seconds of computing, the gradients' behind 6.
     assert model.step_seconds(work, network, 2, 1, synchronised=False) == pytest.approx(
-        9 + (2 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5)
+        9 + (1 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5)
     assert replace(network, tree=True).latency(1024) == 2 * 10 and network.latency(1024) == 2 * 1023
 
 

@@ -106,28 +106,33 @@ def test_a_worker_has_its_rows_of_the_dropout_mask():
 def test_a_kernels_gradient_is_there_before_the_layer_below_goes_on():
     """So that it can be sent meanwhile; and it changes no bit."""
     draw = np.random.default_rng(0)
-    x, kernel = (tf.constant(draw.normal(size=shape), tf.float32)
-                 for shape in ((2, 1, 6, 6, 4), (3, 3, 3, 4, 5)))
+    arrays = [tf.constant(draw.normal(size=shape), tf.float32)
+              for shape in ((2, 1, 6, 6, 4), (3, 3, 3, 4, 5), (3, 3, 3, 5, 6), (3, 3, 3, 6, 7))]
 
-    def gradients(x, kernel):
+    def gradients(x, *kernels):
         with tf.GradientTape() as tape:
-            tape.watch([x, kernel])
-            loss = tf.reduce_sum(convolution.conv3d(x, kernel) ** 2)
-        return tape.gradient(loss, [x, kernel])
+            tape.watch([x, *kernels])
+            y = x
+            for kernel in kernels:
+                y = tf.nn.relu(convolution.conv3d(y, kernel))
+            loss = tf.reduce_sum(y ** 2)
+        return tape.gradient(loss, [x, *kernels])
 
     share = replicas.Share(2, synchronised=True, single_depth=True)
 
-    def shared(x, kernel):
+    def shared(*arrays):
         with replicas.sharing(share):
-            return gradients(x, kernel)
+            return gradients(*arrays)
 
-    alone, of_several = (tf.function(function, autograph=False).get_concrete_function(x, kernel)
+    alone, of_several = (tf.function(function, autograph=False).get_concrete_function(*arrays)
                          for function in (gradients, shared))
-    # What comes of the gradient of x, but for its return, waits for the kernel's.
-    waiting = [operation for operation in of_several.graph.get_operations()
+    # What comes of the first two layers' gradients of x waits for the kernel's of the next one.
+    waiting = [[before.name for before in operation.control_inputs]
+               for operation in of_several.graph.get_operations()
                if operation.type == "Identity" and operation.control_inputs]
-    assert len(waiting) == 1
-    assert all(np.array_equal(*pair) for pair in zip(alone(x, kernel), of_several(x, kernel),
+    *_, second, third = [output.op.inputs[0].op.name for output in of_several.graph.outputs]
+    assert waiting == [[third], [second]]
+    assert all(np.array_equal(*pair) for pair in zip(alone(*arrays), of_several(*arrays),
                                                      strict=True))
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from zlib import crc32
 
 from wrn3d.errors import UsageError, WorkerError, reason
-from wrn3d.runtime import import_tensorflow, usable_cores
+from wrn3d.runtime import import_tensorflow
 
 PATIENCE = 600  # seconds without work, while the others may build a graph, or save
 BUSY = 0.2  # of a core: a process that uses more does not only wait
@@ -91,9 +91,6 @@ def join(source):
     resolver = _slurm_resolver() if source == "SLURM" else \
         tf.distribute.cluster_resolver.TFConfigClusterResolver()
     try:
-        if usable_cores() == 1 and "TF_NUM_INTEROP_THREADS" not in os.environ:
-            # One thread would leave the sums that nothing waits for to the end of a step.
-            tf.config.threading.set_inter_op_parallelism_threads(2)
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         if not any(word in str(error) for word in ("startup", "initialization")):

@@ -4,7 +4,7 @@ Volumes are (N, D, H, W, C) with static D, H, W, C.
 """
 import tensorflow as tf
 
-from wrn3d.replicas import kernel_gradient_first
+from wrn3d.replicas import kernel_gradient_soon
 
 
 def conv3d(x, kernel, stride=1):
@@ -15,7 +15,7 @@ def conv3d(x, kernel, stride=1):
     nothing but the kernel's centre slice: there the 2D convolution with it is exact. The
     result has the precision of x.
     """
-    x, kernel = kernel_gradient_first(x, kernel)
+    x, kernel = kernel_gradient_soon(x, kernel)
     if x.shape[1] > 1:
         precision = tf.float32 if _has_wrong_filter_gradient(x) else x.dtype
         y = _convolve(tf.cast(x, precision), tf.cast(kernel, precision), stride)

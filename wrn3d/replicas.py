@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 from wrn3d.parameters import KERNEL_DIMENSIONS
-from wrn3d.workers import messages
+from wrn3d.workers import gathers, messages
 
 GROUP = 3000  # by which TensorFlow knows the workers as those that sum
 MOST_SUMS = 10_000  # in a function
@@ -41,25 +41,40 @@ class Share:
         # What sums wait for: each other. Gradients' wait for each other alone; not on GPUs, since
         # NCCL needs all of them in one order.
         self._gradients, self._others = (tf.Variable(0.0, trainable=False) for _ in range(2))
-        if tf.config.list_physical_devices("GPU"):
+        self._in_rings = not tf.config.list_physical_devices("GPU")
+        if not self._in_rings:
             self._others = self._gradients
         self._key, self._sums = first_key(), WeakKeyDictionary()
+        self._last_kernel_gradients = WeakKeyDictionary()  # names, since tensors keep their graph
 
     def sum(self, array):
         """Of every worker's array, of the same shape; each has the same result, bit by bit."""
-        return self._sum(array, self._others)
+        key, token = self._next_key(), [self._others.handle]
+        size = array.shape.num_elements() * array.dtype.size
+        if self._in_rings and gathers(self.count, size):
+            return tf.reduce_sum(gather_from(self.count, array, key, token), 0)
+        return reduce_over(self.count, array, key, "Add", token)
 
     def sum_gradients(self, array):
         """The same, beside the others."""
-        return self._sum(array, self._gradients)
+        return reduce_over(self.count, array, self._next_key(), "Add", [self._gradients.handle])
 
-    def _sum(self, array, queue):
+    def _next_key(self):
         # The same place in the same function everywhere: how often which worker has traced it, for
         # other lengths of its rows, does not matter.
         graph = tf.compat.v1.get_default_graph()
         number = self._sums.get(graph, 0)
         self._sums[graph] = number + 1
-        return reduce_over(self.count, array, self._key + number, "Add", [queue.handle])
+        return self._key + number
+
+    def after_later_layer(self, of_x, of_kernel):
+        """The gradients of a convolution, as they are: that of x is handed on when the kernel's of
+        the convolution that was traced before, a later layer, is there."""
+        graph = tf.compat.v1.get_default_graph()
+        before = self._last_kernel_gradients.get(graph)
+        self._last_kernel_gradients[graph] = of_kernel.op.name
+        with tf.control_dependencies([graph.get_operation_by_name(before)] if before else []):
+            return tf.identity(of_x), of_kernel
 
 
 def reduce_over(count, array, key, how, token=()):
@@ -69,6 +84,14 @@ def reduce_over(count, array, key, how, token=()):
     return tf.raw_ops.CollectiveReduceV2(
         input=array, group_size=count, group_key=GROUP, instance_key=key, ordering_token=token,
         merge_op=how, final_op="Id", communication_hint="nccl")
+
+
+def gather_from(count, array, key, token):
+    """(count, ...): the arrays of `count` workers, in their order."""
+    gathered = tf.raw_ops.CollectiveGatherV2(
+        input=array[tf.newaxis], group_size=count, group_key=GROUP, instance_key=key,
+        ordering_token=token, communication_hint="nccl")
+    return tf.ensure_shape(gathered, (count, *array.shape))
 
 
 @contextmanager
@@ -94,19 +117,19 @@ def batch_mean(numbers):
     return tf.reduce_sum(numbers) / tf.cast(share.total, numbers.dtype)
 
 
-def kernel_gradient_first(x, kernel):
-    """Both, as they are. In the backward pass x's gradient is handed on when the kernel's is there:
-    TensorFlow would leave the kernels' to the end, and nothing could be sent before."""
-    return _kernel_gradient_first(x, kernel) if current_share() else (x, kernel)
+def kernel_gradient_soon(x, kernel):
+    """Both, as they are. TensorFlow would leave the kernels' gradients, for which no layer waits,
+    to the end, and nothing could be sent before. Here each is computed before the backward pass
+    has left the next convolution: while batch norm between the two waits for the other workers."""
+    share = current_share()
+    if not share:
+        return x, kernel
 
+    @tf.custom_gradient
+    def as_they_are(x, kernel):
+        return (tf.identity(x), tf.identity(kernel)), share.after_later_layer
 
-@tf.custom_gradient
-def _kernel_gradient_first(x, kernel):
-    def gradients(of_x, of_kernel):
-        with tf.control_dependencies([of_kernel]):
-            return tf.identity(of_x), of_kernel
-
-    return (tf.identity(x), tf.identity(kernel)), gradients
+    return as_they_are(x, kernel)
 
 
 def sum_gradients(gradients, order=None):

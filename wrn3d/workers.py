@@ -13,6 +13,7 @@ from wrn3d.cluster import join, together
 from wrn3d.errors import UsageError, reason
 
 MESSAGE = 2**20  # numbers, from which on gradients are sent
+MOST_GATHERED = 2**16  # bytes of all workers: of so few a message's time matters, not its length
 
 
 class Place(NamedTuple):
@@ -82,6 +83,12 @@ def messages(lengths) -> list[list[int]]:
         found[-1].append(place)
         size += lengths[place]
     return found
+
+
+def gathers(count, size) -> bool:
+    """Whether `count` workers send each other arrays of `size` bytes as they are, for each to sum:
+    that takes half as many messages, one after the other, as a ring that sums."""
+    return count * size <= MOST_GATHERED
 
 
 def check_workers(batch_size, count):

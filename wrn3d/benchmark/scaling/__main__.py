@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from statistics import median
 
 import tyro
 
@@ -18,6 +19,7 @@ from wrn3d.benchmark.scaling.measurements import (
     IMAGES,
     SMALLER,
     TWICE,
+    alternations,
     can_throttle,
     in_rounds,
     medians,
@@ -44,8 +46,10 @@ WAYS = {"synchronised": (True, 1), "local": (False, 1), "local, batch x 4": (Fal
 class ScalingConfig:
     """What is measured, and where the results go."""
 
+    alternations: int = 40
+    """Of one worker and two, a few steps each."""
     rounds: int = 5
-    """Alternations of all that is measured."""
+    """Of all else that is measured."""
     megabits: tuple[int, ...] = (1000, 300, 100)
     """Links, in Mbit/s, over which two workers are measured as well; none without root."""
     output: Path = Path("runs")
@@ -64,6 +68,7 @@ def scaling(config):
     """Do what `config` says; raises UserError."""
     require(hasattr(os, "sched_setaffinity") and usable_cores() > 1,
             "this benchmark divides cores between workers: run it on Linux, with two or more")
+    check_count("alternations", config.alternations)
     check_count("rounds", config.rounds)
     for megabits in config.megabits:
         check_count("megabits", megabits)
@@ -81,10 +86,10 @@ def scaling(config):
 def measured(config, found):
     """Texts, as they come; `found` takes the predicted images/s, as `picture` draws them."""
     megabits = config.megabits if can_throttle() else ()
-    rounds = in_rounds(turns(megabits), config.rounds)
-    for case, end in ((TWICE, ", twice"), (CASE, "")):
-        yield one_and_two(case, rounds[f"one{end}"], rounds[f"two{end}"])
-    figures = {name: medians(of_it) for name, of_it in rounds.items()}
+    for case in TWICE, CASE:
+        yield one_and_two(case, alternations(case, config.alternations))
+    figures = {name: medians(of_it)
+               for name, of_it in in_rounds(turns(megabits), config.rounds).items()}
     network = model.fit_network({(2, int(size)): seconds
                                  for size, seconds in figures["two"]["sums"].items()})
     work = model.fit_work(CASE.title, CASE.spec, {
@@ -103,14 +108,15 @@ def measured(config, found):
     yield from predicted(works_at_scale(figures), network, work.lag, found)
 
 
-def one_and_two(case, one, two):
-    """A sentence on the turns of one worker and of two."""
-    ratios = [alone["step"] / together["step"] for alone, together in zip(one, two, strict=True)]
-    rates = [case.batch_size / medians(of_it)["step"] for of_it in (one, two)]
+def one_and_two(case, steps):
+    """A sentence on the steps of one worker and of two."""
+    ratios = sorted(one / two for one, two in steps)
+    one, two = (case.batch_size / median(seconds) for seconds in zip(*steps, strict=True))
     cores = usable_cores()
-    return (f"{case.title}, float32: one worker of {cores} cores {rates[0]:.1f} images/s, two "
-            f"workers of {cores // 2} each {rates[1]:.1f}: {rates[1] / rates[0]:.2f} times "
-            f"({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} alternations)")
+    return (f"{case.title}, float32: one worker of {cores} cores {one:.1f} images/s, two workers "
+            f"of {cores // 2} each {two:.1f}: {median(ratios):.3f} times, the median of "
+            f"{len(ratios)} alternations, of which the middle half are within "
+            f"{ratios[len(ratios) // 4]:.3f} and {ratios[len(ratios) * 3 // 4]:.3f}")
 
 
 def compared(figures, work, network, megabits):

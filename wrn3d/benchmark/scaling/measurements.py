@@ -3,8 +3,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ TWICE = replace(CASE, batch_size=2 * CASE.batch_size)  # the recipes'
 IMAGES = Case(28, 10, 16)
 SMALLER = Case(16, 2, 2, 64)  # volumes that two cores can train on; more operations take longer
 STEPS = 8
+AT_A_CALL = 3  # so few that the machine is the same for one worker and for two
 
 
 def throttled(megabits, command) -> list[str]:
@@ -40,9 +42,8 @@ def can_throttle() -> bool:
 def turns(megabits) -> dict:
     """{name: a function that measures it}, with links of so many Mbit/s."""
     return {
-        "one": partial(run, 1, CASE), "two": partial(run, 2, CASE, sums=True),
-        "four": partial(run, 4, CASE, sums=True),
-        "one, twice": partial(run, 1, TWICE), "two, twice": partial(run, 2, TWICE),
+        "two": partial(run, 2, CASE, sums=True), "four": partial(run, 4, CASE, sums=True),
+        "two, twice": partial(run, 2, TWICE),
         "images": partial(run, 1, IMAGES, checkpoint=True),
         "fewer images": partial(run, 1, replace(IMAGES, batch_size=IMAGES.batch_size // 4)),
         "volumes": partial(run, 1, SMALLER),
@@ -84,14 +85,67 @@ def side_by_side(case) -> dict:
 
 def run(workers, case, steps=STEPS, megabits=None, **request) -> dict:
     """The figures of a turn, over a link of so many Mbit/s; raises UserError where it fails."""
-    request |= {"case": astuple(case), "steps": steps}
-    command = [sys.executable, "-m", "wrn3d.launch", "-n", str(workers), str(TURN),
-               json.dumps(request)]
+    command = turn_command(workers, case, steps, **request)
     if megabits:
         command = throttled(megabits, command)
-    process = subprocess.run(command, text=True, capture_output=True,
-                             env=os.environ | {"PYTHONPATH": str(ROOT)})
-    if process.returncode:
-        reasons = process.stderr.strip().splitlines() or ["no reason was given"]
-        raise UserError(f"{workers} workers could not be measured: {reasons[-1]}")
-    return json.loads(process.stdout.splitlines()[-1].removeprefix("[0] "))
+    with started(workers, command) as lines:
+        return list(lines)[-1]
+
+
+def alternations(case, count) -> list[tuple[float, float]]:
+    """The seconds of a step of one worker and of two, so many times by turns, a few steps each,
+    every other time in reverse; those whose turn it is not wait."""
+    found = []
+    with at_call(1, case) as one, at_call(2, case) as two, \
+            Progress(count, "one worker and two") as progress:
+        for number in range(count):
+            if number % 2:
+                found.append((one(), two()))
+            else:
+                found.append((two(), one())[::-1])
+            progress.advance()
+    return found
+
+
+@contextmanager
+def at_call(workers, case):
+    """A context with a function that has workers take AT_A_CALL steps, and returns the median
+    seconds of one."""
+    with tempfile.TemporaryDirectory() as folder:
+        calls = Path(folder) / "calls"
+        os.mkfifo(calls)
+        with started(workers, turn_command(workers, case, AT_A_CALL, calls=str(calls))) as lines, \
+                open(calls, "r+b", buffering=0) as to_them:  # which would wait for a reader
+            def call():
+                to_them.write(b"\n")
+                return next(lines)
+
+            call()  # after which they are warmed up
+            yield call
+
+
+def turn_command(workers, case, steps, **request) -> list[str]:
+    request |= {"case": astuple(case), "steps": steps}
+    return [sys.executable, "-m", "wrn3d.launch", "-n", str(workers), str(TURN),
+            json.dumps(request)]
+
+
+@contextmanager
+def started(workers, command):
+    """A context with what a process prints, line by line, which is ended when it is left. Raises
+    UserError where the process has failed by the last line."""
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+            command, text=True, stdout=subprocess.PIPE, stderr=errors,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        def lines():
+            for line in process.stdout:
+                yield json.loads(line.removeprefix("[0] "))
+            if process.wait():
+                errors.seek(0)
+                reasons = errors.read().strip().splitlines() or ["no reason was given"]
+                raise UserError(f"{workers} workers could not be measured: {reasons[-1]}")
+
+        try:
+            yield lines()
+        finally:
+            process.terminate()

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 
 from wrn3d.parameters import KERNEL_DIMENSIONS, network_parameters
-from wrn3d.workers import messages
+from wrn3d.workers import gathers, messages
 
 BACKWARD = 2 / 3  # of what a step computes: the part in which gradients can travel
 FLOAT = 4  # bytes
@@ -55,6 +55,12 @@ class Network:
         2 (count - 1) times a part of it (Patarasuk and Yuan 2009)."""
         return self.latency(count) + self.handled(count, size) + self.on_the_wire(count, size)
 
+    def small_sum(self, count, size) -> float:
+        """The same of batch norm's, which workers in a ring pass on to each other as they are."""
+        if self.tree or not gathers(count, size):
+            return self.sum(count, size)
+        return (count - 1) * (self.hop + size * (self.per_byte + 8 / self.bits_per_second))
+
     def latency(self, count) -> float:
         return 2 * (ceil(log2(count)) if self.tree else count - 1) * self.hop
 
@@ -71,8 +77,10 @@ def sent(count, size) -> float:
 
 
 def sent_in_a_step(work, count, synchronised=True) -> float:
-    """Bytes that each worker sends in a step."""
-    return sent(count, sum(work.gradients) + sum(norm_messages(work, synchronised)) + SCORES)
+    """Bytes that each worker in a ring sends in a step."""
+    norms = sum((count - 1) * size if gathers(count, size) else sent(count, size)
+                for size in norm_messages(work, synchronised))
+    return sent(count, sum(work.gradients) + SCORES) + norms
 
 
 def step_seconds(work, network, count, images, synchronised=True) -> float:
@@ -87,7 +95,7 @@ def step_seconds(work, network, count, images, synchronised=True) -> float:
     if count == 1:
         return work.alone(images)
     compute = work.compute(images)
-    norms = sum(network.sum(count, size) for size in norm_messages(work, synchronised))
+    norms = sum(network.small_sum(count, size) for size in norm_messages(work, synchronised))
     each = [network.latency(count) + network.on_the_wire(count, size) for size in work.gradients]
     travel = sum(each)
     if not synchronised:

@@ -2,12 +2,14 @@
 
 The first worker prints a line of JSON: the median seconds of a step and of making a whole batch,
 the bytes that went over the loopback in a step, the seconds of sums of several sizes, and those of
-a checkpoint.
+a checkpoint. With "calls", a FIFO, it takes its steps anew for each line that comes out of that,
+and prints a line with the median seconds of one each time.
 """
 import json
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -33,9 +35,7 @@ class Environment(CNNEnv):
 
 def measure(case, steps, batch_norm="synchronised", sums=False, checkpoint=False):
     """(the worker's number, the figures by name) of training a Case, given as its fields."""
-    env = Environment(Case(*case), batch_norm)
-    for _ in range(WARM_UP):
-        env.step()
+    env = warmed_up(case, batch_norm)
     before = loopback_bytes()
     seconds = [env.step().seconds for _ in range(steps)]
     found = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
@@ -46,6 +46,22 @@ def measure(case, steps, batch_norm="synchronised", sums=False, checkpoint=False
         with tempfile.TemporaryDirectory() as folder:
             found["save"] = seconds_of(lambda: env.save(Path(folder) / "state.safetensors"))
     return env.worker.index, found
+
+
+def warmed_up(case, batch_norm):
+    env = Environment(Case(*case), batch_norm)
+    for _ in range(WARM_UP):
+        env.step()
+    return env
+
+
+def measure_at_each_call(calls, case, steps, batch_norm="synchronised"):
+    worker = (env := warmed_up(case, batch_norm)).worker
+    with open(calls) if worker.index == 0 else nullcontext() as lines:
+        while worker.agreed(int(bool(lines and lines.readline()))):
+            seconds = [env.step().seconds for _ in range(steps)]
+            if worker.index == 0:
+                print(median(seconds), flush=True)
 
 
 def seconds_of_a_sum(count, size):
@@ -85,7 +101,10 @@ def loopback_bytes():
 
 
 def main():
-    index, found = measure(**json.loads(sys.argv[1]))
+    request = json.loads(sys.argv[1])
+    if "calls" in request:
+        return measure_at_each_call(**request)
+    index, found = measure(**request)
     if index == 0:
         print(json.dumps(found), flush=True)
 

@@ -1,4 +1,5 @@
 """The model of what many workers cost, beside what a step really sends."""
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from tests.conftest import small_environment
 from wrn3d import replicas, workers
 from wrn3d.benchmark.cases import Case
-from wrn3d.benchmark.scaling import model, picture
-from wrn3d.benchmark.scaling.measurements import alternations, in_rounds, medians, run
+from wrn3d.benchmark.scaling import measurements, model, picture
+from wrn3d.benchmark.scaling.measurements import in_rounds, medians, run
 from wrn3d.models import network_order
 from wrn3d.parameters import parameter_count
 from wrn3d.workers import MESSAGE
@@ -19,9 +20,11 @@ from wrn3d.workers import MESSAGE
 SMALL = Case(10, 1, 32)
 
 
+@pytest.mark.parametrize("gpus, how", [([], "CollectiveGatherV2"), (["GPU"], "CollectiveReduceV2")])
 @pytest.mark.parametrize("synchronised", [True, False])
-def test_a_step_sends_what_the_model_says(synchronised, monkeypatch):
+def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
     monkeypatch.setattr(workers, "MESSAGE", 5000)  # so that there are several
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
     env = small_environment("tensorlayer", shortcut="projection")
     share = replicas.Share(2, synchronised=synchronised, single_depth=True)
 
@@ -34,23 +37,18 @@ def test_a_step_sends_what_the_model_says(synchronised, monkeypatch):
     graph = step.get_concrete_function(*map(tf.constant, env.next_batch(8))).graph
     work = model.Work("", 0.0, 0.0, *model.messages_of(env.spec))
     assert len(work.gradients) > 2
-    assert sizes_sent(graph, "CollectiveReduceV2") == sorted(work.gradients)
-    assert sizes_sent(graph, "CollectiveGatherV2") == sorted(
-        model.norm_messages(work, synchronised))
+    sent = [(operation.type, operation.inputs[0]) for operation in graph.get_operations()
+            if operation.type.startswith("Collective")]
+    assert sorted((kind, array.shape.num_elements() * array.dtype.size) for kind, array in sent) \
+        == sorted([*(("CollectiveReduceV2", size) for size in work.gradients),
+                   *((how, size) for size in model.norm_messages(work, synchronised))])
 
 
-def sizes_sent(graph, kind):
-    """In bytes, of each message of such operations."""
-    arrays = [operation.inputs[0] for operation in graph.get_operations() if operation.type == kind]
-    return sorted(array.shape.num_elements() * array.dtype.size for array in arrays)
-
-
-def test_small_arrays_are_gathered_and_larger_ones_summed_in_a_ring():
+def test_small_arrays_are_passed_on_as_they_are_but_on_gpus():
     network = model.Network(1.0, 0.0, 8.0)
-    assert network.small_sum(2, 2**15) == 1 + 2**15
-    assert network.small_sum(2, 2**15 + 8) == network.sum(2, 2**15 + 8) == 2 + 2**15 + 8
-    assert replace(network, tree=True).small_sum(8, 8) == 6 + 2 * 7 / 8 * 8
     assert network.small_sum(4, 100) == 3 * (1 + 100)
+    assert network.sum(4, 100) == 6 + 2 * 3 / 4 * 100
+    assert replace(network, tree=True).small_sum(4, 100) == 4 + 2 * 3 / 4 * 100
 
 
 def test_two_workers_are_measured():
@@ -62,9 +60,21 @@ def test_two_workers_are_measured():
     assert found["step"] > found["input"] > 0 and found["save"] > 0 and len(found["sums"]) == 5
 
 
-def test_one_worker_and_two_take_turns():
-    found = alternations(SMALL, 2)
-    assert len(found) == 2 and all(one > 0 and two > 0 for one, two in found)
+def test_one_worker_and_two_take_turns(monkeypatch):
+    turns = []
+
+    @contextmanager
+    def at_call(workers, case):
+        yield lambda: turns.append(workers) or float(workers)
+
+    monkeypatch.setattr(measurements, "at_call", at_call)
+    assert measurements.alternations(SMALL, 2) == [(1.0, 2.0), (1.0, 2.0)]
+    assert turns == [2, 1, 1, 2]
+
+
+def test_workers_take_their_steps_when_they_are_called():
+    with measurements.at_call(2, SMALL) as call:
+        assert call() > 0 and call() > 0
 
 
 def test_volumes_send_whole_kernels_and_images_their_centre_slices():
@@ -90,9 +100,9 @@ def test_what_is_waited_for():
     """By hand: two workers, 1 s a hop, messages of 8 bytes at 1 byte a second."""
     work = model.Work("", 9.0, 0.0, (8, 16), (32, 16), lag=0.5)
     network = model.Network(1.0, 0.0, 8.0)
-    norms, scores = (1 + 32) + (1 + 16), 2 + 8
+    forward, backward, scores = 1 + 32, 1 + 16, 2 + 8
     assert model.step_seconds(work, network, 2, 1) == pytest.approx(
-        9 + norms + (2 + 8) + (2 + 16) + scores + 4.5)
+        9 + forward + (backward - 9 / 3) + (2 + 8) + (2 + 16) + scores + 4.5)
     # Local batch norm's message is hidden behind 9 seconds of computing, the gradients' behind 6.
     assert model.step_seconds(work, network, 2, 1, synchronised=False) == pytest.approx(
         9 + (1 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5)

@@ -103,7 +103,7 @@ def test_a_worker_has_its_rows_of_the_dropout_mask():
             assert np.array_equal(ops.dropout(x[first:last], shares, position), whole[first:last])
 
 
-def test_a_kernels_gradient_is_there_before_the_layer_below_goes_on():
+def test_a_kernels_gradient_is_there_before_the_layer_below_hands_its_own_on():
     """So that it can be sent meanwhile; and it changes no bit."""
     draw = np.random.default_rng(0)
     arrays = [tf.constant(draw.normal(size=shape), tf.float32)
@@ -126,14 +126,14 @@ def test_a_kernels_gradient_is_there_before_the_layer_below_goes_on():
 
     alone, of_several = (tf.function(function, autograph=False).get_concrete_function(*arrays)
                          for function in (gradients, shared))
-    # What comes of the first two layers' gradients of x waits for the kernel's of the next one.
+    # The first two layers' gradients of x wait for the kernel's of the next one.
     waiting = [[before.name for before in operation.control_inputs]
                for operation in of_several.graph.get_operations()
                if operation.type == "Identity" and operation.control_inputs]
     *_, second, third = [output.op.inputs[0].op.name for output in of_several.graph.outputs]
     assert waiting == [[third], [second]]
-    assert all(np.array_equal(*pair) for pair in zip(alone(*arrays), of_several(*arrays),
-                                                     strict=True))
+    for found in of_several(*arrays), shared(*arrays):
+        assert all(np.array_equal(*pair) for pair in zip(alone(*arrays), found, strict=True))
 
 
 class InThreads:

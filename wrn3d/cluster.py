@@ -9,7 +9,7 @@ from functools import cache
 from zlib import crc32
 
 from wrn3d.errors import UsageError, WorkerError, reason
-from wrn3d.runtime import import_tensorflow
+from wrn3d.runtime import import_tensorflow, usable_cores
 
 PATIENCE = 600  # seconds without work, while the others may build a graph, or save
 BUSY = 0.2  # of a core: a process that uses more does not only wait
@@ -80,17 +80,28 @@ def _watch():
     threading.Thread(target=look, daemon=True, name="patience").start()
 
 
-@cache
-def join(source):
+_strategies = []  # kept, since it holds the cluster together and notices who is gone
+
+
+def join(source, synchronised):
     """Start this process's part of the cluster, and wait for the others: once in a process.
 
-    The strategy is kept, since it holds the cluster together and notices who is gone.
+    With one core TensorFlow has one thread. That does best where the workers wait for each other's
+    batch norm, and it turns to what else there is. Where they do not, it would leave the sums of
+    gradients to the end of a step: without `synchronised` there are two.
     """
+    if not _strategies:
+        _strategies.append(_joined(source, 1 if synchronised else 2))
+
+
+def _joined(source, threads):
     import tensorflow as tf
 
     resolver = _slurm_resolver() if source == "SLURM" else \
         tf.distribute.cluster_resolver.TFConfigClusterResolver()
     try:
+        if usable_cores() == 1 and "TF_NUM_INTEROP_THREADS" not in os.environ:
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         if not any(word in str(error) for word in ("startup", "initialization")):

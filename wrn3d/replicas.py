@@ -1,8 +1,9 @@
 """What the graph of one worker among several has to know of the others, and sums with them.
 
 Every worker trains the same network on its rows of the batch. `sharing` says so while a function
-is traced: `ops` and `optimizer` then sum over the workers what concerns the whole batch. Without
-it there is one worker, and nothing is summed.
+is traced: `ops` and `optimizer` then sum over the workers what concerns the whole batch, and
+`convolution` computes its gradients in another order. Without it there is one worker, and nothing
+is summed.
 """
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 from wrn3d.parameters import KERNEL_DIMENSIONS
-from wrn3d.workers import gathers, messages
+from wrn3d.workers import messages
 
 GROUP = 3000  # by which TensorFlow knows the workers as those that sum
 MOST_SUMS = 10_000  # in a function
@@ -41,22 +42,25 @@ class Share:
         # What sums wait for: each other. Gradients' wait for each other alone; not on GPUs, since
         # NCCL needs all of them in one order.
         self._gradients, self._others = (tf.Variable(0.0, trainable=False) for _ in range(2))
-        self._in_rings = not tf.config.list_physical_devices("GPU")
-        if not self._in_rings:
+        self._on_gpus = bool(tf.config.list_physical_devices("GPU"))
+        if self._on_gpus:
             self._others = self._gradients
         self._key, self._sums = first_key(), WeakKeyDictionary()
         self._last_kernel_gradients = WeakKeyDictionary()  # names, since tensors keep their graph
 
     def sum(self, array):
-        """Of every worker's array, of the same shape; each has the same result, bit by bit."""
+        """Of every worker's small array, of the same shape; each has the same result, bit by bit.
+
+        Without GPUs each has all the others' arrays and adds them up itself: that takes half as
+        many messages, one after the other, as a ring that sums.
+        """
         key, token = self._next_key(), [self._others.handle]
-        size = array.shape.num_elements() * array.dtype.size
-        if self._in_rings and gathers(self.count, size):
-            return tf.reduce_sum(gather_from(self.count, array, key, token), 0)
-        return reduce_over(self.count, array, key, "Add", token)
+        if self._on_gpus:
+            return reduce_over(self.count, array, key, "Add", token)
+        return tf.reduce_sum(gather_from(self.count, array, key, token), 0)
 
     def sum_gradients(self, array):
-        """The same, beside the others."""
+        """The same of a large array, beside the others."""
         return reduce_over(self.count, array, self._next_key(), "Add", [self._gradients.handle])
 
     def _next_key(self):
@@ -70,6 +74,8 @@ class Share:
     def after_later_layer(self, of_x, of_kernel):
         """The gradients of a convolution, as they are: that of x is handed on when the kernel's of
         the convolution that was traced before, a later layer, is there."""
+        if tf.executing_eagerly():  # in the order in which it is written
+            return of_x, of_kernel
         graph = tf.compat.v1.get_default_graph()
         before = self._last_kernel_gradients.get(graph)
         self._last_kernel_gradients[graph] = of_kernel.op.name
@@ -90,7 +96,7 @@ def gather_from(count, array, key, token):
     """(count, ...): the arrays of `count` workers, in their order."""
     gathered = tf.raw_ops.CollectiveGatherV2(
         input=array[tf.newaxis], group_size=count, group_key=GROUP, instance_key=key,
-        ordering_token=token, communication_hint="nccl")
+        ordering_token=token)
     return tf.ensure_shape(gathered, (count, *array.shape))
 
 
@@ -119,10 +125,11 @@ def batch_mean(numbers):
 
 def kernel_gradient_soon(x, kernel):
     """Both, as they are. TensorFlow would leave the kernels' gradients, for which no layer waits,
-    to the end, and nothing could be sent before. Here each is computed before the backward pass
-    has left the next convolution: while batch norm between the two waits for the other workers."""
+    to the end, and nothing could be sent before. Here each is there at the latest when the next
+    convolution hands its gradient of x on. So it can be computed while batch norm between the two
+    waits for the other workers."""
     share = current_share()
-    if not share:
+    if share is None:
         return x, kernel
 
     @tf.custom_gradient

@@ -13,7 +13,6 @@ from wrn3d.cluster import join, together
 from wrn3d.errors import UsageError, reason
 
 MESSAGE = 2**20  # numbers, from which on gradients are sent
-MOST_GATHERED = 2**16  # bytes of all workers: of so few a message's time matters, not its length
 
 
 class Place(NamedTuple):
@@ -85,12 +84,6 @@ def messages(lengths) -> list[list[int]]:
     return found
 
 
-def gathers(count, size) -> bool:
-    """Whether `count` workers send each other arrays of `size` bytes as they are, for each to sum:
-    that takes half as many messages, one after the other, as a ring that sums."""
-    return count * size <= MOST_GATHERED
-
-
 def check_workers(batch_size, count):
     """Raise UsageError for a batch that has no image for each of `count` workers."""
     require(batch_size >= count, f"a batch of {batch_size} has no image for each of the {count} "
@@ -139,7 +132,7 @@ class SharingWorker(Worker):
 
         self.index, self.count, self.in_step = place.index, place.count, False
         with together(self.index, self.count):
-            join(place.source)
+            join(place.source, synchronised)
         self.share = replicas.Share(self.count, synchronised, single_depth)
 
     def shared(self, function):

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import tyro
 
@@ -68,7 +68,7 @@ def scaling(config):
     """Do what `config` says; raises UserError."""
     require(hasattr(os, "sched_setaffinity") and usable_cores() > 1,
             "this benchmark divides cores between workers: run it on Linux, with two or more")
-    check_count("alternations", config.alternations)
+    check_count("alternations", config.alternations, least=2)
     check_count("rounds", config.rounds)
     for megabits in config.megabits:
         check_count("megabits", megabits)
@@ -110,13 +110,14 @@ def measured(config, found):
 
 def one_and_two(case, steps):
     """A sentence on the steps of one worker and of two."""
-    ratios = sorted(one / two for one, two in steps)
+    ratios = [one / two for one, two in steps]
+    low, _, high = quantiles(ratios, n=4)
     one, two = (case.batch_size / median(seconds) for seconds in zip(*steps, strict=True))
     cores = usable_cores()
     return (f"{case.title}, float32: one worker of {cores} cores {one:.1f} images/s, two workers "
             f"of {cores // 2} each {two:.1f}: {median(ratios):.3f} times, the median of "
-            f"{len(ratios)} alternations, of which the middle half are within "
-            f"{ratios[len(ratios) // 4]:.3f} and {ratios[len(ratios) * 3 // 4]:.3f}")
+            f"{len(ratios)} alternations, of which the middle half are within {low:.3f} and "
+            f"{high:.3f}")
 
 
 def compared(figures, work, network, megabits):

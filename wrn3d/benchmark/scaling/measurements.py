@@ -115,7 +115,7 @@ def at_call(workers, case):
         calls = Path(folder) / "calls"
         os.mkfifo(calls)
         with started(workers, turn_command(workers, case, AT_A_CALL, calls=str(calls))) as lines, \
-                open(calls, "r+b", buffering=0) as to_them:  # which would wait for a reader
+                open(calls, "r+b", buffering=0) as to_them:  # "wb" would wait for a reader
             def call():
                 to_them.write(b"\n")
                 return next(lines)
@@ -125,6 +125,7 @@ def at_call(workers, case):
 
 
 def turn_command(workers, case, steps, **request) -> list[str]:
+    """What starts the workers of a turn."""
     request |= {"case": astuple(case), "steps": steps}
     return [sys.executable, "-m", "wrn3d.launch", "-n", str(workers), str(TURN),
             json.dumps(request)]
@@ -139,7 +140,8 @@ def started(workers, command):
             env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
         def lines():
             for line in process.stdout:
-                yield json.loads(line.removeprefix("[0] "))
+                if line.startswith("[0] "):
+                    yield json.loads(line.removeprefix("[0] "))
             if process.wait():
                 errors.seek(0)
                 reasons = errors.read().strip().splitlines() or ["no reason was given"]

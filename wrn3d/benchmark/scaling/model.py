@@ -6,9 +6,10 @@ from statistics import NormalDist
 import numpy as np
 
 from wrn3d.parameters import KERNEL_DIMENSIONS, network_parameters
-from wrn3d.workers import gathers, messages
+from wrn3d.workers import messages
 
 BACKWARD = 2 / 3  # of what a step computes: the part in which gradients can travel
+KERNELS = 1 / 3  # of the same: the kernels' gradients
 FLOAT = 4  # bytes
 SCORES = 2 * FLOAT  # loss and accuracy, of which each step has the sum
 
@@ -57,7 +58,7 @@ class Network:
 
     def small_sum(self, count, size) -> float:
         """The same of batch norm's, which workers in a ring pass on to each other as they are."""
-        if self.tree or not gathers(count, size):
+        if self.tree:
             return self.sum(count, size)
         return (count - 1) * (self.hop + size * (self.per_byte + 8 / self.bits_per_second))
 
@@ -78,30 +79,32 @@ def sent(count, size) -> float:
 
 def sent_in_a_step(work, count, synchronised=True) -> float:
     """Bytes that each worker in a ring sends in a step."""
-    norms = sum((count - 1) * size if gathers(count, size) else sent(count, size)
-                for size in norm_messages(work, synchronised))
-    return sent(count, sum(work.gradients) + SCORES) + norms
+    return (sent(count, sum(work.gradients) + SCORES)
+            + (count - 1) * sum(norm_messages(work, synchronised)))
 
 
 def step_seconds(work, network, count, images, synchronised=True) -> float:
     """A step of `count` workers with so many images each.
 
-    Batch norm's sums are waited for one by one, and the backward pass's behind gradients that are
-    on the same link, so that nothing is computed while those travel. With local batch norm they
-    travel while the backward pass goes on, but for the last message, and batch norm's sums are
-    waited for only where there is not enough to compute meanwhile. Handling gradients is work of
-    the same cores. In the end comes the sum of the scores. And the slowest of all is waited for.
+    Batch norm's sums are waited for one by one. In the backward pass kernels' gradients are
+    computed meanwhile, but the sums wait behind gradients that are on the same link, so that
+    nothing is computed while those travel. With local batch norm they travel while the backward
+    pass goes on, but for the last message, and batch norm's sums are waited for only where there is
+    not enough to compute meanwhile. Handling gradients is work of the same cores. In the end comes
+    the sum of the scores. And the slowest of all is waited for.
     """
     if count == 1:
         return work.alone(images)
     compute = work.compute(images)
-    norms = sum(network.small_sum(count, size) for size in norm_messages(work, synchronised))
+    norms = [network.small_sum(count, size) for size in norm_messages(work, synchronised)]
     each = [network.latency(count) + network.on_the_wire(count, size) for size in work.gradients]
     travel = sum(each)
-    if not synchronised:
-        norms = max(0.0, norms - compute)
+    if synchronised:
+        waits = sum(norms[::2]) + max(0.0, sum(norms[1::2]) - KERNELS * compute)
+    else:
+        waits = max(0.0, sum(norms) - compute)
         travel = max(each[-1], travel - BACKWARD * compute)
-    return (work.alone(images) + norms + network.handled(count, sum(work.gradients)) + travel
+    return (work.alone(images) + waits + network.handled(count, sum(work.gradients)) + travel
             + network.sum(count, SCORES) + work.lag * compute * slowest(count))
 
 

@@ -49,6 +49,7 @@ def measure(case, steps, batch_norm="synchronised", sums=False, checkpoint=False
 
 
 def warmed_up(case, batch_norm):
+    """An environment of a Case's fields that has taken its first steps."""
     env = Environment(Case(*case), batch_norm)
     for _ in range(WARM_UP):
         env.step()
@@ -56,11 +57,14 @@ def warmed_up(case, batch_norm):
 
 
 def measure_at_each_call(calls, case, steps, batch_norm="synchronised"):
-    worker = (env := warmed_up(case, batch_norm)).worker
-    with open(calls) if worker.index == 0 else nullcontext() as lines:
-        while worker.agreed(int(bool(lines and lines.readline()))):
+    """Take the steps, and print the median seconds of one, for each line of the file `calls`, which
+    the first worker reads."""
+    env = warmed_up(case, batch_norm)
+    first = env.worker.index == 0
+    with open(calls) if first else nullcontext() as lines:
+        while env.worker.agreed(int(first and bool(lines.readline()))):
             seconds = [env.step().seconds for _ in range(steps)]
-            if worker.index == 0:
+            if first:
                 print(median(seconds), flush=True)
 
 

@@ -170,8 +170,9 @@ def predicted(works, network, lag, found):
 def _row(title, rates):
     most, count = max(zip(rates, COUNTS, strict=True))
     shares = {count: rate / count / rates[0] for rate, count in zip(rates, COUNTS, strict=True)}
+    three_digits = float(f"{most:.3g}")  # and printed without an exponent
     return [title, *(f"{shares[count]:.0%}" for count in SHOWN),
-            f"{most:.3g} images/s with {count:,}"]
+            f"{three_digits:,.12g} images/s with {count:,}"]
 
 
 def works_at_scale(figures) -> dict:

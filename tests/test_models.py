@@ -203,7 +203,7 @@ def test_weighted_samples_move_keras_models_as_kerass_own_loss_does(weights):
 def test_keras_model_learns_with_fit(digits):
     spec = WideResNetSpec(10, 1)
     model = wrn3d.keras_model(spec)
-    model.compile(wrn3d.SGD(0.1, 0.9), metrics=["accuracy"],
+    model.compile(wrn3d.SGD(0.02, 0.9), metrics=["accuracy"],
                   loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     volumes = digits.normalise(digits.train_volumes[:640])
     model.fit(volumes, digits.train_labels[:640], batch_size=32, epochs=2, verbose=0)

@@ -91,15 +91,17 @@ def assert_exact_but_rounded(x, kernel, stride, upstream):
                                    atol=1e-5 * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("height, width, channels, filters", [
-    (8, 8, 256, 256), (4, 4, 64, 128), (2, 5, 48, 40), (1, 1, 4, 5)])
-def test_filter_gradient_as_matrix_products_is_tensorflows(height, width, channels, filters):
+@pytest.mark.parametrize("height, width, channels, filters, stride", [
+    (8, 8, 256, 256, 1), (4, 4, 64, 128, 1), (2, 5, 48, 40, 1), (1, 1, 4, 5, 1),
+    (16, 16, 128, 256, 2), (7, 10, 64, 40, 2), (3, 2, 5, 3, 2), (1, 1, 4, 5, 2)])
+def test_filter_gradient_as_matrix_products_is_tensorflows(height, width, channels, filters,
+                                                            stride):
     rng = np.random.default_rng(0)
-    x, upstream = (tf.cast(rng.standard_normal((3, 1, height, width, size)), tf.bfloat16)
-                   for size in (channels, filters))
+    x, upstream = (tf.cast(rng.standard_normal((3, 1, *shape)), tf.bfloat16) for shape in (
+        (height, width, channels), (-(-height // stride), -(-width // stride), filters)))
     kernel = tf.cast(rng.standard_normal((3, 3, 3, channels, filters)), tf.bfloat16)
-    assert convolution._has_slow_filter_gradient(x[:, 0], kernel[1])
-    assert_exact_but_rounded(x, kernel, 1, upstream)
+    assert convolution._has_slow_filter_gradient(x[:, 0], kernel[1], stride)
+    assert_exact_but_rounded(x, kernel, stride, upstream)
 
 
 @SETTINGS

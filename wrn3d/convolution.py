@@ -31,14 +31,15 @@ def _convolve(x, kernel, stride):
     sides, windows = x.shape[1:-1], kernel.shape[:-2]
     # Named, since the eager gradient of a 3D convolution fails on the default (TensorFlow 2.21).
     data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
-    if stride == 1:
-        if _has_slow_filter_gradient(x, kernel):
-            return _convolve_small_images(x, kernel)
-        return tf.nn.convolution(x, kernel, 1, "SAME", data_format)
-    paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
-    if any(map(any, paddings)):
-        x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
-    return tf.nn.convolution(x, kernel, stride, "VALID", data_format)
+    slow, padding = _has_slow_filter_gradient(x, kernel, stride), "SAME"
+    if stride > 1:
+        paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
+        if any(map(any, paddings)):
+            x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
+        padding = "VALID"
+    if slow:
+        return _convolve_small_images(x, kernel, stride, padding)
+    return tf.nn.convolution(x, kernel, stride, padding, data_format)
 
 
 def _strided_padding(side, window, stride):
@@ -57,37 +58,50 @@ def _has_wrong_filter_gradient(x):
     return x.dtype == tf.bfloat16 and min(x.shape[1:-1]) < 4
 
 
-def _has_slow_filter_gradient(x, kernel):
+def _has_slow_filter_gradient(x, kernel, stride):
     """Whether oneDNN 3.7's bfloat16 filter gradient is slower than matrix products.
 
-    It falls to half its speed on many channels of few pixels (640 of 8x8: 47 ms against 20). A
-    GPU's would not, but takes the same way.
+    It falls to half its speed on many channels of few pixels (640 of 8x8: 47 ms against 20; with
+    stride 2 from 128 of 16x16: 38 against 19). A GPU's would not, but takes the same way.
     """
     *windows, channels, filters = kernel.shape
-    return (x.dtype == tf.bfloat16 and windows == [3, 3]
-            and min(channels, filters) >= 4 * x.shape[1] * x.shape[2])
+    return (x.dtype == tf.bfloat16 and windows == [3, 3] and stride <= 2
+            and min(channels, filters) * stride ** 3 >= 4 * x.shape[1] * x.shape[2])
 
 
-@tf.custom_gradient
-def _convolve_small_images(x, kernel):
-    """3x3 convolution of stride 1, (N, H, W, C) -> (N, H, W, F), with its filter gradient as three
-    matrix products."""
-    def gradients(upstream):
-        input_gradient = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1, "SAME")
-        return input_gradient, _filter_gradient(x, upstream)
+def _convolve_small_images(x, kernel, stride, padding):
+    """3x3 convolution, (N, H, W, C) -> (N, h, w, F), with its filter gradient as three matrix
+    products."""
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradients(upstream):
+            input_gradient = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), stride, padding)
+            return input_gradient, _filter_gradient(x, upstream, stride, padding)
 
-    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
+        return tf.nn.conv2d(x, kernel, stride, padding), gradients
+
+    return convolve(x, kernel)
 
 
-def _filter_gradient(x, upstream):
-    """(3, 3, C, F) of x (N, H, W, C) and upstream (N, H, W, F): one product for each row of the
+def _filter_gradient(x, upstream, stride, padding):
+    """(3, 3, C, F) of x (N, H, W, C) and upstream (N, h, w, F): one product for each row of the
     kernel, between the rows of x that it meets and upstream."""
-    _, height, width, channels = x.shape
-    filters = upstream.shape[-1]
-    # With the height in front, the rows that a kernel's row meets lie together in memory.
-    padded = tf.pad(tf.transpose(x, [1, 0, 2, 3]), [(1, 1), (0, 0), (1, 1), (0, 0)])
-    columns = tf.concat([padded[:, :, column:column + width] for column in range(3)], axis=-1)
+    channels, (_, height, width, filters) = x.shape[-1], upstream.shape
+    # The height in front, so that the rows that a kernel's row meets lie together in memory, and
+    # blocks of `stride` pixels, of which slices take one: with steps they take ten times as long.
+    near, far = int(padding == "SAME"), 1
+    x = tf.pad(tf.transpose(x, [1, 0, 2, 3]), [(near, far), (0, 0), (near, far), (0, 0)])
+    more = 2 // stride
+    x = tf.reshape(x, [height + more, stride, -1, width + more, stride * channels])
+    columns = []
+    for column in range(3):
+        block, place = divmod(column, stride)
+        columns.append(x[..., block:block + width, place * channels:(place + 1) * channels])
+    columns = tf.concat(columns, axis=-1)
     upstream = tf.reshape(tf.transpose(upstream, [1, 0, 2, 3]), [-1, filters])
-    rows = [tf.matmul(tf.reshape(columns[row:row + height], [-1, 3 * channels]), upstream,
-                      transpose_a=True) for row in range(3)]
+    rows = []
+    for row in range(3):
+        block, place = divmod(row, stride)
+        met = tf.reshape(columns[block:block + height, place], [-1, 3 * channels])
+        rows.append(tf.matmul(met, upstream, transpose_a=True))
     return tf.reshape(tf.stack(rows), [3, 3, channels, filters])

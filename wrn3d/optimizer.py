@@ -37,7 +37,9 @@ class Optimizer:
 
     def note(self, gradients):
         """Take their norms, and nothing else."""
-        self.gradient_norms.assign(tf.stack([tf.norm(gradient) for gradient in gradients]))
+        # tf.norm would write the squares down.
+        halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
+        self.gradient_norms.assign(tf.sqrt(2 * halves))
 
     def forget(self):
         """There were none."""
@@ -139,9 +141,9 @@ class Muon(SGD):
         after = momentum * before + gradient
         change = gradient + momentum * after if self.nesterov else after
         rows, filters = prod(weight.shape[:-1]), weight.shape[-1]
-        step = tf.reshape(orthogonalized(tf.reshape(change, (rows, filters))), weight.shape)
-        scale = max(1.0, filters / rows) ** 0.5
-        weight -= learning_rate * (scale * step + weight_decay * weight)
+        scale = learning_rate * max(1.0, filters / rows) ** 0.5
+        step = orthogonalized(tf.reshape(change, (rows, filters)), scale)
+        weight = (1 - learning_rate * weight_decay) * weight - tf.reshape(step, weight.shape)
         for array, value in (velocity, after), (variable, weight):
             # In a third of the time that a strided assignment takes.
             tf.raw_ops.ResourceScatterUpdate(resource=array.handle, indices=depths, updates=value)
@@ -150,25 +152,26 @@ class Muon(SGD):
         return super().get_config() | {"single_depth": self.single_depth}
 
 
-def orthogonalized(matrix):
-    """(rows, columns) float32 with the same singular vectors and singular values near 1.
+def orthogonalized(matrix, scale=1.0):
+    """(rows, columns) float32 with the same singular vectors and singular values near `scale`.
 
     By Jordan's iteration X <- X (a + b X'X + c (X'X)^2), of which only the small symmetric matrix
     X'X is carried on: it says by what X is to be multiplied in the end.
     """
     if matrix.shape[0] < matrix.shape[1]:
-        return tf.transpose(orthogonalized(tf.transpose(matrix)))
-    matrix = matrix / (tf.norm(matrix) + TINY)
+        return tf.transpose(orthogonalized(tf.transpose(matrix), scale))
     gram = tf.matmul(matrix, matrix, transpose_a=True)
+    norm = tf.sqrt(tf.linalg.trace(gram)) + TINY  # the matrix's Euclidean one
+    gram /= norm * norm
     factor = identity = tf.eye(matrix.shape[1])
     a, b, c = NEWTON_SCHULZ
-    for _ in range(ORTHOGONALIZING_STEPS):
+    for step in range(ORTHOGONALIZING_STEPS):
         # TensorFlow adds three terms in an order that depends on their names, which would differ
         # between the front ends: so never more than two.
         polynomial = a * identity + tf.matmul(gram, b * identity + c * gram)
-        factor = tf.matmul(factor, polynomial)
+        factor = tf.matmul(factor, polynomial) if step else polynomial
         gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
-    return tf.matmul(matrix, factor)
+    return tf.matmul(matrix, scale / norm * factor)
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")

@@ -152,7 +152,7 @@ class Muon(SGD):
         return super().get_config() | {"single_depth": self.single_depth}
 
 
-def orthogonalized(matrix, scale=1.0):
+def orthogonalized(matrix, scale):
     """(rows, columns) float32 with the same singular vectors and singular values near `scale`.
 
     By Jordan's iteration X <- X (a + b X'X + c (X'X)^2), of which only the small symmetric matrix

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wrn3d import Dataset
-from wrn3d.evaluation import Predictions, measure, predict_split
+from wrn3d.evaluation import Predictions, mean_of, measure, predict_views
 
 
 def scored(classes, count=60):
@@ -58,9 +58,11 @@ def test_volumes_are_mirrored_in_eight_ways():
     def predict(batch):
         return np.tensordot(batch, weights, ([1, 2, 3, 4], [1, 2, 3, 4]))
 
-    found = predict_split(predict, dataset, "test", mirror_axes=("depth", "height", "width"))
+    views = predict_views(predict, dataset, "test", mirror_axes=("depth", "height", "width"))
     scores = [predict(np.flip(dataset.normalise(volumes), flipped))
               for count in range(4) for flipped in combinations((1, 2, 3), count)]
-    mean = np.mean([np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in scores], axis=0)
-    assert len(scores) == 8
-    np.testing.assert_allclose(np.exp(found.log_probabilities), mean, rtol=1e-6)
+    shares = [np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in scores]
+    assert len(scores) == len(views) == 8
+    np.testing.assert_allclose(np.exp(mean_of(views).log_probabilities), np.mean(shares, axis=0),
+                               rtol=1e-6)
+    np.testing.assert_allclose(np.exp(views[0].log_probabilities), shares[0], rtol=1e-6)

@@ -15,7 +15,7 @@ import tyro
 from wrn3d import memory, runtime
 from wrn3d.config import RunConfig
 from wrn3d.errors import Stopped, UserError, reason, visible
-from wrn3d.evaluation import measure
+from wrn3d.evaluation import mean_of, measure
 from wrn3d.progress import Progress, fitted
 from wrn3d.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.runs import record
@@ -164,14 +164,11 @@ def _iterate(training):
 
 
 def _evaluate(environment, training):
-    def predictions(title, mirror):
-        with Progress(len(environment.y_test), title) as progress:
-            return environment.predict_split(mirror=mirror, track=lambda batches: progress.track(
-                training.until_stopped(batches)))
-
-    found = {"test": predictions("evaluating", mirror=False)}
-    if environment.config.mirror:
-        found["mirrored"] = predictions("mirrored", mirror=True)
+    mirror = environment.config.mirror
+    with Progress(len(environment.y_test), "evaluating") as progress:
+        views = environment.predict_views(mirror=mirror, track=lambda batches: progress.track(
+            training.until_stopped(batches)))
+    found = {"test": views[0]} | ({"mirrored": mean_of(views)} if mirror else {})
     results = {name: measure(predictions) for name, predictions in found.items()}
     names = environment.dataset.class_names
     matrix = confusion_matrix(found["test"], len(names))

@@ -33,33 +33,42 @@ class Predictions(NamedTuple):
         return self.log_probabilities.argmax(axis=1)
 
 
-@np.errstate(invalid="ignore")  # after divergence
-def predict_split(predict, dataset, split, track=iter, mirror_axes=(),
-                  worker=ALONE) -> Predictions:
-    """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes).
+def predict_views(predict, dataset, split, track=iter, mirror_axes=(),
+                  worker=ALONE) -> list[Predictions]:
+    """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes):
+    those of a split's volumes, then of their mirror images along each of the AXES that are named
+    and all of them together.
 
-    `track` may wrap the list of batches, as a progress bar does. The probabilities are the means
-    of a volume's and its mirror images', along each of the AXES that are named and all of them
-    together. Several workers share the batches, and each has all predictions. Raises UsageError
-    for a split that is not there.
+    `track` may wrap the list of batches, as a progress bar does. Several workers share the
+    batches, and each has all predictions. Raises UsageError for a split that is not there.
     """
     volumes, labels = dataset.split(split)
-    scores = np.zeros((len(labels), len(dataset.class_names)))
+    ways = _ways_to_mirror(volumes.shape, mirror_axes)
+    scores = np.zeros((len(ways), len(labels), len(dataset.class_names)))
     for number, rows in enumerate(batches(volumes, track)):
         if number % worker.count == worker.index:
-            views = [log_probabilities(predict(view))
-                     for view in _mirrored(dataset.normalise(volumes[rows]), mirror_axes)]
-            scores[rows] = np.logaddexp.reduce(views) - np.log(len(views))
-    return Predictions(*worker.sum([scores]), labels)
+            normalised = dataset.normalise(volumes[rows])
+            for way, found in zip(ways, scores, strict=True):
+                view = np.ascontiguousarray(np.flip(normalised, way))
+                found[rows] = log_probabilities(predict(view))
+    [scores] = worker.sum([scores])
+    return [Predictions(found, labels) for found in scores]
 
 
-def _mirrored(volumes, axes):
-    """The volumes, and mirrored in each way in which the axes allow it."""
-    views = [volumes]
-    for axis in (1 + AXES.index(name) for name in axes):
-        if volumes.shape[axis] > 1:
-            views += [np.flip(view, axis) for view in views]
-    return map(np.ascontiguousarray, views)
+def _ways_to_mirror(shape, names):
+    """Of volumes (N, D, H, W, C): the axes to flip, none of them at first."""
+    ways = [()]
+    for axis in (1 + AXES.index(name) for name in names):
+        if shape[axis] > 1:
+            ways += [(*way, axis) for way in ways]
+    return ways
+
+
+@np.errstate(invalid="ignore")  # after divergence
+def mean_of(views) -> Predictions:
+    """Of several views of the same split: the means of the probabilities."""
+    together = np.logaddexp.reduce([view.log_probabilities for view in views])
+    return Predictions(together - np.log(len(views)), views[0].labels)
 
 
 def batches(volumes, track=iter):

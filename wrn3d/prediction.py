@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from wrn3d.data.batches import check_volumes
-from wrn3d.evaluation import EvalResult, Predictions, measure, predict_split
+from wrn3d.evaluation import EvalResult, Predictions, mean_of, measure, predict_views
 from wrn3d.memory import enough_for
 from wrn3d.models import as_keras_model, set_dropout
 
@@ -27,8 +27,13 @@ class Prediction(ABC):
         the list of batches, as a progress bar does. With `mirror` the probabilities are the means
         of each volume's and its mirror images', along the setting `flip_axes`. Raises UsageError
         for a split that is not there."""
+        return mean_of(self.predict_views(split, track, mirror))
+
+    def predict_views(self, split="test", track=iter, mirror=False) -> list[Predictions]:
+        """The same of the volumes as they are and, with `mirror`, of each of their mirror images,
+        apart."""
         with self.averaged():
-            return predict_split(self._logits, self.dataset, split, track,
+            return predict_views(self._logits, self.dataset, split, track,
                                  self.config.flip_axes if mirror else (), self.worker)
 
     def predict(self, volumes) -> np.ndarray:

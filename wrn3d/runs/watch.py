@@ -7,7 +7,7 @@ from wrn3d.runs.curves import draw, read_curves
 from wrn3d.runs.events import Events, has_tensorboard
 
 FIRST = 5.0  # seconds until the curves are drawn for the first time
-SHARE = 0.05  # of a run's time, at most, that drawing them takes
+SHARE = 0.005  # of a run's time, at most, that drawing them takes
 
 
 class Watch:

@@ -102,17 +102,14 @@ def _filter_gradient(x, upstream, stride, padding):
     """(3, 3, C, F) of x (N, H, W, C) and upstream (N, h, w, F): one product for each row of the
     kernel, between the rows of x that it meets and upstream."""
     channels, (_, height, width, filters) = x.shape[-1], upstream.shape
-    # The height in front, so that the rows that a kernel's row meets lie together in memory, and
-    # blocks of `stride` pixels, of which slices take one: with steps they take ten times as long.
+    # The height in front, in blocks of `stride`: what a row of the kernel meets lies together in
+    # memory. Of the width, the three pixels that each place of the result meets.
     near, far = int(padding == "SAME"), 1
     x = tf.pad(tf.transpose(x, [1, 0, 2, 3]), [(near, far), (0, 0), (near, far), (0, 0)])
     more = 2 // stride
-    x = tf.reshape(x, [height + more, stride, -1, width + more, stride * channels])
-    columns = []
-    for column in range(3):
-        block, place = divmod(column, stride)
-        columns.append(x[..., block:block + width, place * channels:(place + 1) * channels])
-    columns = tf.concat(columns, axis=-1)
+    x = tf.reshape(x, [height + more, stride, -1, stride * (width + more), channels])
+    met_by_each = [stride * place + column for place in range(width) for column in range(3)]
+    columns = tf.gather(x, met_by_each, axis=3)
     upstream = tf.reshape(tf.transpose(upstream, [1, 0, 2, 3]), [-1, filters])
     rows = []
     for row in range(3):

@@ -119,13 +119,14 @@ class Muon(SGD):
     A kernel (k, k, k, C, F) is the matrix (k k k C, F), and scale is sqrt(max(1, F / rows)), as in
     torch.optim.Muon. Batch norm's parameters and the dense layer follow SGD without weight decay,
     at SGD_RATE times the learning rate. With `single_depth`, for volumes of depth 1, only the
-    kernels' centre slices are touched, which are all that those meet, as in a 2D network.
+    kernels' centre slices are touched, which are all that those meet, as in a 2D network. With the
+    `precision` bfloat16 the matrices' products are computed in it, as Jordan's are.
     """
 
     def __init__(self, learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,
-                 single_depth=False, name="Muon", **kwargs):
+                 single_depth=False, precision="float32", name="Muon", **kwargs):
         super().__init__(learning_rate, momentum, nesterov, weight_decay, name=name, **kwargs)
-        self.single_depth = single_depth
+        self.single_depth, self.precision = single_depth, precision
 
     def update_step(self, gradient, variable, learning_rate):
         momentum, weight_decay = tf.unstack(self.current)
@@ -142,28 +143,30 @@ class Muon(SGD):
         change = gradient + momentum * after if self.nesterov else after
         rows, filters = prod(weight.shape[:-1]), weight.shape[-1]
         scale = learning_rate * max(1.0, filters / rows) ** 0.5
-        step = orthogonalized(tf.reshape(change, (rows, filters)), scale)
+        step = orthogonalized(tf.reshape(change, (rows, filters)), scale, self.precision)
         weight = (1 - learning_rate * weight_decay) * weight - tf.reshape(step, weight.shape)
         for array, value in (velocity, after), (variable, weight):
             # In a third of the time that a strided assignment takes.
             tf.raw_ops.ResourceScatterUpdate(resource=array.handle, indices=depths, updates=value)
 
     def get_config(self):
-        return super().get_config() | {"single_depth": self.single_depth}
+        return super().get_config() | {"single_depth": self.single_depth,
+                                       "precision": self.precision}
 
 
-def orthogonalized(matrix, scale):
+def orthogonalized(matrix, scale, precision="float32"):
     """(rows, columns) float32 with the same singular vectors and singular values near `scale`.
 
     By Jordan's iteration X <- X (a + b X'X + c (X'X)^2), of which only the small symmetric matrix
     X'X is carried on: it says by what X is to be multiplied in the end.
     """
     if matrix.shape[0] < matrix.shape[1]:
-        return tf.transpose(orthogonalized(tf.transpose(matrix), scale))
-    gram = tf.matmul(matrix, matrix, transpose_a=True)
+        return tf.transpose(orthogonalized(tf.transpose(matrix), scale, precision))
+    matrix = tf.cast(matrix, precision)
+    gram = tf.cast(tf.matmul(matrix, matrix, transpose_a=True), tf.float32)
     norm = tf.sqrt(tf.linalg.trace(gram)) + TINY  # the matrix's Euclidean one
-    gram /= norm * norm
-    factor = identity = tf.eye(matrix.shape[1])
+    gram = tf.cast(gram / (norm * norm), precision)
+    factor = identity = tf.eye(matrix.shape[1], dtype=precision)
     a, b, c = NEWTON_SCHULZ
     for step in range(ORTHOGONALIZING_STEPS):
         # TensorFlow adds three terms in an order that depends on their names, which would differ
@@ -171,7 +174,8 @@ def orthogonalized(matrix, scale):
         polynomial = a * identity + tf.matmul(gram, b * identity + c * gram)
         factor = tf.matmul(factor, polynomial) if step else polynomial
         gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
-    return tf.matmul(matrix, scale / norm * factor)
+    factor = tf.cast(scale / norm * tf.cast(factor, tf.float32), precision)
+    return tf.cast(tf.matmul(matrix, factor), tf.float32)
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")
@@ -194,5 +198,5 @@ def make_optimizer(config, spec):
         return Adam(config.learning_rate)
     settings = config.learning_rate, config.momentum, config.nesterov, config.weight_decay
     if config.optimizer == "muon":
-        return Muon(*settings, single_depth=spec.input_shape[0] == 1)
+        return Muon(*settings, single_depth=spec.input_shape[0] == 1, precision=config.precision)
     return SGD(*settings)

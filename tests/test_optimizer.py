@@ -1,4 +1,5 @@
 """The update rule against PyTorch's documented one, in NumPy."""
+from functools import partial
 from math import prod
 
 import keras
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wrn3d
+from wrn3d.optimizer import orthogonalized
 
 
 def pytorch_sgd(weight, gradients, rates, momentum, nesterov, weight_decay):
@@ -62,7 +64,7 @@ def test_adam_is_pytorchs(variable_type):
     np.testing.assert_allclose(variable.numpy(), tensor.detach().numpy(), rtol=0, atol=1e-5)
 
 
-def orthogonalized(matrix):
+def jordans(matrix):
     """Jordan's iteration, written for the singular values, in float64."""
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     values = values / np.linalg.norm(values)
@@ -86,7 +88,7 @@ def test_muon_moves_kernels_along_orthogonal_matrices(seed, sides, nesterov, inp
         optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
         velocity = 0.8 * velocity + gradient
         change = gradient + 0.8 * velocity if nesterov else velocity
-        step = orthogonalized(change.reshape(rows, filters)).reshape(shape)
+        step = jordans(change.reshape(rows, filters)).reshape(shape)
         expected = (1 - rate * 0.5) * expected - rate * max(1, filters / rows) ** 0.5 * step
     np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-4)
 
@@ -126,6 +128,19 @@ def test_muon_is_pytorchs(monkeypatch):
                                rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("rows, columns", [(27, 16), (16, 64), (576, 64)])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.06)])
+def test_muons_products_have_the_precision_that_is_asked_for(rows, columns, precision, tolerance):
+    matrix = np.random.default_rng(0).standard_normal((rows, columns)).astype(np.float32)
+    function = tf.function(partial(orthogonalized, matrix, 0.1, precision), autograph=False)
+    graph = function.get_concrete_function()
+    products = [op for op in graph.graph.get_operations() if op.type == "MatMul"]
+    assert {op.outputs[0].dtype.name for op in products} == {precision}
+    expected = 0.1 * jordans(matrix)
+    difference = np.linalg.norm(graph().numpy() - expected)
+    assert 0 < difference < tolerance * np.linalg.norm(expected)
+
+
 def test_muon_leaves_all_but_kernels_to_sgd():
     start, gradient = np.ones((3, 2), np.float32), tf.constant([[1.0, 2], [3, 4], [5, 6]])
     muon, sgd = tf.Variable(start), tf.Variable(start)
@@ -148,6 +163,6 @@ def test_a_learning_rate_of_zero_moves_nothing():
 
 def test_settings_survive_serialization():
     for optimizer in (wrn3d.SGD(1, 0.9, True, 5e-4), wrn3d.Adam(0.1, 1e-6),
-                      wrn3d.Muon(1, 0.9, True, 5e-4, single_depth=True)):
+                      wrn3d.Muon(1, 0.9, True, 5e-4, single_depth=True, precision="bfloat16")):
         config = optimizer.get_config()
         assert type(optimizer).from_config(config).get_config() == config

@@ -158,7 +158,8 @@ def orthogonalized(matrix, scale, precision="float32"):
     """(rows, columns) float32 with the same singular vectors and singular values near `scale`.
 
     By Jordan's iteration X <- X (a + b X'X + c (X'X)^2), of which only the small symmetric matrix
-    X'X is carried on: it says by what X is to be multiplied in the end.
+    X'X is carried on: it says by what X is to be multiplied in the end. In bfloat16 that is right
+    within 2 to 6 % after three steps (on the momenta of `fast`), and not after five.
     """
     if matrix.shape[0] < matrix.shape[1]:
         return tf.transpose(orthogonalized(tf.transpose(matrix), scale, precision))

@@ -77,11 +77,12 @@ def _has_slow_filter_gradient(x, kernel, stride):
     """Whether oneDNN 3.7's bfloat16 filter gradient is slower than matrix products.
 
     It falls to half its speed on many channels of few pixels (640 of 8x8: 47 ms against 20; with
-    stride 2 from 128 of 16x16: 38 against 19). A GPU's would not, but takes the same way.
+    stride 2 from 128 of 16x16: 38 against 19). The line between them fits 25 shapes, measured on
+    two cores with AMX. A GPU's would not be slow, but takes the same way.
     """
     *windows, channels, filters = kernel.shape
     return (x.dtype == tf.bfloat16 and windows == [3, 3] and stride <= 2
-            and min(channels, filters) * stride ** 3 >= 4 * x.shape[1] * x.shape[2])
+            and min(channels, filters) ** 2 * stride ** 3 >= 100 * x.shape[1] * x.shape[2])
 
 
 def _convolve_small_images(x, kernel, stride, padding):

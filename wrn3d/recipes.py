@@ -24,7 +24,7 @@ RECIPES = {
         momentum=0.9, nesterov=True, weight_decay=5e-4, augment=True, evaluate=True),
     # CIFAR-10 within an hour on two cores with AMX (docs/results.md).
     "fast": TrainingConfig(
-        depth=16, widen_factor=4, shortcut="projection", batch_size=128, epochs=18,
+        depth=16, widen_factor=4, shortcut="projection", batch_size=128, epochs=19,
         optimizer="muon", learning_rate=0.08, schedule="linear", warmup=0.2, momentum=0.9,
         nesterov=True, weight_decay=0.01, label_smoothing=0.1, averaging=0.998,
         precision="bfloat16", augment=True, crop_padding=2, alternate_flips=True, cutout=8,

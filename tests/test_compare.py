@@ -131,7 +131,7 @@ def perturbed_scripts(folder, front_end, change):
     return {"cwd": folder, "env": {"PYTHONPATH": str(ROOT), "PATH": ""}}
 
 
-@pytest.mark.parametrize("where, side", zip(PERTURBED, [*SCRIPTS, *SCRIPTS], strict=True))
+@pytest.mark.parametrize("where, side", list(zip(PERTURBED, [*SCRIPTS, *SCRIPTS], strict=True)))
 def test_one_unit_in_the_last_place_is_found_and_named(tmp_path, where, side):
     change, iteration, name = PERTURBED[where]
     options = perturbed_scripts(tmp_path, side, change)

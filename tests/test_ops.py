@@ -92,7 +92,8 @@ def assert_exact_but_rounded(x, kernel, stride, upstream):
 
 
 @pytest.mark.parametrize("height, width, channels, filters, stride", [
-    (12, 12, 128, 128, 1), (4, 4, 64, 128, 1), (2, 5, 48, 40, 1), (1, 1, 12, 10, 1),
+    (8, 8, 256, 256, 1), (12, 12, 128, 128, 1), (4, 4, 64, 128, 1), (2, 5, 48, 40, 1),
+    (1, 1, 12, 10, 1),
     (16, 16, 128, 256, 2), (7, 10, 64, 40, 2), (3, 2, 12, 9, 2), (1, 1, 4, 5, 2)])
 def test_filter_gradient_as_matrix_products_is_tensorflows(height, width, channels, filters,
                                                             stride):

@@ -22,7 +22,7 @@ RECIPES = {
         depth=28, widen_factor=10, shortcut="projection", batch_size=128, epochs=200,
         learning_rate=0.1, schedule="steps", milestones=(0.3, 0.6, 0.8), milestone_factor=0.2,
         momentum=0.9, nesterov=True, weight_decay=5e-4, augment=True, evaluate=True),
-    # CIFAR-10 within an hour on two cores with AMX (docs/results.md).
+    # CIFAR-10 in about an hour on two cores with AMX (docs/results.md).
     "fast": TrainingConfig(
         depth=16, widen_factor=4, shortcut="projection", batch_size=128, epochs=19,
         optimizer="muon", learning_rate=0.08, schedule="linear", warmup=0.2, momentum=0.9,

@@ -273,7 +273,8 @@ def test_it_learns(front_end):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_bfloat16_trains_and_says_where_it_gains_nothing(front_end, monkeypatch, fast):
-    monkeypatch.setattr("wrn3d.environment.has_fast_bfloat16", lambda: fast)
+    for module in ("environment", "convolution"):
+        monkeypatch.setattr(f"wrn3d.{module}.has_fast_bfloat16", lambda: fast)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         environment = environment_class(front_end)(**SETTINGS, precision="bfloat16")

@@ -142,7 +142,10 @@ def test_bfloat16_is_the_same_network_more_coarsely(spec):
         # Rounded to 8 bits in every layer, and not less: by norm, since single elements may differ.
         assert 1e-4 < relative_error(logits, reference.logits) < 0.05
         for key, gradient in gradients.items():
-            assert relative_error(gradient, reference.gradients[key]) < 0.25, key
+            assert relative_error(gradient, reference.gradients[key]) < 0.35, key
+        together = [np.concatenate([np.ravel(one[key]) for key in sorted(gradients)])
+                    for one in (gradients, reference.gradients)]
+        assert relative_error(*together) < 0.22
         averages = {key: variables[key].numpy() for key in reference.averages}
         for key, expected in reference.averages.items():
             assert averages[key].dtype == np.float32

@@ -96,13 +96,40 @@ def assert_exact_but_rounded(x, kernel, stride, upstream):
     (1, 1, 12, 10, 1),
     (16, 16, 128, 256, 2), (7, 10, 64, 40, 2), (3, 2, 12, 9, 2), (1, 1, 4, 5, 2)])
 def test_filter_gradient_as_matrix_products_is_tensorflows(height, width, channels, filters,
-                                                            stride):
+                                                            stride, monkeypatch):
     rng = np.random.default_rng(0)
-    x, upstream = (tf.cast(rng.standard_normal((3, 1, *shape)), tf.bfloat16) for shape in (
+    x, upstream = (rng.standard_normal((3, 1, *shape)) for shape in (
         (height, width, channels), (-(-height // stride), -(-width // stride), filters)))
-    kernel = tf.cast(rng.standard_normal((3, 3, 3, channels, filters)), tf.bfloat16)
-    assert convolution._has_slow_filter_gradient(x[:, 0], kernel[1], stride)
-    assert_exact_but_rounded(x, kernel, stride, upstream)
+    kernel = rng.standard_normal((3, 3, 3, channels, filters))
+    coarse = [tf.cast(value, tf.bfloat16) for value in (x, kernel, upstream)]
+    assert convolution._has_slow_filter_gradient(coarse[0][:, 0], coarse[1][1], stride)
+    assert_exact_but_rounded(coarse[0], coarse[1], stride, coarse[2])
+    # That was in float32 where the device has no instructions for bfloat16; this is by products.
+    monkeypatch.setattr(convolution, "_has_slow_filter_gradient", lambda *_: True)
+    arguments = tf.constant(x), tf.constant(kernel), stride, tf.constant(upstream)
+    for ours, exact in zip(conv_and_gradients(conv3d, *arguments),
+                           conv_and_gradients(symmetric_conv3d, *arguments), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("depth, size, stride", [(1, 3, 1), (1, 3, 2), (1, 1, 2), (4, 3, 1),
+                                                 (4, 3, 2), (4, 1, 2)])
+def test_bfloat16_is_convolved_in_float32_where_the_device_has_no_instructions_for_it(
+        depth, size, stride, fast, monkeypatch):
+    monkeypatch.setattr(convolution, "has_fast_bfloat16", lambda: fast)
+    rng = np.random.default_rng(0)
+    strided = [-(-side // stride) for side in (depth, 6, 6)]
+    x, upstream = (tf.cast(rng.standard_normal((2, *shape)), tf.bfloat16)
+                   for shape in ((depth, 6, 6, 16), (*strided, 32)))
+    kernel = tf.cast(rng.standard_normal((size, size, size, 16, 32)), tf.bfloat16)
+    graph = tf.function(conv_and_gradients).get_concrete_function(
+        conv3d, x, kernel, stride, upstream).graph
+    convolutions = [op for op in graph.get_operations() if op.type.startswith("Conv")]
+    assert len(convolutions) >= 3  # with both gradients
+    assert {op.get_attr("T") for op in convolutions} == {tf.bfloat16 if fast else tf.float32}
+    if not fast:
+        assert_exact_but_rounded(x, kernel, stride, upstream)
 
 
 @SETTINGS

@@ -5,6 +5,7 @@ Volumes are (N, D, H, W, C) with static D, H, W, C.
 import tensorflow as tf
 
 from wrn3d.replicas import kernel_gradient_soon
+from wrn3d.runtime import has_fast_bfloat16
 
 
 def conv3d(x, kernel, stride=1):
@@ -16,14 +17,13 @@ def conv3d(x, kernel, stride=1):
     result has the precision of x.
     """
     x, kernel = kernel_gradient_soon(x, kernel)
+    given, x = x.dtype, tf.cast(x, _computing_precision(x))
     if x.shape[1] > 1:
-        precision = tf.float32 if _has_wrong_filter_gradient(x) else x.dtype
-        y = _convolve(tf.cast(x, precision), tf.cast(kernel, precision), stride)
-        return tf.cast(y, x.dtype)
+        return tf.cast(_convolve(x, tf.cast(kernel, x.dtype), stride), given)
     # By tf.slice, whose gradient pads: that of an index takes a tenth of an iteration's time.
     centre = tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
     y = _convolve(tf.squeeze(x, 1), tf.cast(tf.squeeze(centre, 0), x.dtype), stride)
-    return tf.expand_dims(y, 1)
+    return tf.cast(tf.expand_dims(y, 1), given)
 
 
 def _convolve(x, kernel, stride):
@@ -64,13 +64,17 @@ def _strided_padding(side, window, stride):
     return near, max(0, last_window_start + window - near - side)
 
 
-def _has_wrong_filter_gradient(x):
-    """Whether oneDNN 3.7's bfloat16 filter gradient may leave parts of its result unwritten.
+def _computing_precision(x):
+    """x's own or, in place of a bfloat16 that TensorFlow's gradients would suffer from, float32.
 
-    Seen on volumes with sides of 1 and 2, on CPUs with AVX512_BF16; up to 3 for safety, and on
-    every device, since such volumes are little work.
+    Where the device has no instructions for it, they take fifteen to thirty times as long and sum
+    in bfloat16. On volumes with sides of 1 and 2 oneDNN 3.7's may leave parts of the filter
+    gradient unwritten, as seen on CPUs with AVX512_BF16: so up to 3 for safety, and on every
+    device, since such volumes are little work.
     """
-    return x.dtype == tf.bfloat16 and min(x.shape[1:-1]) < 4
+    small_volume = x.shape[1] > 1 and min(x.shape[1:-1]) < 4
+    return tf.float32 if x.dtype == tf.bfloat16 and (
+        small_volume or not has_fast_bfloat16()) else x.dtype
 
 
 def _has_slow_filter_gradient(x, kernel, stride):

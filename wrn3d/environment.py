@@ -72,8 +72,9 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
 
         import_tensorflow()  # before the script's own import of it: quietly
         if self.config.precision == "bfloat16" and not has_fast_bfloat16():
-            warnings.warn("precision bfloat16 may be slower than float32 here: no instructions for "
-                          "it are known (AVX512_BF16, AMX or a GPU that has them)", stacklevel=2)
+            warnings.warn("precision bfloat16 is no faster than float32 here, so prefer that: no "
+                          "instructions for it are known (AVX512_BF16, AMX or a GPU that has them)",
+                          stacklevel=2)
         self.worker = find_worker(self.config.batch_norm == "synchronised",
                                   single_depth=self.spec.input_shape[0] == 1)
         if self.worker.count > 1:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import warnings
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -145,6 +146,7 @@ def cpu_flags() -> set[str]:
     return set((_cpu_entry("flags") or _cpu_entry("Features") or "").split())
 
 
+@cache
 def _cpu_entry(key):
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -45,6 +45,9 @@ class CNNEnv(TrainingEnvironment):
         self.model.train_step = self.worker.shared(self.model.train_step)
         self.model.compile(self.optimizer, loss=CrossEntropy(**self.loss_settings),
                            metrics=[BatchLoss(**self.loss_settings), "accuracy"])
+        # Makes the metrics' variables, since an iteration that makes any is traced twice.
+        self.model.compute_metrics(None, tf.zeros(1), tf.zeros((1, self.nb_classes)))
+        self.model.reset_metrics()
 
         @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
         @self.worker.shared

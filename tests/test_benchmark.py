@@ -74,7 +74,7 @@ def pairs():
     for name, contender in CONTENDERS.items():
         for case in (Case(10, 1, 4), Case(10, 1, 2, 32)):
             if not (contender.images_only and case.side):
-                yield name, "bfloat16" if case.side else "float32", case
+                yield name, "float32" if case.side else "bfloat16", case
 
 
 @pytest.fixture(autouse=True)

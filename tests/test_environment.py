@@ -264,6 +264,15 @@ def test_predict_refuses_other_shapes(fresh):
         fresh.predict(np.zeros((0, 1, 32, 32, 3)))
 
 
+def test_the_iteration_is_traced_once(front_end, monkeypatch):
+    env = environment_class(front_end)(**SETTINGS)
+    traced, dense = [], ops.dense
+    monkeypatch.setattr(ops, "dense", lambda *arrays: traced.append(arrays) or dense(*arrays))
+    for _ in range(3):
+        env.step()
+    assert len(traced) == 1
+
+
 def test_it_learns(front_end):
     env = environment_class(front_end)(**SETTINGS | {"momentum": 0.9, "learning_rate": 0.02})
     losses = [env.step().loss for _ in range(100)]

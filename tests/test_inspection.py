@@ -37,25 +37,32 @@ def same(left, right):
     return left.keys() == right.keys() and all(np.array_equal(left[n], right[n]) for n in left)
 
 
+@pytest.fixture(scope="module")
+def end_of_epoch(env):
+    """A checkpoint at the end of an epoch, and the state after another iteration."""
+    env.reset()
+    for _ in range(46):
+        env.step()
+    checkpoint = env.snapshot()
+    env.step()
+    return checkpoint, state(env)
+
+
 @pytest.mark.parametrize("look", [
     lambda env: env.step(update=False), lambda env: env.gradients(), lambda env: env.norms(),
     lambda env: env.step(update=False, momentum=0.5, weight_decay=0.1, dropout=0.8),
     lambda env: env.snapshot()])
-def test_looking_moves_nothing(fresh, look):
-    for _ in range(46):
-        fresh.step()
-    fresh._prepare()
-    before = state(fresh)  # the next batch is the first of another epoch
-    look(fresh)
-    assert same(state(fresh), before)
-    looked, taken = fresh.step(update=False), fresh.step()
+def test_looking_moves_nothing(env, end_of_epoch, look):
+    checkpoint, undisturbed = end_of_epoch
+    env.restore(checkpoint)
+    env._prepare()
+    before = state(env)  # the next batch is the first of another epoch
+    look(env)
+    assert same(state(env), before)
+    looked, taken = env.step(update=False), env.step()
     assert (looked.iteration, looked.loss, looked.accuracy, looked.learning_rate) == \
         (taken.iteration, taken.loss, taken.accuracy, taken.learning_rate)
-    after = state(fresh)
-    fresh.reset()
-    for _ in range(47):
-        fresh.step()
-    assert same(state(fresh), after)
+    assert same(state(env), undisturbed)
 
 
 def test_gradients_are_the_references(front_end):

@@ -10,7 +10,7 @@ from wrn3d.errors import DataError, Stopped, UsageError
 from wrn3d.runs.signals import StopRequest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     process = run_script("keras", *FULL, "--output", folder)

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from wrn3d.errors import DataError, NotEnoughMemoryError
 from wrn3d.parameters import activation_count, network_parameters
+from wrn3d.runtime import cpu_has_bfloat16
 
 # Bytes of a process that has imported all frameworks, and the room that its work takes (Linux).
 IMPORTED = 780_000_000
@@ -34,10 +35,11 @@ def training_memory(spec, config, data_bytes, workers=1) -> TrainingMemory:
     """The estimate for a network, a TrainingConfig and a data set of so many bytes: for each of
     several workers, which share a batch."""
     weights = 4 * sum(prod(parameter.shape) for parameter in network_parameters(spec))
+    # Where the CPU has no instructions for bfloat16, gradients keep the float32 they compute in.
+    each = 2 if config.precision == "bfloat16" and cpu_has_bfloat16() else 4
     copies = 2 + bool(config.momentum) + 2 * (config.optimizer == "adam") + bool(config.averaging)
     return TrainingMemory(IMPORTED + data_bytes + weights * copies,
-                          activation_count(spec) * (2 if config.precision == "bfloat16" else 4)
-                          // workers, config.batch_size)
+                          activation_count(spec) * each // workers, config.batch_size)
 
 
 def check_memory(spec, config, data_bytes, workers=1, here=1):

@@ -49,7 +49,9 @@ class Page(HTMLParser):
 def test_both_scripts_are_identical_and_the_report_says_so(tmp_path):
     process = compare("--recipe", "fast", "--iterations", "4", "--seeds", "2", "--dropout", "0.2",
                       "--output", tmp_path)
-    assert (process.returncode, process.stderr) == (0, "")
+    said = [line for line in process.stderr.splitlines()
+            if not line.startswith("note: precision bfloat16 is no faster")]  # on some CPUs
+    assert (process.returncode, said) == (0, [])
     assert process.stdout.splitlines()[-1] == "identical"
     assert "weights: all 39 arrays are equal to the last bit" in process.stdout
     folder = only_folder(tmp_path)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fork_server import ROOT, ForkedProcess
+from tests.runs import FULL
 from wrn3d.data import digits as digits_module
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
+PIPED = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 def pytest_addoption(parser):
@@ -38,10 +40,27 @@ def digits():
     return digits_module.load()
 
 
+@pytest.fixture(scope="session")
+def environment(front_end):
+    return small_environment(front_end)
+
+
 @pytest.fixture
-def run(front_end, tmp_path):
-    """A small environment and its folder."""
-    return small_environment(front_end), tmp_path / "run"
+def run(environment, tmp_path):
+    """A small environment, as new, and its folder."""
+    for name in ("step", "evaluate"):  # where a test has put another in its place
+        vars(environment).pop(name, None)
+    environment.reset()
+    return environment, tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """(the folder of a run that nothing befell, what it printed)."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    process = run_script("keras", *FULL, "--output", folder)
+    assert (process.returncode, process.stderr) == (0, "")
+    return folder, process.stdout
 
 
 def environment_class(front_end):
@@ -49,8 +68,9 @@ def environment_class(front_end):
 
 
 def small_environment(front_end, **settings):
-    return environment_class(front_end)(**{"dataset": "digits", "depth": 10, "widen_factor": 1,
-                                           "batch_size": 32} | settings)
+    data = {} if "dataset" in settings else {"dataset": "digits", "volume_size": 16}
+    return environment_class(front_end)(**data | {"depth": 10, "widen_factor": 1,
+                                                  "batch_size": 32} | settings)
 
 
 def run_python(*arguments, cwd=ROOT, **options):
@@ -63,13 +83,33 @@ def start_python(*arguments, **options):
     """A running process of this Python that heeds Ctrl-C, which a job in the background ignores."""
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **{"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        | options)
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **PIPED | options)
+
+
+def start_command(*arguments, **options):
+    """A running command line of the project, which on Linux has TensorFlow already: (script, flags)
+    or ("-m", module, flags)."""
+    if sys.platform != "linux":
+        return start_python(*arguments, **options)
+    return ForkedProcess([*map(str, arguments)], **PIPED | options)
+
+
+def run_command(*arguments, **options):
+    """A finished one."""
+    with start_command(*arguments, **options) as process:
+        try:
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start_script(front_end, *arguments, **options):
+    return start_command(f"{SCRIPTS[front_end]}.py", *arguments, **options)
 
 
 def run_script(front_end, *arguments, **options):
-    return run_python(f"{SCRIPTS[front_end]}.py", *arguments, **options)
+    return run_command(f"{SCRIPTS[front_end]}.py", *arguments, **options)
 
 
 def digit_pixels(rows, num_classes=10):

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tests.conftest import SCRIPTS, start_python
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
 from wrn3d.config import RunConfig
 from wrn3d.runs.folder import RunFolder
@@ -15,15 +14,11 @@ from wrn3d.runs.resuming import starting_point
 from wrn3d.runs.signals import StopRequest
 from wrn3d.runs.training import Training
 
-SMALL = ["--dataset", "digits", "--depth", "10", "--widen-factor", "1", "--batch-size", "32"]
+SMALL = ["--dataset", "digits", "--volume-size", "16", "--depth", "10", "--widen-factor", "1",
+         "--batch-size", "32"]
 FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4",
         "--augment", "--validation", "300", "--evaluate", "--iterations", "60",
         "--save-every", "7"]
-
-
-def start(front_end, *arguments, **options):
-    """A running script."""
-    return start_python(f"{SCRIPTS[front_end]}.py", *arguments, **options)
 
 
 def wait_for(process, iteration):
@@ -68,6 +63,11 @@ def files(folder):
 def contents(folder):
     """{name: bytes} of everything that a run has left."""
     return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def outcome(folder, output):
+    """What a run has left and the last line of what it printed."""
+    return contents(folder), output.splitlines()[-1]
 
 
 def check_whole(folder):

@@ -5,15 +5,19 @@ import pty
 import re
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import time
 
 import pytest
 
-from tests.conftest import ROOT, SCRIPTS, run_python, run_script, start_python, write_cifar10
-from tests.runs import SMALL, start
+from tests.conftest import (
+    SCRIPTS,
+    run_python,
+    run_script,
+    start_script,
+    write_cifar10,
+)
+from tests.runs import SMALL
 
 UNREACHABLE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 LINE = re.compile(r"iteration +(\d+)/(\d+)  loss (\d+\.\d{6})  accuracy ([01]\.\d{4})  "
@@ -26,7 +30,7 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
     lines = process.stdout.splitlines()
     assert lines[0] == "network   WRN-10-1, pad shortcut, dropout 0: 223,610 parameters"
     assert lines[1].startswith("data      digits from scikit-learn")
-    assert "1,500 training and 297 test volumes of 1x32x32x3, 10 classes" in lines[1]
+    assert "1,500 training and 297 test volumes of 1x16x16x3, 10 classes" in lines[1]
     assert "10 iterations" in lines[2] and "batch size 32" in lines[2]
     assert re.search(r"tensorflow 2\.\d+\.\d+, tensorlayer 2\.\S+, keras 3\.\S+, numpy", lines[3])
     assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])
@@ -44,16 +48,17 @@ def test_epochs_decide_and_the_settings_are_printed():
                          "--dropout", "0.3", "--shortcut", "projection", "--seed", "3")
     lines = process.stdout.splitlines()
     assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
-    assert lines[2].endswith(" 6 iterations (2 epochs), batch size 500, learning rate 0.01, "
-                             "momentum 0.9, nesterov, weight decay 0.0005, augment, seed 3")
+    assert lines[2].endswith(" 6 iterations (2 epochs), volume size 16, batch size 500, learning "
+                             "rate 0.01, momentum 0.9, nesterov, weight decay 0.0005, augment, "
+                             "seed 3")
     assert LINE.fullmatch(lines[11]).groups()[:2] == ("6", "6")
 
 
 def test_both_scripts_print_the_same_losses(tmp_path):
     write_cifar10(tmp_path, "bin", per_file=40)
     losses = [[LINE.match(line).groups() for line in
-               run_script(name, "--data-dir", tmp_path, "--depth", "10").stdout.splitlines()[6:16]]
-              for name in SCRIPTS]
+               run_script(name, "--data-dir", tmp_path, "--depth", "10", "--batch-size", "32")
+               .stdout.splitlines()[6:16]] for name in SCRIPTS]
     assert len(losses[0]) == 10 and losses[0] == losses[1]
 
 
@@ -67,8 +72,8 @@ def test_a_terminal_shows_a_live_bar():
     """Whole, with the time that is left, on a terminal of 80 columns."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = start_python(f"{SCRIPTS['keras']}.py", *SMALL, "--iterations", "20000",
-                           stdout=follower, stderr=follower, text=False)
+    process = start_script("keras", *SMALL, "--iterations", "20000", stdout=follower,
+                           stderr=follower, text=False)
     os.close(follower)
     bar = re.compile(r"training .*━.* +(\d+)/20000 \d:\d\d:\d\d loss \d\.\d{3} acc [01]\.\d\d "
                      r"lr 0\.01 [0-9.e+]+ images/s")
@@ -149,15 +154,14 @@ def test_flags_that_cannot_be_read_end_with_status_2(front_end, arguments):
 
 
 def test_a_closed_pipe_ends_a_run_cleanly():
-    process = subprocess.Popen([sys.executable, f"{SCRIPTS['keras']}.py", *SMALL], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start_script("keras", *SMALL)
     assert process.stdout.readline().startswith("network")
     process.stdout.close()
     assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
 
 
 def test_output_that_was_closed_is_no_mistake():
-    process = run_script("keras", *SMALL, preexec_fn=lambda: os.close(1))
+    process = run_python(f"{SCRIPTS['keras']}.py", *SMALL, preexec_fn=lambda: os.close(1))
     assert (process.returncode, process.stderr) == (0, "")
 
 
@@ -173,14 +177,13 @@ def test_absurd_numbers_are_refused_at_once(arguments, said):
 
 def test_a_full_disk_under_the_output_is_one_sentence():
     with open("/dev/full", "w") as full:
-        process = subprocess.run([sys.executable, f"{SCRIPTS['keras']}.py", *SMALL], cwd=ROOT,
-                                 stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        process = run_script("keras", *SMALL, stdout=full)
     assert (process.returncode, process.stderr) == (
         1, "error: the output cannot be written (no space left on device)\n")
 
 
 def test_ctrl_c_ends_a_run_cleanly():
-    process = start("keras", *SMALL, "--iterations", "2000")
+    process = start_script("keras", *SMALL, "--iterations", "2000")
     for line in process.stdout:
         if line.startswith("iteration"):
             break

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional as F
 
 import wrn3d
-from tests.conftest import environment_class, run_python
+from tests.conftest import environment_class, run_command
 from tests.pytorch_networks import Blocks, authors_logits, authors_params
 from wrn3d import Checkpoint, WideResNetSpec, ops
 from wrn3d.convert import ConvertConfig, convert
@@ -265,7 +265,7 @@ def test_the_pad_shortcut_cannot_go_to_pytorch():
 
 def test_the_command_converts_there_and_back(tmp_path):
     torch.save({"params": authors_params(16, 2)}, tmp_path / "theirs.pt7")
-    process = run_python("-m", "wrn3d.convert", tmp_path / "theirs.pt7",
+    process = run_command("-m", "wrn3d.convert", tmp_path / "theirs.pt7",
                          tmp_path / "ours.safetensors")
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith(f"{tmp_path / 'ours.safetensors'}: WRN-16-2, 2,047,290 param")
@@ -274,7 +274,7 @@ def test_the_command_converts_there_and_back(tmp_path):
     assert (loaded.momentum, loaded.iteration) == ({}, 0)
 
     for target in ("back.pt", "back.safetensors"):
-        process = run_python("-m", "wrn3d.convert", tmp_path / "ours.safetensors",
+        process = run_command("-m", "wrn3d.convert", tmp_path / "ours.safetensors",
                              tmp_path / target, "--naming", "wideresnet-pytorch")
         assert (process.returncode, process.stderr) == (0, "")
     back = torch.load(tmp_path / "back.pt", weights_only=True)
@@ -291,7 +291,7 @@ def test_the_command_converts_there_and_back(tmp_path):
 def test_the_command_ends_with_a_sentence(tmp_path, make, status, said):
     source = tmp_path / "in.safetensors"
     make(source)
-    process = run_python("-m", "wrn3d.convert", source, tmp_path / "out.safetensors")
+    process = run_command("-m", "wrn3d.convert", source, tmp_path / "out.safetensors")
     assert process.returncode == status
     assert process.stderr.startswith(f"error: {source}") and said in process.stderr
     assert process.stderr.count("\n") == 1

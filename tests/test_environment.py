@@ -11,8 +11,8 @@ from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
 from wrn3d.errors import DataError
 
-SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32,
-            "learning_rate": 0.05}
+SETTINGS = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
+            "batch_size": 32, "learning_rate": 0.05}
 FULL = SETTINGS | {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4,
                    "augment": True, "shortcut": "projection"}
 
@@ -133,7 +133,7 @@ def test_next_batch_drops_an_epochs_incomplete_last_batch(fresh):
     for _ in range(3):
         volumes, labels = fresh.next_batch(600)
         seen.append((fresh.epochs_completed, fresh.index_in_epoch))
-        assert volumes.shape == (600, 1, 32, 32, 3) and labels.shape == (600,)
+        assert volumes.shape == (600, 1, 16, 16, 3) and labels.shape == (600,)
     assert seen == [(0, 600), (0, 1200), (1, 600)]
 
 
@@ -258,10 +258,10 @@ def test_restore_refuses_what_is_no_snapshot(fresh):
 
 
 def test_predict_refuses_other_shapes(fresh):
-    with pytest.raises(ValueError, match=r"volumes have the shape .* must be \(N, 1, 32, 32, 3"):
-        fresh.predict(np.zeros((2, 32, 32, 3)))
+    with pytest.raises(ValueError, match=r"volumes have the shape .* must be \(N, 1, 16, 16, 3"):
+        fresh.predict(np.zeros((2, 16, 16, 3)))
     with pytest.raises(ValueError, match="with N from 1 up"):
-        fresh.predict(np.zeros((0, 1, 32, 32, 3)))
+        fresh.predict(np.zeros((0, 1, 16, 16, 3)))
 
 
 def test_the_iteration_is_traced_once(front_end, monkeypatch):

@@ -174,12 +174,12 @@ def test_a_file_leaves_the_seed_to_the_run(fresh, tmp_path):
 
 def test_own_batches_may_have_any_of_the_sizes(front_end):
     env = small_environment(front_end, sizes=(0.5, 1.0), iterations=4)
-    for side in (16, 32):
+    for side in (8, 16):
         volumes = np.zeros((2, 1, side, side, 3), np.float32)
         looked = env.step(volumes, [0, 1], update=False)
         assert env.step(volumes, [0, 1]).loss == looked.loss
-    with pytest.raises(ValueError, match=r"\(N, 1, 32, 32, 3\) or \(N, 1, 16, 16, 3\) with N"):
-        env.step(np.zeros((2, 1, 24, 24, 3)), [0, 1])
+    with pytest.raises(ValueError, match=r"\(N, 1, 16, 16, 3\) or \(N, 1, 8, 8, 3\) with N"):
+        env.step(np.zeros((2, 1, 12, 12, 3)), [0, 1])
 
 
 def test_training_on_some_rows_alone(front_end):
@@ -197,17 +197,17 @@ def test_training_on_some_rows_alone(front_end):
 
 
 @pytest.mark.parametrize("images, labels, said", [
-    (np.zeros((2, 1, 32, 32, 3), np.uint8), [0, 1], "images are uint8, but must be floats"),
-    (np.zeros((2, 1, 32, 32, 3), complex), [0, 1], "images are complex128, but must be floats"),
-    (np.zeros((2, 1, 32, 32, 3)), [[0], [1, 2]], "labels are no array of numbers"),
+    (np.zeros((2, 1, 16, 16, 3), np.uint8), [0, 1], "images are uint8, but must be floats"),
+    (np.zeros((2, 1, 16, 16, 3), complex), [0, 1], "images are complex128, but must be floats"),
+    (np.zeros((2, 1, 16, 16, 3)), [[0], [1, 2]], "labels are no array of numbers"),
     (0.02, None, "a learning rate goes by its name"),
     (None, [1], "images and labels, both"),
-    (np.zeros((2, 32, 32, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 32, 32, 3\)"),
-    (np.zeros((0, 1, 32, 32, 3)), np.zeros(0, int), "with N from 1 up"),
-    (np.zeros((2, 1, 32, 32, 3)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
-    (np.zeros((2, 1, 32, 32, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
-    (np.zeros((2, 1, 32, 32, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
-    (np.zeros((2, 1, 32, 32, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 16, 16, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 16, 16, 3\)"),
+    (np.zeros((0, 1, 16, 16, 3)), np.zeros(0, int), "with N from 1 up"),
+    (np.zeros((2, 1, 16, 16, 3)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 1, 16, 16, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 1, 16, 16, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
+    (np.zeros((2, 1, 16, 16, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
     ("x", [0], "images are <U1, but must be floats"),
 ])
 def test_a_batch_that_does_not_fit_is_refused_before_anything_moves(fresh, images, labels, said):

@@ -7,21 +7,20 @@ import subprocess
 import time
 from collections import Counter
 
-from tests.conftest import SCRIPTS
-from tests.runs import FULL, check_whole, contents, start, wait_until
+from tests.conftest import SCRIPTS, start_script
+from tests.runs import FULL, check_whole, outcome, wait_until
 from wrn3d.files import UNFINISHED
 from wrn3d.runs.folder import RunFolder
 
-TOTAL = 72
-OPTIONS = [*FULL, "--iterations", TOTAL, "--save-every", "8"]
+EVERY = int(FULL[-1])  # iterations from one checkpoint, and validation, to the next
 
 # What is waited for, as a text in the output or a sight of the folder, and for how many seconds
 # more at the most until the kill.
 MOMENTS = {
-    "while it starts": ("", 3.0),
+    "while it starts": ("", 1.5),
     "in the first step": ("memory ", 1.5),
-    "at an iteration": ("iteration {:3}/", 0.05),
-    "in a validation": ("iteration {:3}/", 0.02),
+    "at an iteration": ("iteration {:2}/", 0.05),
+    "in a validation": ("iteration {:2}/", 0.02),
     "in a save": (None, 0.002),
     "in the evaluation": ("done ", 0.1),
 }
@@ -42,7 +41,7 @@ def attempt(front_end, moment, folder, log, draw):
     trained = max(RunFolder(folder).log.column("loss"), default=0)
     iteration = trained + draw.randrange(1, 25)
     if moment == "in a validation":
-        iteration = trained // 8 * 8 + 8 * draw.randrange(1, 4)
+        iteration = EVERY * (trained // EVERY + draw.randrange(1, 4))
     text, longest = MOMENTS.get(moment, ("never", 0))
 
     left = being_saved(folder)  # by the kill before
@@ -53,8 +52,8 @@ def attempt(front_end, moment, folder, log, draw):
         return text.format(iteration) in log.read_text()
 
     with log.open("w") as output:
-        process = start(front_end, *OPTIONS, "--output", folder, "--resume", stdout=output,
-                        stderr=subprocess.STDOUT)
+        process = start_script(front_end, *FULL, "--output", folder, "--resume", stdout=output,
+                               stderr=subprocess.STDOUT)
     try:
         if wait_until(reached, process, pause=0.0005):
             time.sleep(draw.uniform(0, longest))
@@ -68,17 +67,8 @@ def attempt(front_end, moment, folder, log, draw):
     return True
 
 
-def test_runs_that_are_killed_end_with_the_same_bits(tmp_path, request, capsys):
+def test_runs_that_are_killed_end_with_the_same_bits(tmp_path, undisturbed, request, capsys):
     draw, log = random.Random(0), tmp_path / "log"
-
-    def last_line():
-        return log.read_text().splitlines()[-1]
-
-    with log.open("w") as output:
-        start("tensorlayer", *OPTIONS, "--output", tmp_path / "undisturbed", stdout=output).wait()
-    expected = contents(tmp_path / "undisturbed"), last_line()
-    assert expected[1].startswith("test      loss ")
-
     kills, ended, wanted, deck = Counter(), 0, request.config.getoption("--kills"), []
     while kills.total() < wanted or ended == 0:
         deck = deck or draw.sample(DECK, len(DECK))
@@ -87,7 +77,7 @@ def test_runs_that_are_killed_end_with_the_same_bits(tmp_path, request, capsys):
         if attempt(draw.choice(list(SCRIPTS)), moment, folder, log, draw):
             kills[moment] += 1
         else:
-            assert (contents(folder), last_line()) == expected
+            assert outcome(folder, log.read_text()) == outcome(*undisturbed)
             assert not list(folder.glob(f"{UNFINISHED}*"))
             ended += 1
     with capsys.disabled():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import run_python, run_script, small_environment
+from tests.conftest import SCRIPTS, run_python, run_script, small_environment
 from wrn3d import WideResNetSpec, memory
 from wrn3d.config import TrainingConfig
 from wrn3d.errors import NotEnoughMemoryError
@@ -50,8 +50,9 @@ def test_too_large_a_batch_is_refused_before_anything_is_built(front_end):
 
 
 def test_the_estimate_is_near_what_training_takes(front_end):
-    process = run_script(front_end, "--dataset", "digits", "--depth", "16", "--widen-factor", "2",
-                         "--batch-size", "256", "--momentum", "0.9", "--iterations", "3")
+    process = run_python(f"{SCRIPTS[front_end]}.py", "--dataset", "digits", "--depth", "16",
+                         "--widen-factor", "2", "--batch-size", "256", "--momentum", "0.9",
+                         "--iterations", "3")
     estimated = float(re.search(r"about (\S+) GiB at most", process.stdout)[1])
     measured = float(re.search(r"at most (\S+) GiB of memory", process.stdout)[1])
     assert 0.8 < estimated / measured < 1.25

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import run_python, small_environment
+from tests.conftest import run_command, run_python, small_environment
 from tests.runs import train
 from wrn3d import Checkpoint
 from wrn3d.classifier import Classifier
@@ -60,7 +60,7 @@ def test_pictures_are_classified_as_a_table_and_as_json(trained, tmp_path):
         Image.fromarray(env.dataset.test_volumes[number, 0]).save(tmp_path / f"{number}.png")
     names = [str(tmp_path / f"{number}.png") for number in range(3)]
     probabilities = expected(env, env.dataset.test_volumes[:3])
-    process = run_python("-m", "wrn3d.predict", path, *names, "--top", "2")
+    process = run_command("-m", "wrn3d.predict", path, *names, "--top", "2")
     assert (process.returncode, process.stderr) == (0, "")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]]
             for line in process.stdout.splitlines()]
@@ -68,7 +68,7 @@ def test_pictures_are_classified_as_a_table_and_as_json(trained, tmp_path):
     for name, row, shares in zip(names, rows[2:], probabilities, strict=True):
         best, second = np.argsort(-shares)[:2]
         assert row == [name, f"{best} {shares[best]:.2%}", f"{second} {shares[second]:.2%}"]
-    process = run_python("-m", "wrn3d.predict", path, *names, "--json")
+    process = run_command("-m", "wrn3d.predict", path, *names, "--json")
     for name, found, shares in zip(names, json.loads(process.stdout), probabilities, strict=True):
         assert (found["file"], found["class"]) == (name, str(shares.argmax()))
         assert found["probabilities"] == {str(label): share for label, share in enumerate(shares)}
@@ -130,7 +130,7 @@ def test_what_cannot_be_classified_is_named(volumes, tmp_path, make, said):
 
 def test_a_picture_is_no_volume(volumes, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    process = run_python("-m", "wrn3d.predict", volumes[1], tmp_path / "a.png")
+    process = run_command("-m", "wrn3d.predict", volumes[1], tmp_path / "a.png")
     assert (process.returncode, process.stderr) == (
         1, f"error: {tmp_path / 'a.png'} is a picture, but the network takes volumes of 4x8x8x1: "
            "name a .npy file\n")
@@ -162,13 +162,13 @@ def test_checkpoints_that_do_not_serve_are_refused(volumes, tmp_path, change, sa
 
 
 def test_a_command_without_files_says_so(volumes, tmp_path):
-    process = run_python("-m", "wrn3d.predict", volumes[1])
+    process = run_command("-m", "wrn3d.predict", volumes[1])
     assert process.returncode == 2 and re.search("name pictures or volumes", process.stderr)
-    process = run_python("-m", "wrn3d.predict", tmp_path, "a.png")
+    process = run_command("-m", "wrn3d.predict", tmp_path, "a.png")
     assert (process.returncode, process.stderr) == (
         2, f"error: {tmp_path} is a folder: name files in it\n")
     shutil.copy(volumes[1], tmp_path / "x.safetensors")
-    process = run_python("-m", "wrn3d.predict", tmp_path / "x.safetensors", "a.png", "--top", "0")
+    process = run_command("-m", "wrn3d.predict", tmp_path / "x.safetensors", "a.png", "--top", "0")
     assert (process.returncode, process.stderr) == (
         2, "error: top is 0, but must be a whole number from 1 up\n")
 

@@ -1,35 +1,40 @@
 """Runs that are stopped, killed and resumed."""
 import re
+import shutil
 import signal
 
 import pytest
 
-from tests.conftest import run_script, small_environment
-from tests.runs import FULL, SMALL, contents, files, small_checkpoint, start, train, wait_for
+from tests.conftest import run_script, small_environment, start_script
+from tests.runs import (
+    FULL,
+    SMALL,
+    contents,
+    files,
+    outcome,
+    small_checkpoint,
+    train,
+    wait_for,
+)
 from wrn3d.errors import DataError, Stopped, UsageError
 from wrn3d.runs.signals import StopRequest
 
+STOPS = {"tensorlayer": (signal.SIGTERM, "SIGTERM"), "keras": (signal.SIGINT, "Ctrl-C")}
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    process = run_script("keras", *FULL, "--output", folder)
-    assert (process.returncode, process.stderr) == (0, "")
+
+def test_a_run_leaves_its_logs_and_its_last_checkpoints(undisturbed):
+    folder, _ = undisturbed
     assert files(folder) == ["best.safetensors", *(f"checkpoint-000000{number}.safetensors"
                              for number in (49, 56, 60)), "epochs.csv", "log.csv", "validation.csv"]
     lines = (folder / "log.csv").read_text().splitlines()
     assert lines[0] == "iteration,epoch,learning_rate,loss,accuracy"
     assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(1, 61)]
-    return contents(folder), process.stdout.splitlines()[-1]
-
-
-STOPS = {"tensorlayer": (signal.SIGTERM, "SIGTERM"), "keras": (signal.SIGINT, "Ctrl-C")}
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(front_end, tmp_path, undisturbed):
     number, name = STOPS[front_end]
     folder = tmp_path / "run"
-    process = start(front_end, *FULL, "--output", folder)
+    process = start_script(front_end, *FULL, "--output", folder)
     wait_for(process, 20)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
@@ -42,12 +47,12 @@ def test_a_stopped_run_resumes_to_the_same_bits(front_end, tmp_path, undisturbed
     process = run_script(front_end, *FULL, "--output", folder, "--resume")
     assert (process.returncode, process.stderr) == (0, "")
     assert f"resumed   {folder} after iteration {stopped[1]}\n" in process.stdout
-    assert (contents(folder), process.stdout.splitlines()[-1]) == undisturbed
+    assert outcome(folder, process.stdout) == outcome(*undisturbed)
 
 
 def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bits(tmp_path, undisturbed):
     folder = tmp_path / "run"
-    process = start("keras", *FULL, "--output", folder)
+    process = start_script("keras", *FULL, "--output", folder)
     wait_for(process, 30)
     process.kill()
     process.communicate(timeout=60)
@@ -63,7 +68,7 @@ def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bits(tmp_pat
     process = run_script("tensorlayer", *FULL, "--output", folder, "--resume")
     assert (process.returncode, process.stderr) == (0, "")
     assert re.search(f"skipped: {newest} .* it was damaged", process.stdout)
-    assert (contents(folder), process.stdout.splitlines()[-1]) == undisturbed
+    assert outcome(folder, process.stdout) == outcome(*undisturbed)
     assert not (folder / ".unfinished-left").exists()
 
 
@@ -138,13 +143,13 @@ def test_what_a_checkpoint_says_is_quoted_shortly(run):
                         r"\.\.\. and is 'digits'; .*", str(raised.value))
 
 
-def test_a_finished_run_can_be_measured_again(tmp_path):
+def test_a_finished_run_can_be_measured_again(tmp_path, undisturbed):
     """With fewer iterations, and other images set aside."""
-    path = tmp_path / "run"
-    first = run_script("keras", *FULL, "--output", path).stdout.splitlines()
-    best = next(line for line in first if line.startswith("best      iteration "))
-    assert best.endswith("best.safetensors")
-    before = contents(path)
+    path, (folder, said) = tmp_path / "run", undisturbed
+    shutil.copytree(folder, path)
+    best = next(line for line in said.splitlines() if line.startswith("best      iteration "))
+    assert best.endswith(f"{folder}/best.safetensors")
+    best, before = best.replace(str(folder), str(path)), contents(path)
     again = run_script("keras", *FULL, "--output", path, "--resume", "--iterations", "30",
                        "--validation", "0", "--override", "validation")
     assert (again.returncode, again.stderr) == (0, "")
@@ -156,8 +161,8 @@ def test_a_finished_run_can_be_measured_again(tmp_path):
 
 def test_a_second_signal_ends_a_process_at_once(tmp_path):
     """In the middle of an iteration that takes seconds."""
-    process = start("tensorlayer", *SMALL, "--widen-factor", "2", "--batch-size", "1000",
-                    "--iterations", "50", "--output", tmp_path / "run")
+    process = start_script("tensorlayer", *SMALL, "--widen-factor", "4", "--batch-size", "1000",
+                           "--iterations", "50", "--output", tmp_path / "run")
     wait_for(process, 2)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)

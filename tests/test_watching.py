@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import run_python, run_script, small_environment
+from tests.conftest import run_command, run_python, run_script, small_environment
 from tests.runs import FULL, SMALL, files_end_at, train
 from wrn3d.errors import DataError
 from wrn3d.evaluation import Predictions
@@ -52,7 +52,7 @@ def test_run_json_says_what_was_run_on_what(finished):
     assert [start["iteration"] for start in found["started"]] == [0, 50]
     assert found["settings"]["epochs"] == 2 and found["settings"]["dropout"] == 0.3
     assert found["network"] == {"name": "WRN-10-1", "parameters": 223610,
-                                "input_shape": [1, 32, 32, 3]}
+                                "input_shape": [1, 16, 16, 3]}
     assert (found["data"]["training"], found["data"]["test"]) == (1200, 297)
     assert found["machine"]["versions"]["keras"] and found["machine"]["cores"] > 0
     first, second = found["started"]
@@ -105,7 +105,7 @@ def test_runs_are_drawn_over_each_other(finished, tmp_path):
     for other in others:
         shutil.copytree(path, other)
     target = tmp_path / "both.png"
-    process = run_python("-m", "wrn3d.plot", path, path, *others, "--output", target)
+    process = run_command("-m", "wrn3d.plot", path, path, *others, "--output", target)
     assert (process.returncode, process.stdout, process.stderr) == (0, f"{target}\n", "")
     assert is_picture(target)
 
@@ -115,7 +115,7 @@ def test_runs_are_drawn_over_each_other(finished, tmp_path):
     ([], 2, "error: no runs are named: name the folders of some\n"),
 ])
 def test_what_is_no_run_is_said(tmp_path, arguments, status, said):
-    process = run_python("-m", "wrn3d.plot", *arguments, "--output", tmp_path / "x.png")
+    process = run_command("-m", "wrn3d.plot", *arguments, "--output", tmp_path / "x.png")
     assert (process.returncode, process.stderr) == (status, said)
     assert not (tmp_path / "x.png").exists()
 
@@ -228,7 +228,7 @@ def test_the_most_confidently_wrong_are_drawn(tmp_path, predictions, shape, monk
 
     shown, titles = [], []
     monkeypatch.setattr(Axes, "imshow", lambda self, picture, **_: shown.append(picture))
-    monkeypatch.setattr(Axes, "set_title", lambda self, text, **_: titles.append(text))
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **_: titles.append(text))
     volumes = np.random.default_rng(1).integers(0, 256, (200, *shape), np.uint8)
     draw_worst(volumes, predictions, "abcd", tmp_path / "worst.png")
     confidence = np.exp(predictions.log_probabilities)

@@ -24,6 +24,15 @@ class Layer(tl.layers.Layer):
         return {}
 
 
+class Input(Layer, tl.layers.inputs._InputLayer):
+    """Where volumes come in."""
+
+    @property
+    def outputs(self):
+        """What the first layer is called with."""
+        return self._nodes[0].out_tensors[0]
+
+
 class Cast(Layer):
     """The same volumes in another precision, which the layers that follow take over."""
 

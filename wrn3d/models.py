@@ -51,7 +51,7 @@ def tensorlayer_model(spec, seed=0, precision="float32"):
 
     from wrn3d import layers_tl
 
-    volumes = tl.layers.Input([None, *spec.input_shape], name="volumes")
+    volumes = layers_tl.Input([None, *spec.input_shape], name="volumes").outputs
     model = tl.models.Model(volumes, wide_resnet(layers_tl, volumes, spec, seed, precision))
     # TensorLayer has just run the layers on a placeholder in training mode, which moved batch
     # norm's averages and the dropout layers' counters: this sets them back, too.

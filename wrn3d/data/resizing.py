@@ -4,6 +4,8 @@ from math import prod
 
 import numpy as np
 
+AT_ONCE = 2**22  # voxels
+
 
 def longest(sides, share):
     """The longest of (D, H, W), times `share`."""
@@ -39,9 +41,11 @@ def resize(volumes, side):
 
 
 def resize_bytes(volumes, side):
-    """The same for uint8, a volume at a time."""
-    return np.stack([np.rint(resize(volume[None].astype(np.float32), side)[0]).clip(0, 255)
-                     .astype(np.uint8) for volume in volumes])
+    """The same for uint8, of which no more than AT_ONCE are numbers of four bytes at a time."""
+    together = max(1, AT_ONCE // volumes[0].size)
+    parts = (volumes[first:first + together] for first in range(0, len(volumes), together))
+    return np.concatenate([np.rint(resize(part.astype(np.float32), side)).clip(0, 255)
+                           .astype(np.uint8) for part in parts])
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ from wrn3d.runs.figures import MATHLESS, save_figure, shown
 LONGEST_TABLE = 20  # classes; of more the worst are shown
 WITH_NUMBERS, WITH_NAMES = 25, 100  # classes, at most, of a matrix that is drawn with them
 WORST = 24  # pictures
-CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches: of a picture with its title, of each
+CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches: a picture with its title, either
 
 
 def confusion_matrix(predictions, classes) -> np.ndarray:

@@ -1,4 +1,5 @@
 """What the tests share: real command lines as processes, and files in CIFAR's formats."""
+import os
 import pickle
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from tests.runs import FULL
 from wrn3d.data import digits as digits_module
 
 SCRIPTS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
+FROM_ANYWHERE = os.environ | {"PYTHONPATH": str(ROOT)}  # finds the project's modules
 PIPED = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
@@ -73,17 +75,10 @@ def small_environment(front_end, **settings):
                                                   "batch_size": 32} | settings)
 
 
-def run_python(*arguments, cwd=ROOT, **options):
-    """A finished process of this Python in the project's folder, its output as text."""
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, text=True,
-                          capture_output=True, timeout=300, **options)
-
-
 def start_python(*arguments, **options):
     """A running process of this Python that heeds Ctrl-C, which a job in the background ignores."""
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **PIPED | options)
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], **PIPED | heeding | options)
 
 
 def start_command(*arguments, **options):
@@ -94,9 +89,19 @@ def start_command(*arguments, **options):
     return ForkedProcess([*map(str, arguments)], **PIPED | options)
 
 
+def run_python(*arguments, **options):
+    """A finished process of this Python in the project's folder, its output as text."""
+    return finished(start_python(*arguments, **options))
+
+
 def run_command(*arguments, **options):
-    """A finished one."""
-    with start_command(*arguments, **options) as process:
+    """A finished command line of the project."""
+    return finished(start_command(*arguments, **options))
+
+
+def finished(process):
+    """What it returned and printed; it is killed after five minutes."""
+    with process:
         try:
             output, errors = process.communicate(timeout=300)
         finally:

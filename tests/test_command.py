@@ -10,13 +10,7 @@ import time
 
 import pytest
 
-from tests.conftest import (
-    SCRIPTS,
-    run_python,
-    run_script,
-    start_script,
-    write_cifar10,
-)
+from tests.conftest import SCRIPTS, run_python, run_script, start_script, write_cifar10
 from tests.runs import SMALL
 
 UNREACHABLE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")

@@ -266,7 +266,7 @@ def test_the_pad_shortcut_cannot_go_to_pytorch():
 def test_the_command_converts_there_and_back(tmp_path):
     torch.save({"params": authors_params(16, 2)}, tmp_path / "theirs.pt7")
     process = run_command("-m", "wrn3d.convert", tmp_path / "theirs.pt7",
-                         tmp_path / "ours.safetensors")
+                          tmp_path / "ours.safetensors")
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith(f"{tmp_path / 'ours.safetensors'}: WRN-16-2, 2,047,290 param")
     assert "dataset=..., depth=16, widen_factor=2, shortcut='projection'" in process.stdout
@@ -275,7 +275,7 @@ def test_the_command_converts_there_and_back(tmp_path):
 
     for target in ("back.pt", "back.safetensors"):
         process = run_command("-m", "wrn3d.convert", tmp_path / "ours.safetensors",
-                             tmp_path / target, "--naming", "wideresnet-pytorch")
+                              tmp_path / target, "--naming", "wideresnet-pytorch")
         assert (process.returncode, process.stderr) == (0, "")
     back = torch.load(tmp_path / "back.pt", weights_only=True)
     network = Blocks(16, 2)

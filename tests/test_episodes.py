@@ -1,5 +1,4 @@
 """Training as a Gymnasium environment."""
-import os
 import re
 import warnings
 
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wrn3d.episodes
-from tests.conftest import ROOT, SCRIPTS, run_command
+from tests.conftest import FROM_ANYWHERE, SCRIPTS, run_command
 from wrn3d.benchmark import episodes as costs
 from wrn3d.episodes.actions import FACTORS, RANGES, Control
 
@@ -75,7 +74,7 @@ ACTIONS = [[[0.1], [-0.3]], [[0.5], [0.2]]]
 def test_several_at_once_are_the_same_as_one_each(mode, tmp_path):
     program = tmp_path / "several.py"
     program.write_text(SEVERAL.format(mode=mode, arguments=SMALL, actions=ACTIONS))
-    process = run_command(program, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    process = run_command(program, env=FROM_ANYWHERE)
     assert process.returncode == 0, process.stderr
     together = [np.frombuffer(bytes.fromhex(line), np.float32).reshape(2, -1)
                 for line in process.stdout.split()]
@@ -253,7 +252,7 @@ if __name__ == "__main__":
 def test_a_fork_of_a_process_that_trains_says_what_to_do(tmp_path):
     program = tmp_path / "forked.py"
     program.write_text(FORKED.format(arguments=SMALL))
-    process = run_command(program, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    process = run_command(program, env=FROM_ANYWHERE)
     assert "vector_kwargs={'context': 'spawn'}" in process.stdout, process.stderr
 
 

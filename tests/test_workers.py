@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import (
+    FROM_ANYWHERE,
     ROOT,
     SCRIPTS,
     environment_class,
@@ -43,7 +44,6 @@ from wrn3d.workers import Place, SharingWorker, Worker, find_place
 UNEVEN = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
           "batch_size": 31, "dropout": 0.2, "augment": True, "learning_rate": 0.01,
           "weight_decay": 5e-4}
-FINDING_TESTS = os.environ | {"PYTHONPATH": str(ROOT)}
 NOTICED = 60  # seconds, after which a worker that hangs has been missed
 
 
@@ -217,7 +217,7 @@ def test_batch_norms_statistics_lose_little_far_from_zero(distance):
 def several(count, front_end, path, iterations, **settings):
     """What `count` workers have trained."""
     program = [ROOT / "tests" / "worker_run.py", front_end, path, iterations, json.dumps(settings)]
-    process = run_python("-m", "wrn3d.launch", "-n", count, *program, env=FINDING_TESTS)
+    process = run_python("-m", "wrn3d.launch", "-n", count, *program, env=FROM_ANYWHERE)
     assert process.returncode == 0, process.stdout + process.stderr
     return dict(np.load(path))
 
@@ -340,7 +340,7 @@ def test_slurms_tasks_find_each_other(tmp_path):
              "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"}
     program = [ROOT / "tests" / "worker_run.py", "keras", tmp_path / "slurm.npz", 2,
                json.dumps(UNEVEN)]
-    tasks = [start_command(*program, env=FINDING_TESTS | slurm | {"SLURM_PROCID": str(number)})
+    tasks = [start_command(*program, env=FROM_ANYWHERE | slurm | {"SLURM_PROCID": str(number)})
              for number in range(2)]
     for task in tasks:
         _, errors = task.communicate(timeout=300)

@@ -63,7 +63,7 @@ def draw(runs, path):
         panel.set_title(name.replace("_", " "))
         panel.set_xlabel("iteration")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        panel.ticklabel_format(axis="y", scilimits=(-2, 4))  # else as wide as the margin
+        panel.ticklabel_format(axis="y", scilimits=(-3, 4))  # else as wide as the margin
         panel.grid(color="#e5e8ec")
         panel.spines[["top", "right"]].set_visible(False)
         if name != "accuracy":

@@ -17,7 +17,7 @@ test: .venv/dev.stamp
 	.venv/bin/pytest -n 2 --dist worksteal
 
 benchmark: .venv/bench.stamp
-	.venv/bin/python -m wrn3d.benchmark $(ARGS)
+	.venv/bin/python -m benchmarks $(ARGS)
 
 soak: .venv/dev.stamp
 	$(MAKE) -j 3 soak-kills soak-tensorlayer soak-keras

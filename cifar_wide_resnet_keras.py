@@ -20,7 +20,7 @@ same weights, to the last bit.
 """
 import sys
 
-from wrn3d.environment import TrainingEnvironment
+from wrn3d.training.environment import TrainingEnvironment
 
 
 class CNNEnv(TrainingEnvironment):
@@ -33,8 +33,8 @@ class CNNEnv(TrainingEnvironment):
         import tensorflow as tf
 
         import wrn3d
-        from wrn3d.losses import BatchLoss, CrossEntropy
-        from wrn3d.ops import accuracy
+        from wrn3d.network.ops import accuracy
+        from wrn3d.training.losses import BatchLoss, CrossEntropy
 
         self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
         self._train_functions = {}  # by the volumes' shape
@@ -81,6 +81,6 @@ class CNNEnv(TrainingEnvironment):
 
 
 if __name__ == "__main__":
-    from wrn3d.command import main
+    from wrn3d.runs.command import main
 
     sys.exit(main(CNNEnv, __doc__))

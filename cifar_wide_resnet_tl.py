@@ -19,7 +19,7 @@ used, with a gradient tape. With the same seed both give the same weights, to th
 """
 import sys
 
-from wrn3d.environment import TrainingEnvironment
+from wrn3d.training.environment import TrainingEnvironment
 
 
 class CNNEnv(TrainingEnvironment):
@@ -31,7 +31,7 @@ class CNNEnv(TrainingEnvironment):
         import tensorflow as tf  # here, so that --help and importing this file are instant
 
         import wrn3d
-        from wrn3d.ops import accuracy, cross_entropy
+        from wrn3d.network.ops import accuracy, cross_entropy
 
         self.model = wrn3d.tensorlayer_model(self.spec, self.config.seed, self.config.precision)
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
@@ -72,6 +72,6 @@ class CNNEnv(TrainingEnvironment):
 
 
 if __name__ == "__main__":
-    from wrn3d.command import main
+    from wrn3d.runs.command import main
 
     sys.exit(main(CNNEnv, __doc__))

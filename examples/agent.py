@@ -13,8 +13,8 @@ import gymnasium
 import matplotlib
 from stable_baselines3 import PPO
 
-import wrn3d.episodes
-from wrn3d.episodes.actions import RANGES
+import wrn3d
+from wrn3d.rl.actions import RANGES
 
 ITERATIONS, LEARNING_STEPS, HELD_OUT_SEEDS = 60, 12_000, range(1000, 1005)
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32,
@@ -43,7 +43,7 @@ def play(env, seed, policy):
 
 
 def main():
-    env = gymnasium.make(wrn3d.episodes.ID, **SETTINGS).unwrapped
+    env = gymnasium.make("wrn3d/Training-v0", **SETTINGS).unwrapped
     # It begins near the middle of the range and tries what is near: rates from anywhere would
     # spoil every run, and teach it to do nothing.
     agent = PPO("MlpPolicy", env, n_steps=10 * ITERATIONS, batch_size=ITERATIONS, gamma=1.0,

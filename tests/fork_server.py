@@ -106,9 +106,9 @@ def run(arguments):
 
 
 if __name__ == "__main__":
-    from wrn3d import runtime
+    from wrn3d.system import tensorflow_setup
 
-    runtime.import_tensorflow()
+    tensorflow_setup.import_tensorflow()
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()  # what is there need not be copied for the garbage collector's marks

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
-from wrn3d.config import RunConfig
 from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.loop import Training
 from wrn3d.runs.resuming import starting_point
-from wrn3d.runs.signals import StopRequest
-from wrn3d.runs.training import Training
+from wrn3d.system.signals import StopRequest
+from wrn3d.training.config import RunConfig
 
 SMALL = ["--dataset", "digits", "--volume-size", "16", "--depth", "10", "--widen-factor", "1",
          "--batch-size", "32"]

@@ -21,8 +21,8 @@ from tests.bad_link import DEVICE
 from tests.conftest import ROOT, start_python
 from tests.runs import FULL, contents
 from tests.test_workers import NOTICED, UNEVEN, disturb, launch, several
-from wrn3d.errors import WorkerError
-from wrn3d.launch import cores_of
+from wrn3d.launch.__main__ import cores_of
+from wrn3d.system.errors import WorkerError
 
 HOSTS = {"wrn3d-a": "10.77.0.1", "wrn3d-b": "10.77.0.2"}
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at, epoch_order
 from wrn3d.data.resizing import resize
-from wrn3d.randomness import random_words, stream_key
+from wrn3d.system.randomness import random_words, stream_key
 
 SETTINGS = settings(max_examples=50, deadline=None, derandomize=True)
 

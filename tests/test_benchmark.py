@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import __main__ as command
+from benchmarks import report
+from benchmarks.cases import CASES, Case
+from benchmarks.contenders import CONTENDERS, repeat
+from benchmarks.pytorch import Trainer, WideResNet
+from benchmarks.results import Results
+from benchmarks.turn import Failure, Figures, Stopwatch, Turn, measure
 from tests.conftest import run_python, start_python
-from wrn3d.benchmark import __main__ as command
-from wrn3d.benchmark import report
-from wrn3d.benchmark.cases import CASES, Case
-from wrn3d.benchmark.contenders import CONTENDERS, repeat
-from wrn3d.benchmark.pytorch import Trainer, WideResNet
-from wrn3d.benchmark.results import Results
-from wrn3d.benchmark.turn import Failure, Figures, Stopwatch, Turn, measure
 
 RUN = ["--cases", "16-1", "--rounds", "1", "--seconds", "0.01"]
 
@@ -172,7 +172,7 @@ def test_a_contender_that_was_left_out_leaves_a_gap():
 
 def test_who_takes_no_part_is_named(monkeypatch):
     monkeypatch.setattr(command.CONTENDERS["torch-3d"], "libraries", ("torch_that_is_not_there",))
-    monkeypatch.setattr(command.runtime, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(command.machine, "cpu_flags", lambda: {"avx2"})
     config = command.BenchmarkConfig(cases=("16-1", "16-1-32"), rounds=2)
     assert command.left_out(config) == [
         "left out: PyTorch Conv3d, whose torch_that_is_not_there is not installed "
@@ -188,12 +188,12 @@ def test_who_takes_no_part_is_named(monkeypatch):
 
 
 def test_help_names_every_contender():
-    process = run_python("-m", "wrn3d.benchmark", "--help", env=os.environ | {"COLUMNS": "200"})
+    process = run_python("-m", "benchmarks", "--help", env=os.environ | {"COLUMNS": "200"})
     assert process.returncode == 0 and ", ".join(CONTENDERS) in process.stdout
 
 
 def test_bfloat16_takes_part_where_the_cpu_has_it(monkeypatch):
-    monkeypatch.setattr(command.runtime, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(command.machine, "cpu_flags", lambda: {"avx512_bf16"})
     turns = command.planned(command.BenchmarkConfig(cases=("16-4",), rounds=1))
     assert {turn.precision for _, turn in turns} == {"float32", "bfloat16"}
     quick = command.planned(command.BenchmarkConfig(quick=True))
@@ -252,7 +252,7 @@ def test_a_reader_who_leaves_still_finds_the_table_written(tmp_path, monkeypatch
 
 def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path):
     names = ["tensorlayer", "torch-2d-last"]
-    process = run_python("-m", "wrn3d.benchmark", *RUN, "--precisions", "float32",
+    process = run_python("-m", "benchmarks", *RUN, "--precisions", "float32",
                          "--contenders", *names, "--output", tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     folder, = tmp_path.iterdir()
@@ -277,7 +277,7 @@ def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
-    process = start_python("-m", "wrn3d.benchmark", *RUN, "--precisions", "float32", "--contenders",
+    process = start_python("-m", "benchmarks", *RUN, "--precisions", "float32", "--contenders",
                            "keras", "stock", "--output", tmp_path, start_new_session=True)
     lines = iter(process.stdout.readline, "")
     assert next(line for line in lines if re.match("round 1 .* keras ", line)).endswith(
@@ -303,6 +303,6 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     (["--cases", "16-1-32", "--contenders", "torch-2d-last"], "none of the contenders can be"),
 ])
 def test_a_mistake_ends_with_one_sentence(arguments, sentence):
-    process = run_python("-m", "wrn3d.benchmark", *arguments)
+    process = run_python("-m", "benchmarks", *arguments)
     assert (process.returncode, process.stdout) == (1 if "--output" in arguments else 2, "")
     assert process.stderr.startswith(f"error: {sentence}") and process.stderr.count("\n") == 1

@@ -32,7 +32,7 @@ def test_a_checkpoint_with_a_flipped_bit_or_cut_short_is_refused(saved, data):
 
 def test_a_checkpoint_of_a_newer_format_says_so(saved, monkeypatch):
     newer = saved.with_name("newer")
-    monkeypatch.setattr("wrn3d.checkpoint.FORMAT", 9)
+    monkeypatch.setattr("wrn3d.training.checkpoint.FORMAT", 9)
     Checkpoint({}).save(newer)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="its format is 9, and 3 is what is read: it is another"):

@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import digit_pixels, write_cifar10, write_cifar100
 from wrn3d import load_dataset
-from wrn3d.data import cifar, unpickle
+from wrn3d.data import cifar
+from wrn3d.data import cifar_pickles as unpickle
 
 
 @pytest.mark.parametrize("layout", ["bin", "py"])

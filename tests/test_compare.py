@@ -16,9 +16,9 @@ from tests.runs import SMALL
 from wrn3d.compare import report
 from wrn3d.compare.comparison import Comparison, Difference, Pair, Run, largest_difference
 from wrn3d.compare.side import Side
-from wrn3d.environment import StepResult
-from wrn3d.errors import UserError
-from wrn3d.runtime import has_fast_bfloat16
+from wrn3d.system.errors import UserError
+from wrn3d.system.tensorflow_setup import has_fast_bfloat16
+from wrn3d.training.environment import StepResult
 
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32, "seed": 0}
 

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 import wrn3d
 from tests.conftest import environment_class, run_command
 from tests.pytorch_networks import Blocks, authors_logits, authors_params
-from wrn3d import Checkpoint, WideResNetSpec, ops
-from wrn3d.convert import ConvertConfig, convert
-from wrn3d.errors import DataError, UsageError, UserError
-from wrn3d.models import assign, named_variables
-from wrn3d.pytorch_files import read_arrays
-from wrn3d.pytorch_weights import NAMINGS, from_pytorch, to_pytorch
-from wrn3d.randomness import dropout_position, dropout_shares
+from wrn3d import Checkpoint, WideResNetSpec
+from wrn3d.convert.__main__ import ConvertConfig, convert
+from wrn3d.convert.pytorch_files import read_arrays
+from wrn3d.convert.pytorch_weights import NAMINGS, from_pytorch, to_pytorch
+from wrn3d.network import ops
+from wrn3d.network.variables import assign, named_variables
+from wrn3d.system.errors import DataError, UsageError, UserError
+from wrn3d.system.randomness import dropout_position, dropout_shares
 
 RATE, LEARNING_RATE, BATCH = 0.3, 0.01, 16
 ARRAYS = {name: tensor.numpy() for name, tensor in authors_params(16, 2).items()}

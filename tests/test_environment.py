@@ -6,10 +6,11 @@ import pytest
 
 from tests.conftest import SCRIPTS, environment_class, small_environment, write_cifar10
 from tests.reference import Reference
-from wrn3d import Checkpoint, WideResNetSpec, ops
+from wrn3d import Checkpoint, WideResNetSpec
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
-from wrn3d.errors import DataError
+from wrn3d.network import ops
+from wrn3d.system.errors import DataError
 
 SETTINGS = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
             "batch_size": 32, "learning_rate": 0.05}
@@ -282,7 +283,7 @@ def test_it_learns(front_end):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_bfloat16_trains_and_says_where_it_gains_nothing(front_end, monkeypatch, fast):
-    for module in ("environment", "convolution"):
+    for module in ("training.environment", "network.convolution"):
         monkeypatch.setattr(f"wrn3d.{module}.has_fast_bfloat16", lambda: fast)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")

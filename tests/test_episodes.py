@@ -9,10 +9,10 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wrn3d.episodes
+import wrn3d
+from benchmarks import episodes as costs
 from tests.conftest import FROM_ANYWHERE, SCRIPTS, run_command
-from wrn3d.benchmark import episodes as costs
-from wrn3d.episodes.actions import FACTORS, RANGES, Control
+from wrn3d.rl.actions import FACTORS, RANGES, Control
 
 SMALL = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1, "batch_size": 16,
          "iterations": 8, "reward_every": 2, "learning_rate": 0.05}
@@ -27,7 +27,7 @@ def front_end():
 
 
 def make(front_end, **arguments):
-    return gymnasium.make(wrn3d.episodes.ID, front_end=front_end, **SMALL | arguments)
+    return gymnasium.make("wrn3d/Training-v0", front_end=front_end, **SMALL | arguments)
 
 
 def play(env, seed, actions):
@@ -59,9 +59,9 @@ SEVERAL = """
 import sys
 import gymnasium
 import numpy as np
-import wrn3d.episodes
+import wrn3d
 if __name__ == "__main__":
-    env = gymnasium.make_vec(wrn3d.episodes.ID, 2, {mode!r}, **{arguments!r})
+    env = gymnasium.make_vec("wrn3d/Training-v0", 2, {mode!r}, **{arguments!r})
     print(env.reset(seed=[3, 4])[0].tobytes().hex())
     for action in {actions!r}:
         print(env.step(np.array(action, np.float32))[0].tobytes().hex())
@@ -228,7 +228,7 @@ def test_settings_come_from_a_recipe_too(tmp_path):
     recipe = tmp_path / "short.toml"
     recipe.write_text('dataset = "digits"\ndepth = 10\nwiden_factor = 1\nbatch_size = 16\n'
                       "validation = 300\nepochs = 2\n")
-    env = gymnasium.make(wrn3d.episodes.ID, recipe=str(recipe), subset=64).unwrapped
+    env = gymnasium.make("wrn3d/Training-v0", recipe=str(recipe), subset=64).unwrapped
     env.reset(seed=0)
     assert len(env.training.dataset.validation_labels) == 300
     assert env.training.total == 8
@@ -237,11 +237,11 @@ def test_settings_come_from_a_recipe_too(tmp_path):
 
 FORKED = """
 import gymnasium
-import wrn3d.episodes
+import wrn3d
 if __name__ == "__main__":
     arguments = {arguments!r}
-    gymnasium.make(wrn3d.episodes.ID, **arguments).reset(seed=0)
-    several = gymnasium.make_vec(wrn3d.episodes.ID, 2, "async", **arguments)
+    gymnasium.make("wrn3d/Training-v0", **arguments).reset(seed=0)
+    several = gymnasium.make_vec("wrn3d/Training-v0", 2, "async", **arguments)
     try:
         several.reset(seed=0)
     except ValueError as error:

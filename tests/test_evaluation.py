@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wrn3d import Dataset
-from wrn3d.evaluation import Predictions, mean_of, measure, predict_views
+from wrn3d.training.evaluation import Predictions, mean_of, measure, predict_views
 
 
 def scored(classes, count=60):

@@ -25,11 +25,11 @@ from tests.runs import (
     wait_for,
 )
 from wrn3d import Checkpoint
-from wrn3d.config import RunConfig
-from wrn3d.errors import DivergedError, Stopped, UsageError, UserError
 from wrn3d.runs.folder import RunFolder
-from wrn3d.runs.signals import StopRequest
-from wrn3d.runs.training import Training
+from wrn3d.runs.loop import Training
+from wrn3d.system.errors import DivergedError, Stopped, UsageError, UserError
+from wrn3d.system.signals import StopRequest
+from wrn3d.training.config import RunConfig
 
 
 def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path, undisturbed):
@@ -301,7 +301,7 @@ def test_a_checkpoint_of_another_network_is_named(front_end, run):
 def test_a_checkpoint_of_another_format_is_skipped_and_kept(run, monkeypatch):
     env, path = run
     train(env, path, 2)
-    monkeypatch.setattr("wrn3d.checkpoint.FORMAT", 9)
+    monkeypatch.setattr("wrn3d.training.checkpoint.FORMAT", 9)
     newer = path / "checkpoint-00000009.safetensors"
     env.save(newer)
     monkeypatch.undo()

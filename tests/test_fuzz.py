@@ -29,21 +29,22 @@ from tests.conftest import write_cifar10, write_cifar100
 from tests.mutation import mutated
 from tests.pytorch_networks import authors_params
 from tests.runs import small_checkpoint
-from wrn3d import Checkpoint, WideResNetSpec, checkpoint, initial_weights
-from wrn3d.classifier import described
-from wrn3d.command import read_flags
-from wrn3d.config import RunConfig
+from wrn3d import Checkpoint, WideResNetSpec, initial_weights, load_dataset
+from wrn3d.convert.pytorch_files import read_arrays
 from wrn3d.data import digits as digits_module
-from wrn3d.data import download, load_dataset, medmnist
+from wrn3d.data import download, medmnist
 from wrn3d.data.dataset import SPLIT_NAMES
 from wrn3d.data.npy import read_volume
-from wrn3d.errors import UserError
-from wrn3d.memory import peak_memory, resident_memory
-from wrn3d.pytorch_files import read_arrays
-from wrn3d.recipes import find_recipe
+from wrn3d.predict import described
+from wrn3d.runs.command import read_flags
 from wrn3d.runs.curves import read_curves
 from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.resuming import starting_point
+from wrn3d.system.errors import UserError
+from wrn3d.system.memory import peak_memory, resident_memory
+from wrn3d.training import checkpoint
+from wrn3d.training.config import RunConfig
+from wrn3d.training.recipes import find_recipe
 
 SECONDS = 5.0  # for one input; honest ones take milliseconds
 GROWTH = 50e6  # bytes of memory for one input; the files are below 4 MB

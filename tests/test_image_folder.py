@@ -8,7 +8,7 @@ from PIL import Image
 from tests.conftest import run_script
 from tests.runs import SMALL
 from wrn3d import load_dataset
-from wrn3d.errors import DataError, UserError
+from wrn3d.system.errors import DataError, UserError
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import SCRIPTS, environment_class, small_environment
 from tests.reference import Reference
-from wrn3d.models import _layers
+from wrn3d.network.variables import _layers
 
 FULL = {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "augment": True,
         "shortcut": "projection", "learning_rate": 0.05, "averaging": 0.9}

@@ -5,8 +5,8 @@ import pytest
 
 import wrn3d
 from tests.conftest import environment_class, run_python
-from wrn3d.losses import BatchLoss, CrossEntropy
-from wrn3d.models import named_variables, values
+from wrn3d.network.variables import named_variables, values
+from wrn3d.training.losses import BatchLoss, CrossEntropy
 
 
 @pytest.fixture(scope="module")

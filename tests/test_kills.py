@@ -9,8 +9,8 @@ from collections import Counter
 
 from tests.conftest import SCRIPTS, start_script
 from tests.runs import FULL, check_whole, outcome, wait_until
-from wrn3d.files import UNFINISHED
 from wrn3d.runs.folder import RunFolder
+from wrn3d.system.files import UNFINISHED
 
 EVERY = int(FULL[-1])  # iterations from one checkpoint, and validation, to the next
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import environment_class, run_script
 from wrn3d import load_dataset
-from wrn3d.errors import DataError, MissingDataError, UsageError
+from wrn3d.system.errors import DataError, MissingDataError, UsageError
 
 
 @pytest.fixture

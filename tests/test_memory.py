@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import SCRIPTS, run_python, run_script, small_environment
-from wrn3d import WideResNetSpec, memory
-from wrn3d.config import TrainingConfig
-from wrn3d.errors import NotEnoughMemoryError
+from wrn3d import WideResNetSpec
+from wrn3d.system import memory
+from wrn3d.system.errors import NotEnoughMemoryError
+from wrn3d.training import memory_estimate
+from wrn3d.training.config import TrainingConfig
 
 SPECS = st.builds(WideResNetSpec, st.sampled_from([10, 16, 28]), st.integers(1, 10),
                   st.sampled_from([0.0, 0.3]), shortcut=st.sampled_from(["pad", "projection"]))
@@ -20,10 +22,10 @@ def test_the_batch_size_that_is_named_fits_and_no_larger_one(spec, batch_size, f
     def check(batch_size):
         config = TrainingConfig(batch_size=batch_size, momentum=momentum)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory, "available_memory", lambda: free)
-            patch.setattr(memory, "resident_memory", lambda: 10**8)
-            patch.setattr(memory, "has_gpu", lambda: False)
-            memory.check_memory(spec, config, data_bytes=10**6)
+            patch.setattr(memory_estimate, "available_memory", lambda: free)
+            patch.setattr(memory_estimate, "resident_memory", lambda: 10**8)
+            patch.setattr(memory_estimate, "has_gpu", lambda: False)
+            memory_estimate.check_memory(spec, config, data_bytes=10**6)
 
     try:
         check(batch_size)
@@ -60,7 +62,7 @@ def test_the_estimate_is_near_what_training_takes(front_end):
 
 def test_the_peak_is_the_process_own():
     """Not that of a larger one that has started it."""
-    code = "from wrn3d.memory import peak_memory; print(peak_memory())"
+    code = "from wrn3d.system.memory import peak_memory; print(peak_memory())"
     large = np.ones(2**27)  # 1 GiB
     assert memory.peak_memory() > large.nbytes
     assert int(run_python("-c", code).stdout) < 2**28
@@ -68,19 +70,19 @@ def test_the_peak_is_the_process_own():
 
 def test_workers_on_one_machine_share_its_memory(monkeypatch):
     spec, config = WideResNetSpec(16, 4), TrainingConfig(batch_size=128)
-    needed = memory.training_memory(spec, config, 10**6, 2).total
-    monkeypatch.setattr(memory, "available_memory", lambda: 1.5 * needed)
-    monkeypatch.setattr(memory, "resident_memory", lambda: 0)
-    monkeypatch.setattr(memory, "has_gpu", lambda: False)
-    memory.check_memory(spec, config, 10**6, workers=2, here=1)
+    needed = memory_estimate.training_memory(spec, config, 10**6, 2).total
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda: 1.5 * needed)
+    monkeypatch.setattr(memory_estimate, "resident_memory", lambda: 0)
+    monkeypatch.setattr(memory_estimate, "has_gpu", lambda: False)
+    memory_estimate.check_memory(spec, config, 10**6, workers=2, here=1)
     with pytest.raises(NotEnoughMemoryError, match="in each worker, but .* are free for each"):
-        memory.check_memory(spec, config, 10**6, workers=2, here=2)
+        memory_estimate.check_memory(spec, config, 10**6, workers=2, here=2)
 
 
 def test_a_gpu_has_memory_of_its_own(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda: 0)
-    monkeypatch.setattr(memory, "has_gpu", lambda: True)
-    memory.check_memory(WideResNetSpec(28, 10), TrainingConfig(batch_size=4096), data_bytes=10**6)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda: 0)
+    monkeypatch.setattr(memory_estimate, "has_gpu", lambda: True)
+    memory_estimate.check_memory(WideResNetSpec(28, 10), TrainingConfig(batch_size=4096), data_bytes=10**6)
 
 
 GROUPS = [

@@ -7,10 +7,11 @@ import tensorlayer as tl
 
 import wrn3d
 from tests.reference import Reference
-from wrn3d import WideResNetSpec, ops
-from wrn3d.losses import CrossEntropy
-from wrn3d.models import assign, named_variables
-from wrn3d.parameters import network_parameters
+from wrn3d import WideResNetSpec
+from wrn3d.network import ops
+from wrn3d.network.parameters import network_parameters
+from wrn3d.network.variables import assign, named_variables
+from wrn3d.training.losses import CrossEntropy
 
 BUILDERS = {"tensorlayer": wrn3d.tensorlayer_model, "keras": wrn3d.keras_model}
 SPECS = [

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wrn3d import convolution, ops
-from wrn3d.convolution import conv3d
-from wrn3d.randomness import dropout_position, dropout_shares
+from wrn3d.network import convolution, ops
+from wrn3d.network.convolution import conv3d
+from wrn3d.system.randomness import dropout_position, dropout_shares
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
 

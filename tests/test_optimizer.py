@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wrn3d
-from wrn3d.optimizer import orthogonalized
+from wrn3d.training.optimizer import orthogonalized
 
 
 def pytorch_sgd(weight, gradients, rates, momentum, nesterov, weight_decay):
@@ -112,7 +112,7 @@ def test_muon_on_a_single_depth_does_the_same_on_the_centre_slices(variable_type
 
 def test_muon_is_pytorchs(monkeypatch):
     """Which knows matrices only, (outputs, inputs), and takes five steps in bfloat16."""
-    monkeypatch.setattr("wrn3d.optimizer.ORTHOGONALIZING_STEPS", 5)
+    monkeypatch.setattr("wrn3d.training.optimizer.ORTHOGONALIZING_STEPS", 5)
     rng = np.random.default_rng(0)
     start, *gradients = rng.standard_normal((4, 54, 5))
     variable = tf.Variable(start.reshape(3, 3, 3, 2, 5).astype(np.float32))

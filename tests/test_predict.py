@@ -11,10 +11,10 @@ from PIL import Image
 from tests.conftest import run_command, run_python, small_environment
 from tests.runs import train
 from wrn3d import Checkpoint
-from wrn3d.classifier import Classifier
 from wrn3d.data.resizing import resize_bytes
-from wrn3d.errors import DataError, MissingDataError
-from wrn3d.evaluation import log_probabilities
+from wrn3d.predict import Classifier
+from wrn3d.system.errors import DataError, MissingDataError
+from wrn3d.training.evaluation import log_probabilities
 
 
 @pytest.fixture(scope="module")

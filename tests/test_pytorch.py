@@ -4,10 +4,11 @@ import pytest
 import tensorflow as tf
 import torch
 
+from benchmarks.pytorch import WideResNet
 from tests.test_models import BUILDERS, assert_close, call, sample, trained
-from wrn3d import WideResNetSpec, ops
-from wrn3d.benchmark.pytorch import WideResNet
-from wrn3d.models import assign, named_variables
+from wrn3d import WideResNetSpec
+from wrn3d.network import ops
+from wrn3d.network.variables import assign, named_variables
 
 CASES = [(WideResNetSpec(10, 2, shortcut="projection"), 2),
          (WideResNetSpec(16, 1, shortcut="projection"), 3),

@@ -6,12 +6,12 @@ import pytest
 from tests.conftest import SCRIPTS, run_script, small_environment
 from tests.runs import SMALL
 from wrn3d import TrainingConfig
-from wrn3d.command import read_flags
 from wrn3d.compare.__main__ import CompareConfig
-from wrn3d.config import RunConfig
 from wrn3d.data.augmentation import Augmentation
-from wrn3d.errors import UserError
-from wrn3d.recipes import RECIPES, configuration, find_recipe
+from wrn3d.runs.command import read_flags
+from wrn3d.system.errors import UserError
+from wrn3d.training.config import RunConfig
+from wrn3d.training.recipes import RECIPES, configuration, find_recipe
 
 
 def test_the_original_is_the_default():

@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import run_script, small_environment, start_script
 from tests.runs import FULL, SMALL, contents, files, outcome, small_checkpoint, train, wait_for
-from wrn3d.errors import DataError, Stopped, UsageError
-from wrn3d.runs.signals import StopRequest
+from wrn3d.system.errors import DataError, Stopped, UsageError
+from wrn3d.system.signals import StopRequest
 
 STOPS = {"tensorlayer": (signal.SIGTERM, "SIGTERM"), "keras": (signal.SIGINT, "Ctrl-C")}
 

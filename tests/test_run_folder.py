@@ -8,9 +8,9 @@ import pytest
 
 from tests.runs import files, files_end_at
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
-from wrn3d.errors import DataError
-from wrn3d.evaluation import EvalResult
 from wrn3d.runs.folder import Log, RunFolder
+from wrn3d.system.errors import DataError
+from wrn3d.training.evaluation import EvalResult
 
 
 def test_lines_wait_for_room(tmp_path):

@@ -8,14 +8,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.cases import Case
+from benchmarks.scaling import measurements, model, picture
+from benchmarks.scaling.measurements import in_rounds, medians, run
 from tests.conftest import small_environment
-from wrn3d import replicas, workers
-from wrn3d.benchmark.cases import Case
-from wrn3d.benchmark.scaling import measurements, model, picture
-from wrn3d.benchmark.scaling.measurements import in_rounds, medians, run
-from wrn3d.models import network_order
-from wrn3d.parameters import parameter_count
-from wrn3d.workers import MESSAGE
+from wrn3d.distributed import collectives
+from wrn3d.network.parameters import parameter_count
+from wrn3d.network.variables import network_order
+from wrn3d.training import gradients
+from wrn3d.training.gradients import MESSAGE
 
 SMALL = Case(10, 1, 32)
 
@@ -23,16 +24,16 @@ SMALL = Case(10, 1, 32)
 @pytest.mark.parametrize("gpus, how", [([], "CollectiveGatherV2"), (["GPU"], "CollectiveReduceV2")])
 @pytest.mark.parametrize("synchronised", [True, False])
 def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
-    monkeypatch.setattr(workers, "MESSAGE", 5000)  # so that there are several
+    monkeypatch.setattr(gradients, "MESSAGE", 5000)  # so that there are several
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
     env = small_environment("tensorlayer", shortcut="projection")
-    share = replicas.Share(2, synchronised=synchronised, single_depth=True)
+    share = collectives.Shard(2, synchronised=synchronised, single_depth=True)
 
     @tf.function(autograph=False)
     def step(volumes, labels):
-        with replicas.sharing(share):
-            *_, gradients = env._loss_and_gradients.python_function(volumes, labels)
-            return replicas.sum_gradients(gradients, network_order(env.model, env.spec))
+        with collectives.tracing_for(share):
+            *_, found = env._loss_and_gradients.python_function(volumes, labels)
+            return gradients.sum_gradients(found, network_order(env.model, env.spec))
 
     graph = step.get_concrete_function(*map(tf.constant, env.next_batch(8))).graph
     work = model.Work("", 0.0, 0.0, *model.messages_of(env.spec))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wrn3d import TrainingConfig
-from wrn3d.recipes import RECIPES
-from wrn3d.schedules import SCHEDULES, learning_rate
+from wrn3d.training.recipes import RECIPES
+from wrn3d.training.schedules import SCHEDULES, learning_rate
 
 
 def rates(total, **settings):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wrn3d import WideResNetSpec, initial_weights
-from wrn3d.parameters import network_parameters, parameter_count
+from wrn3d.network.parameters import network_parameters, parameter_count
 
 
 @pytest.mark.parametrize("field, value", [

@@ -12,12 +12,12 @@ from PIL import Image
 
 from tests.conftest import run_command, run_python, run_script, small_environment
 from tests.runs import FULL, SMALL, files_end_at, train
-from wrn3d.errors import DataError
-from wrn3d.evaluation import Predictions
 from wrn3d.runs import events, watch
 from wrn3d.runs.curves import POINTS, read_curves
 from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.mistakes import class_table, confusion_matrix, draw_confusion, draw_worst
+from wrn3d.system.errors import DataError
+from wrn3d.training.evaluation import Predictions
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_without_tensorboard_a_run_says_how_to_have_it(tmp_path):
                "u.find_spec = lambda name, *rest: None if name == 'tensorboard' "
                "else find(name, *rest)\n"
                "from cifar_wide_resnet_keras import CNNEnv\n"
-               "from wrn3d.command import main\n"
+               "from wrn3d.runs.command import main\n"
                "sys.exit(main(CNNEnv, 'x'))")
     process = run_python("-c", program, *SMALL, "--output", tmp_path / "run")
     assert process.returncode == 0

@@ -34,12 +34,13 @@ from tests.conftest import (
 )
 from tests.runs import FULL, SMALL, contents, wait_until
 from tests.worker_run import trained
-from wrn3d import cluster, convolution, ops, replicas
-from wrn3d.errors import UsageError, WorkerError
-from wrn3d.launch import cores_of, free_ports
-from wrn3d.randomness import dropout_position, dropout_shares
+from wrn3d.distributed import cluster, collectives
+from wrn3d.distributed.workers import SharingWorker, Worker, WorkerRank, find_rank
+from wrn3d.launch.__main__ import cores_of, free_ports
+from wrn3d.network import convolution, ops
 from wrn3d.runs.folder import RunFolder
-from wrn3d.workers import Place, SharingWorker, Worker, find_place
+from wrn3d.system.errors import UsageError, WorkerError
+from wrn3d.system.randomness import dropout_position, dropout_shares
 
 UNEVEN = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
           "batch_size": 31, "dropout": 0.2, "augment": True, "learning_rate": 0.01,
@@ -53,15 +54,15 @@ def config(index, count=2, kind="worker", **others):
 
 
 @pytest.mark.parametrize("variables, place", [
-    ({}, Place()), ({"TF_CONFIG": ""}, Place()), ({"TF_CONFIG": "{}"}, Place()),
-    ({"SLURM_STEP_NUM_TASKS": "4"}, Place()),
-    (config(1), Place(1, 2, "TF_CONFIG", 2)),
-    (config(1, chief=["b:1"]), Place(2, 3, "TF_CONFIG", 2)),
-    (config(0, kind="chief", chief=["b:1"]), Place(0, 3, "TF_CONFIG", 1)),
-    ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place()),
-    ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Place(3, 4, "SLURM"))])
+    ({}, WorkerRank()), ({"TF_CONFIG": ""}, WorkerRank()), ({"TF_CONFIG": "{}"}, WorkerRank()),
+    ({"SLURM_STEP_NUM_TASKS": "4"}, WorkerRank()),
+    (config(1), WorkerRank(1, 2, "TF_CONFIG", 2)),
+    (config(1, chief=["b:1"]), WorkerRank(2, 3, "TF_CONFIG", 2)),
+    (config(0, kind="chief", chief=["b:1"]), WorkerRank(0, 3, "TF_CONFIG", 1)),
+    ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, WorkerRank()),
+    ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, WorkerRank(3, 4, "SLURM"))])
 def test_the_environment_says_which_worker_a_process_is(variables, place):
-    assert find_place(variables) == place
+    assert find_rank(variables) == place
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "7", *(config(*bad)["TF_CONFIG"] for bad in (
@@ -69,7 +70,7 @@ def test_the_environment_says_which_worker_a_process_is(variables, place):
     config(0, chief=["a:1", "b:1"])["TF_CONFIG"], '{"cluster": {"worker": ["a:1", "b:1"]}}'])
 def test_a_cluster_that_cannot_be_is_refused(text):
     with pytest.raises(UsageError, match="TF_CONFIG"):
-        find_place({"TF_CONFIG": text})
+        find_rank({"TF_CONFIG": text})
 
 
 @given(st.integers(1, 1000), st.integers(1, 64))
@@ -100,10 +101,10 @@ def test_a_worker_has_its_rows_of_the_dropout_mask():
     x = tf.ones((7, 2, 3, 3, 16))
     shares, position = dropout_shares(0.3), dropout_position(5, "layer", 11)
     whole = ops.dropout(x, shares, position).numpy()
-    share = replicas.Share(2, synchronised=True, single_depth=False)
+    share = collectives.Shard(2, synchronised=True, single_depth=False)
     for first, last in ((0, 3), (3, 7)):
         share.first.assign(first)
-        with replicas.sharing(share):
+        with collectives.tracing_for(share):
             assert np.array_equal(ops.dropout(x[first:last], shares, position), whole[first:last])
 
 
@@ -122,10 +123,10 @@ def test_a_kernels_gradient_is_there_before_the_layer_below_hands_its_own_on():
             loss = tf.reduce_sum(y ** 2)
         return tape.gradient(loss, [x, *kernels])
 
-    share = replicas.Share(2, synchronised=True, single_depth=True)
+    share = collectives.Shard(2, synchronised=True, single_depth=True)
 
     def shared(*arrays):
-        with replicas.sharing(share):
+        with collectives.tracing_for(share):
             return gradients(*arrays)
 
     alone, of_several = (tf.function(function, autograph=False).get_concrete_function(*arrays)
@@ -153,11 +154,11 @@ class InThreads:
             return list(pool.map(lambda index: self._run(work, index), range(len(self.arrays))))
 
     def _run(self, work, index):
-        share = replicas.Share(len(self.arrays), synchronised=True, single_depth=False)
+        share = collectives.Shard(len(self.arrays), synchronised=True, single_depth=False)
         share.first.assign(self.bounds[index])
         share.total.assign(self.bounds[-1])
         share.sum = lambda array: self._sum(index, array)
-        with replicas.sharing(share):
+        with collectives.tracing_for(share):
             return work(slice(*self.bounds[index:index + 2]))
 
     def _sum(self, index, array):
@@ -308,7 +309,7 @@ def test_a_batch_without_an_image_for_each_worker_is_refused():
 @pytest.mark.parametrize("meanwhile, ends", [
     ("time.sleep(60)", True), ("while time.monotonic() < start + 5: pass", False)])
 def test_who_only_waits_is_ended_and_not_who_computes(meanwhile, ends):
-    program = ("import time\nfrom wrn3d import cluster\ncluster.PATIENCE = 2\n"
+    program = ("import time\nfrom wrn3d.distributed import cluster\ncluster.PATIENCE = 2\n"
                f"start = time.monotonic()\nwith cluster._patience(1):\n    {meanwhile}")
     process = run_python("-c", program)
     assert process.returncode == (WorkerError.exit_status if ends else 0)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from tests.conftest import environment_class
-from wrn3d.command import exit_status
+from wrn3d.system.exit_status import exit_status
 
 
 def trained(env, iterations):

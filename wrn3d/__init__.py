@@ -4,50 +4,31 @@
     model = wrn3d.tensorlayer_model(spec, seed=0)      # a tl.models.Model, volumes -> logits
     model = wrn3d.keras_model(spec, seed=0)            # a keras.Model,     volumes -> logits
 
-Volumes are (N, D, H, W, C); an image is a volume of depth 1.
+Volumes are (N, D, H, W, C); an image is a volume of depth 1. `__init__.pyi` lists the public names
+and the modules that define them.
 """
-import importlib
+
 import os
 
-from wrn3d.keras_registration import register_with_keras
+import lazy_loader
 
-# TensorFlow and Keras read these once, when they are imported, which nothing here does before it
-# has to. TensorFlow leaves oneDNN off on some CPUs, where it is worth 3x. What the user set stays,
-# but for Keras's backend: nothing here runs on another.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# What goes wrong comes as an exception; beside it TensorFlow logs as an error that an optimisation
-# of a graph was left out.
+from wrn3d.system.import_hooks import import_after
+
+__version__ = "0.2.0"
+
+# TensorFlow and Keras read these variables once, when they are imported. The user's own values
+# stay, except for Keras's backend: nothing here runs on another.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default on some CPUs; worth 3x there
+# Failures arrive as exceptions. TensorFlow would also log a skipped graph optimisation as an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-_HOMES = {
-    "WideResNetSpec": "spec",
-    "TrainingConfig": "config",
-    "Dataset": "data",
-    "load_dataset": "data",
-    "TrainingEnvironment": "environment",
-    "StepResult": "environment",
-    "EvalResult": "evaluation",
-    "Checkpoint": "checkpoint",
-    "initial_weights": "parameters",
-    "keras_model": "models",
-    "tensorlayer_model": "models",
-    "Adam": "optimizer",
-    "Muon": "optimizer",
-    "SGD": "optimizer",
-    "make_optimizer": "optimizer",
-}
-__all__ = sorted(_HOMES)
+# Imports a public name's module when the name is first used, so that `import wrn3d` is instant.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-register_with_keras()
-
-
-def __getattr__(name):
-    """Import a public name's module when the name is first used (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'wrn3d' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"wrn3d.{_HOMES[name]}"), name)
-
-
-def __dir__():
-    return __all__
+# Keras can load a saved model only if the modules of its custom layers have been imported, and
+# Gymnasium knows an environment only once it is registered.
+import_after(
+    "keras", "wrn3d.network.layers_keras", "wrn3d.training.losses", "wrn3d.training.optimizer"
+)
+import_after("gymnasium", "wrn3d.rl.registration")

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from wrn3d.checks import require
-from wrn3d.command import exit_status
 from wrn3d.runs.curves import draw, read_curves
+from wrn3d.system.checks import require
+from wrn3d.system.exit_status import exit_status
 
 
 @dataclass(frozen=True)

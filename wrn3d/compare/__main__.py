@@ -3,15 +3,16 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from wrn3d import machine
-from wrn3d.checks import check_count, check_number
-from wrn3d.command import exit_status, read_flags
 from wrn3d.compare import page, picture, report
 from wrn3d.compare.comparison import Pair
-from wrn3d.config import TrainingConfig
-from wrn3d.progress import Progress, fitted
-from wrn3d.reporting import new_folder, writing_to
-from wrn3d.workers import leave_others
+from wrn3d.distributed.workers import leave_others
+from wrn3d.runs.command import read_flags
+from wrn3d.system import machine
+from wrn3d.system.checks import check_count, check_number
+from wrn3d.system.exit_status import exit_status
+from wrn3d.system.reporting import new_folder, writing_to
+from wrn3d.system.terminal import Progress, fitted
+from wrn3d.training.config import TrainingConfig
 
 LINES = 10  # printed for a seed
 DIFFERENT = 1  # exit status

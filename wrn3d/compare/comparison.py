@@ -5,7 +5,8 @@ from statistics import median
 
 import numpy as np
 
-from wrn3d.compare.side import OF, SCRIPTS, Side
+from wrn3d.compare.side import OF, Side
+from wrn3d.training.front_ends import SCRIPTS
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import base64
 import html
 
 from wrn3d.compare import report
-from wrn3d.files import write_whole
+from wrn3d.system.files import write_atomic
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -77,7 +77,7 @@ def write(path, comparisons, said, agrees, pictures, settings, machine):
         parameters=_table(*report.parameter_rows(comparisons)),
         settings=html.escape(" ".join(f"{name}={value}" for name, value in settings.items())),
         machine=html.escape(machine))
-    write_whole(path, content.encode())
+    write_atomic(path, content.encode())
 
 
 def _table(titles, rows):

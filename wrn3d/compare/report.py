@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from wrn3d.files import write_whole
-from wrn3d.reporting import markdown_table
+from wrn3d.system.files import write_atomic
+from wrn3d.system.reporting import markdown_table
 
 SHOWN_PARAMETERS = 10  # on the terminal; the page has all
 CONFIDENCE = 0.95
@@ -130,7 +130,7 @@ def write_iterations(path, comparisons):
             writer.writerow([comparison.seed, one.iteration, one.learning_rate, one.batch_size,
                              *(value for result in results for value
                                in (result.loss, result.accuracy, result.seconds))])
-    write_whole(path, file.getvalue().encode())
+    write_atomic(path, file.getvalue().encode())
 
 
 def write_summary(path, comparisons, said, settings, machine):
@@ -148,7 +148,7 @@ def write_summary(path, comparisons, said, settings, machine):
                    "largest_differences": comparison.largest,
                    "weights": comparison.weights} for comparison in comparisons]}
     content = json.dumps(_finite(summary), indent=2, default=str, allow_nan=False)
-    write_whole(path, f"{content}\n".encode())
+    write_atomic(path, f"{content}\n".encode())
 
 
 def _finite(value):

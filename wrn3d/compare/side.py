@@ -1,6 +1,5 @@
 """A script's run in a process of its own, each iteration a question that is put to it."""
 import hashlib
-import importlib
 import multiprocessing
 import os
 import signal
@@ -9,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wrn3d.checkpoint import LEARNED
-from wrn3d.errors import UserError
-from wrn3d.memory import peak_memory
-from wrn3d.runtime import show_warnings_as_notes
+from wrn3d.system.errors import UserError
+from wrn3d.system.memory import peak_memory
+from wrn3d.system.terminal import show_warnings_as_notes
+from wrn3d.training.checkpoint import LEARNED
+from wrn3d.training.front_ends import environment_class
 
-SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}
 OF = " of "  # in the name of an array that is none of the weights
 COMPARED_VOLUMES = 200  # test volumes whose logits are compared
 
@@ -40,7 +39,7 @@ class Side:
         context = multiprocessing.get_context("spawn")  # nothing of this process is inherited
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, daemon=True, name=front_end, args=(
-            theirs, SCRIPTS[front_end], settings))
+            theirs, front_end, settings))
         self.start = time.perf_counter()
         # Ctrl-C reaches both, but is for the one who asks; what is ignored stays so in the other.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -111,7 +110,7 @@ def _ending(code):
     return f"killed by {name}" + (", out of memory?" if name == "SIGKILL" else "")
 
 
-def serve(connection, script, settings):
+def serve(connection, front_end, settings):
     """In the new process: make the run, then answer until nobody asks any more."""
     show_warnings_as_notes()
     answers = None
@@ -121,7 +120,7 @@ def serve(connection, script, settings):
         except (EOFError, OSError):
             return
         try:
-            answers = answers or _answers(importlib.import_module(script).CNNEnv(**settings))
+            answers = answers or _answers(environment_class(front_end)(**settings))
             answer = answers[question]()
         except UserError as error:
             answer = error

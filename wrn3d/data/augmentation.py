@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from wrn3d.randomness import random_words
+from wrn3d.system.randomness import random_words
 
 AXES = ("depth", "height", "width")
 

@@ -3,10 +3,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from wrn3d.checks import require
 from wrn3d.data.resizing import longest, resize
-from wrn3d.errors import UsageError, reason
-from wrn3d.randomness import WORDS_PER_POSITION, random_words
+from wrn3d.system.checks import require
+from wrn3d.system.errors import UsageError, reason
+from wrn3d.system.randomness import WORDS_PER_POSITION, random_words
 
 
 def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, size=1.0):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from wrn3d.data.cifar_pickles import PickledArray, unpickle
 from wrn3d.data.dataset import Dataset, as_volumes
 from wrn3d.data.download import Archive, find_or_fetch
-from wrn3d.data.unpickle import PickledArray, unpickle
-from wrn3d.errors import DataError, reason
+from wrn3d.system.errors import DataError, reason
 
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS

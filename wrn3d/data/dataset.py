@@ -6,9 +6,9 @@ from math import prod
 
 import numpy as np
 
-from wrn3d.checks import check_choice, require
 from wrn3d.data.resizing import resize_bytes, resized_shape
-from wrn3d.memory import check_room
+from wrn3d.system.checks import check_choice, require
+from wrn3d.system.memory import check_room
 
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn3d.errors import DataError, MissingDataError, reason
-from wrn3d.files import UNFINISHED
-from wrn3d.runtime import import_tensorflow, on_terminal
+from wrn3d.system.errors import DataError, MissingDataError, reason
+from wrn3d.system.files import UNFINISHED
+from wrn3d.system.tensorflow_setup import import_tensorflow
+from wrn3d.system.terminal import on_terminal
 
 TIMEOUT = 30  # seconds without an answer before a download is given up
 LARGEST_CONTENT = 1 << 30  # bytes; the official archives hold under 200 MB

@@ -8,8 +8,8 @@ import numpy as np
 
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset, as_volumes
 from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
-from wrn3d.errors import DataError, reason
-from wrn3d.memory import check_room
+from wrn3d.system.errors import DataError, reason
+from wrn3d.system.memory import check_room
 
 
 def is_image_folder(path) -> bool:

@@ -6,9 +6,9 @@ import numpy as np
 
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset, as_volumes
 from wrn3d.data.npy import read_npy
-from wrn3d.errors import DataError, reason
-from wrn3d.files import require_file
-from wrn3d.memory import available_memory
+from wrn3d.system.errors import DataError, reason
+from wrn3d.system.files import require_file
+from wrn3d.system.memory import available_memory
 
 CHANNELS = (1, 3)
 

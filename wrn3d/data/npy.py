@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from wrn3d.data.resizing import resize_bytes, resized_shape
-from wrn3d.errors import DataError, reason
+from wrn3d.system.errors import DataError, reason
 
 LARGEST_HEADER = 4096  # bytes in which an array's type and shape are said
 

@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 
-from wrn3d.errors import DataError, reason
+from wrn3d.system.errors import DataError, reason
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 MODES = {1: "L", 3: "RGB"}  # channels: Pillow's name

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.errors import MissingDataError
 from wrn3d.runs.figures import add_legend, save_figure
 from wrn3d.runs.folder import RunFolder
+from wrn3d.system.errors import MissingDataError
 
 POINTS = 200  # of a curve: more no one sees
 PANELS = ("loss", "accuracy", "learning_rate")
@@ -44,7 +44,7 @@ def read_curves(path) -> Curves:
 
 def draw(runs, path):
     """Write a PNG of several Curves, over each other: training drawn through, validation with
-    dots. Raises what `whole_file` does."""
+    dots. Raises what `atomic_file` does."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

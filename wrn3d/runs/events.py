@@ -6,8 +6,8 @@ import time
 import warnings
 from importlib.util import find_spec
 
-from wrn3d.errors import reason
-from wrn3d.files import append_whole
+from wrn3d.system.errors import reason
+from wrn3d.system.files import append_atomic
 
 
 def has_tensorboard() -> bool:
@@ -47,7 +47,7 @@ class Events:
         for event in events:
             self.record(records).write(event.SerializeToString())
         try:
-            append_whole(self.path, records.getvalue())
+            append_atomic(self.path, records.getvalue())
         except OSError as error:
             self._end(error)
 

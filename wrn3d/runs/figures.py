@@ -1,8 +1,8 @@
 """Figures as PNG files, whatever the names in them are."""
 import warnings
 
-from wrn3d.errors import printable
-from wrn3d.files import whole_file
+from wrn3d.system.errors import printable
+from wrn3d.system.files import atomic_file
 
 LONGEST_NAME = 24  # characters
 MATHLESS = {"parse_math": False}  # keywords of a text: a $ in a name begins no formula
@@ -23,7 +23,7 @@ def add_legend(panel, lines, **options):
 
 
 def save_figure(figure, path):
-    """Write a PNG, whole or not at all; raises what `whole_file` does."""
-    with whole_file(path) as unfinished, warnings.catch_warnings():
+    """Write a PNG, whole or not at all; raises what `atomic_file` does."""
+    with atomic_file(path) as unfinished, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that its font does not have
         figure.savefig(unfinished, dpi=120, format="png")

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wrn3d.checkpoint import Checkpoint
-from wrn3d.errors import DataError, MissingDataError, UsageError, UserError, reason
-from wrn3d.evaluation import EvalResult
-from wrn3d.files import UNFINISHED, flush, reaching
 from wrn3d.runs.log import EpochMeans, Log
+from wrn3d.system.errors import DataError, MissingDataError, UsageError, UserError, reason
+from wrn3d.system.files import UNFINISHED, file_errors, flush
+from wrn3d.training.checkpoint import Checkpoint
+from wrn3d.training.evaluation import EvalResult
 
 KEPT = 3
 NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
@@ -140,15 +140,15 @@ class RunFolder:
         """Of the checkpoint after an iteration, whether it is there or not."""
         return self.path / f"checkpoint-{iteration:08}.safetensors"
 
-    def give_up(self, after, until):
+    def discard_checkpoints(self, after, until):
         """Remove the checkpoints after one iteration until another, and a best one from there."""
         for number, path in self._numbered().items():
             if after < number <= until:
-                with reaching(path, "removed"):
+                with file_errors(path, "removed"):
                     path.unlink(missing_ok=True)
         best = self._best()
         if best and best.iteration > after:
-            with reaching(self.path / BEST, "removed"):
+            with file_errors(self.path / BEST, "removed"):
                 (self.path / BEST).unlink(missing_ok=True)
 
     def best(self, score="accuracy"):
@@ -189,6 +189,6 @@ class RunFolder:
                 older[number].unlink()
 
     def _numbered(self):
-        with reaching(self.path, "read"):
+        with file_errors(self.path, "read"):
             return {int(match[1]): path for path in self.path.iterdir()
                     if (match := NAME.fullmatch(path.name))}

@@ -3,8 +3,8 @@ import os
 import re
 from itertools import chain
 
-from wrn3d.errors import DataError
-from wrn3d.files import append_whole, flush, reaching, whole_file
+from wrn3d.system.errors import DataError
+from wrn3d.system.files import append_atomic, atomic_file, file_errors, flush
 
 NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes it
 
@@ -22,7 +22,7 @@ class Log:
     def start(self, iteration) -> int:
         """Begin it, or go on after `iteration`: what is beyond it is taken back, and what a killed
         process or a damaged disk has left is no line. Returns how many lines there are. Raises
-        what `whole_file` does."""
+        what `atomic_file` does."""
         gap = not self._has_header()
         self.waiting = [line for line in self.waiting if line[0] <= iteration]
         count, size = len(self.waiting), len(self.header)
@@ -30,10 +30,10 @@ class Log:
             if number <= iteration:
                 count, size, gap = count + 1, size + len(line), gap or offset != size
         if not gap:
-            with reaching(self.path):
+            with file_errors(self.path):
                 os.truncate(self.path, size)  # also on a full disk
             return count
-        with whole_file(self.path) as unfinished, unfinished.open("wb") as file:
+        with atomic_file(self.path) as unfinished, unfinished.open("wb") as file:
             file.write(self.header)
             file.writelines(line for _, number, line in self._lines() if number <= iteration)
         return count
@@ -51,14 +51,14 @@ class Log:
     def write(self):
         """Write the lines that wait; raises DataError, and then they wait on."""
         if self.waiting:
-            with reaching(self.path):
-                append_whole(self.path, b"".join(line for _, line in self.waiting))
+            with file_errors(self.path):
+                append_atomic(self.path, b"".join(line for _, line in self.waiting))
             self.waiting.clear()
 
     def flush(self):
         """Have everything on the disk, lines that waited, too; raises DataError."""
         self.write()
-        with reaching(self.path):
+        with file_errors(self.path):
             flush(self.path)
 
     def count(self) -> int:
@@ -82,7 +82,7 @@ class Log:
         version's."""
         if not os.path.exists(self.path):
             return False
-        with reaching(self.path, "read"), self.path.open("rb") as file:
+        with file_errors(self.path, "read"), self.path.open("rb") as file:
             found = file.readline(1000)
         if found.startswith(b"iteration,") and found.count(b",") != self.header.count(b","):
             raise DataError(f"{self.path} has other columns than this version's: name another "
@@ -95,7 +95,7 @@ class Log:
         if not os.path.exists(self.path):
             return
         offset = 0
-        with reaching(self.path, "read"), self.path.open("rb") as file:
+        with file_errors(self.path, "read"), self.path.open("rb") as file:
             for line in file:
                 if match := self.whole_line.fullmatch(line):
                     yield offset, int(match[1]), line

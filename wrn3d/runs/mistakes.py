@@ -3,8 +3,8 @@ from math import ceil
 
 import numpy as np
 
-from wrn3d.reporting import markdown_table
 from wrn3d.runs.figures import MATHLESS, save_figure, shown
+from wrn3d.system.reporting import markdown_table
 
 LONGEST_TABLE = 20  # classes; of more the worst are shown
 WITH_NUMBERS, WITH_NAMES = 25, 100  # classes, at most, of a matrix that is drawn with them
@@ -37,7 +37,7 @@ def class_table(matrix, names) -> str:
 
 
 def draw_confusion(matrix, names, path):
-    """Write the matrix as a PNG, in shares of each row; raises what `whole_file` does."""
+    """Write the matrix as a PNG, in shares of each row; raises what `atomic_file` does."""
     from matplotlib.figure import Figure
 
     side = min(12, 3 + 0.45 * len(names))
@@ -64,7 +64,7 @@ def draw_worst(volumes, predictions, names, path):
     """Write the volumes (N, D, H, W, C) uint8 that are most confidently taken for another class as
     a PNG: of each its middle slice, what it is taken for with which probability, and its class.
 
-    Raises what `whole_file` does.
+    Raises what `atomic_file` does.
     """
     from matplotlib.figure import Figure
 

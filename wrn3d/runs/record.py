@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from math import isfinite
 
-from wrn3d import machine, runtime
-from wrn3d.config import DATA
-from wrn3d.errors import reason
-from wrn3d.files import write_whole
-from wrn3d.parameters import parameter_count
+from wrn3d.network.parameters import parameter_count
 from wrn3d.runs.mistakes import draw_confusion, draw_worst
+from wrn3d.system import machine, tensorflow_setup
+from wrn3d.system.errors import reason
+from wrn3d.system.files import write_atomic
+from wrn3d.training.config import DATA
 
 RUN = "run.json"
 
@@ -34,7 +34,7 @@ def record_start(folder, environment, config):
         "data": {"title": dataset.title, "origin": dataset.origin, DATA: environment.fingerprint,
                  "classes": dataset.class_names, "training": len(dataset.train_labels),
                  "validation": len(dataset.validation_labels), "test": len(dataset.test_labels)},
-        "device": runtime.device(),
+        "device": tensorflow_setup.device(),
         "machine": machine.describe()}
     _try(_write, path, found)
 
@@ -63,7 +63,7 @@ def _try(write, *arguments):
 
 
 def _write(path, found):
-    write_whole(path, (json.dumps(found, indent=2, default=str) + "\n").encode())
+    write_atomic(path, (json.dumps(found, indent=2, default=str) + "\n").encode())
 
 
 def _now():

@@ -1,7 +1,7 @@
 """Where a run starts: at its beginning, or from its newest whole checkpoint."""
-from wrn3d.checks import require
-from wrn3d.config import LENGTH_FIELDS, OVERRIDABLE
-from wrn3d.errors import DataError, quoted
+from wrn3d.system.checks import require
+from wrn3d.system.errors import DataError, quoted
+from wrn3d.training.config import LENGTH_FIELDS, OVERRIDABLE
 
 
 def starting_point(config, folder):

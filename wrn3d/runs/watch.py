@@ -2,9 +2,9 @@
 import time
 import warnings
 
-from wrn3d.errors import MissingDataError, reason
 from wrn3d.runs.curves import draw, read_curves
 from wrn3d.runs.events import Events, has_tensorboard
+from wrn3d.system.errors import MissingDataError, reason
 
 FIRST = 5.0  # seconds until the curves are drawn for the first time
 SHARE = 0.005  # of a run's time, at most, that drawing them takes

@@ -1,0 +1,17 @@
+from .data.dataset import Dataset as Dataset
+from .data.load import load_dataset as load_dataset
+from .network.models import keras_model as keras_model
+from .network.models import tensorlayer_model as tensorlayer_model
+from .network.parameters import initial_weights as initial_weights
+from .network.spec import WideResNetSpec as WideResNetSpec
+from .training.checkpoint import Checkpoint as Checkpoint
+from .training.config import TrainingConfig as TrainingConfig
+from .training.environment import StepResult as StepResult
+from .training.environment import TrainingEnvironment as TrainingEnvironment
+from .training.evaluation import EvalResult as EvalResult
+from .training.optimizer import SGD as SGD
+from .training.optimizer import Adam as Adam
+from .training.optimizer import Muon as Muon
+from .training.optimizer import make_optimizer as make_optimizer
+
+__version__: str

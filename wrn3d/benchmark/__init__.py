@@ -1,8 +1,0 @@
-"""Training speed, side by side: this project, stock Keras, PyTorch and the machine's own limit.
-
-    python -m wrn3d.benchmark --quick       # one size, less than two minutes
-    python -m wrn3d.benchmark               # every size, more than an hour
-
-`cases` says what is measured, `contenders` and `pytorch` who competes, `turn` measures one of them
-in a process of its own, `report` and `picture` show what came of it.
-"""

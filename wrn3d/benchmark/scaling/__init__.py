@@ -1,7 +1,0 @@
-"""What several workers cost: measured on this machine, and by a model of it for many.
-
-    python -m wrn3d.benchmark.scaling
-
-`turn` is what each worker runs, `measurements` runs them, `model` knows no machine, `__main__` fits
-and writes, `picture` draws.
-"""

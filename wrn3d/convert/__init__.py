@@ -1,0 +1,1 @@
+"""Weights from PyTorch, and back: `python -m wrn3d.convert`."""

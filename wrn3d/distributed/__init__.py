@@ -1,0 +1,1 @@
+"""Several workers: who they are, how they join, what they sum."""

@@ -1,0 +1,1 @@
+"""The network: its specification, layers, numerics and weights, in either framework."""

@@ -1,0 +1,63 @@
+"""What a network is: depth, width, shortcut, classes and the shape of its input."""
+from dataclasses import dataclass
+
+from wrn3d.system.checks import check_choice, check_count, check_each, check_share, require
+
+PAPER_STRIDES = (1, 2, 2)
+SHORTCUTS = ("pad", "projection")
+DEEPEST, WIDEST = 10_000, 10_000  # more no machine holds
+
+
+@dataclass(frozen=True)
+class WideResNetSpec:
+    """A WRN-depth-widen_factor as in "Wide Residual Networks" (arXiv:1605.07146, table 1).
+
+    `depth` is 6n + 4 with n blocks in each of three groups; `widen_factor` is the paper's k;
+    `strides` are those of the groups' first blocks, in every dimension (the paper's are 1, 2, 2).
+    `input_shape` is (D, H, W, C). Raises UsageError (a ValueError) for values that make no network.
+    """
+
+    depth: int = 28
+    widen_factor: int = 4
+    dropout: float = 0.0
+    num_classes: int = 10
+    input_shape: tuple[int, int, int, int] = (1, 32, 32, 3)
+    shortcut: str = "pad"
+    strides: tuple[int, int, int] = PAPER_STRIDES
+
+    def __post_init__(self):
+        shape = self.input_shape
+        require(isinstance(shape, (tuple, list)) and len(shape) == 4,
+                f"input_shape is {shape!r}, but must be (D, H, W, C): four numbers")
+        checked = {
+            "depth": check_count("depth", self.depth, most=DEEPEST),
+            "widen_factor": check_count("widen_factor", self.widen_factor, most=WIDEST),
+            "dropout": check_share("dropout", self.dropout),
+            "num_classes": check_count("num_classes", self.num_classes, least=2),
+            "input_shape": tuple(check_count(f"input_shape is {shape!r}: a side", side)
+                                 for side in shape),
+            "strides": check_each("strides", self.strides, check_count, 1, 2),
+        }
+        require(self.depth >= 10 and (self.depth - 4) % 6 == 0,
+                f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...")
+        require(len(self.strides) == len(PAPER_STRIDES),
+                f"strides is {self.strides!r}, but must be three numbers, one for each group")
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
+
+    @property
+    def name(self) -> str:
+        """The paper's name of the network, such as "WRN-28-4"."""
+        return f"WRN-{self.depth}-{self.widen_factor}"
+
+    @property
+    def blocks_per_group(self) -> int:
+        """The paper's N."""
+        return (self.depth - 4) // 6
+
+    @property
+    def group_filters(self) -> tuple[int, int, int]:
+        """Filters of the convolutions in each group."""
+        return tuple(base * self.widen_factor for base in (16, 32, 64))
+

@@ -1,0 +1,7 @@
+"""Registers the environment with Gymnasium; `import wrn3d` imports this after Gymnasium."""
+
+import gymnasium
+
+ID = "wrn3d/Training-v0"
+
+gymnasium.register(ID, entry_point="wrn3d.rl.environment:TrainingEpisode")

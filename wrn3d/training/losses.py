@@ -1,0 +1,41 @@
+"""The shared loss in the forms that Keras's `compile` takes."""
+import keras
+
+from wrn3d.network import ops
+
+serializable = keras.saving.register_keras_serializable(package="wrn3d")
+
+
+@serializable
+class CrossEntropy(keras.losses.Loss):
+    """The batch's mean cross-entropy of integer labels and logits, as `ops.cross_entropy`."""
+
+    def __init__(self, smoothing=0.0, class_weights=None, name="cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.settings = {"smoothing": smoothing, "class_weights": class_weights}
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # Not Keras's own reduction, whose sum and division would be other ops than TensorLayer's.
+        return ops.cross_entropy(y_true, y_pred, sample_weight, **self.settings)
+
+    def get_config(self):
+        return super().get_config() | self.settings
+
+
+@serializable
+class BatchLoss(keras.metrics.Metric):
+    """The last batch's own loss: Keras's `loss` is a running mean, whose weighting rounds."""
+
+    def __init__(self, smoothing=0.0, class_weights=None, name="batch_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.settings = {"smoothing": smoothing, "class_weights": class_weights}
+        self.value = self.add_weight(shape=(), initializer="zeros", name="value")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.value.assign(ops.cross_entropy(y_true, y_pred, **self.settings))
+
+    def result(self):
+        return self.value
+
+    def get_config(self):
+        return super().get_config() | self.settings

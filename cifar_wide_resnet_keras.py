@@ -18,6 +18,7 @@ The network is the one of `cifar_wide_resnet_tl.py`; this script trains it as Ke
 `compile` and `train_on_batch` (`env.model.fit` works as well). With the same seed both give the
 same weights, to the last bit.
 """
+
 import sys
 
 from wrn3d.training.environment import TrainingEnvironment
@@ -43,8 +44,11 @@ class CNNEnv(TrainingEnvironment):
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
         # Of several workers each has some of a batch's rows.
         self.model.train_step = self.worker.shared(self.model.train_step)
-        self.model.compile(self.optimizer, loss=CrossEntropy(**self.loss_settings),
-                           metrics=[BatchLoss(**self.loss_settings), "accuracy"])
+        self.model.compile(
+            self.optimizer,
+            loss=CrossEntropy(**self.loss_settings),
+            metrics=[BatchLoss(**self.loss_settings), "accuracy"],
+        )
         # Makes the metrics' variables, since an iteration that makes any is traced twice.
         self.model.compute_metrics(None, tf.zeros(1), tf.zeros((1, self.nb_classes)))
         self.model.reset_metrics()
@@ -55,8 +59,11 @@ class CNNEnv(TrainingEnvironment):
             with tf.GradientTape() as tape:
                 logits = self.model(volumes, training=True)
                 loss = self.model.compute_loss(y=labels, y_pred=logits)
-            return (loss, accuracy(labels, logits),
-                    tape.gradient(loss, self.model.trainable_weights))
+            return (
+                loss,
+                accuracy(labels, logits),
+                tape.gradient(loss, self.model.trainable_weights),
+            )
 
         self._loss_and_gradients = loss_and_gradients
 

@@ -17,6 +17,7 @@ From a program of yours, which decides what the next iteration does:
 The network is the one of `cifar_wide_resnet_keras.py`; this script trains it as TensorLayer is
 used, with a gradient tape. With the same seed both give the same weights, to the last bit.
 """
+
 import sys
 
 from wrn3d.training.environment import TrainingEnvironment
@@ -56,8 +57,9 @@ class CNNEnv(TrainingEnvironment):
         same_graph = not self.config.sizes
         shared = self.worker.shared  # of several workers each has some of a batch's rows
         self._train = tf.function(shared(train), reduce_retracing=same_graph, autograph=False)
-        self._loss_and_gradients = tf.function(shared(loss_and_gradients),
-                                               reduce_retracing=same_graph, autograph=False)
+        self._loss_and_gradients = tf.function(
+            shared(loss_and_gradients), reduce_retracing=same_graph, autograph=False
+        )
         self._evaluate = tf.function(evaluate, reduce_retracing=True, autograph=False)
 
     def train_batch(self, volumes, labels, learning_rate):

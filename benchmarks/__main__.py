@@ -1,4 +1,5 @@
 """Training speed on this machine's CPU, side by side with what users would pick instead."""
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,9 @@ def main() -> int:
     not be written, 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
     """
     leave_others()
-    return exit_status(benchmark, tyro.cli(
-        BenchmarkConfig, prog="python -m benchmarks", description=__doc__))
+    return exit_status(
+        benchmark, tyro.cli(BenchmarkConfig, prog="python -m benchmarks", description=__doc__)
+    )
 
 
 def benchmark(config):
@@ -71,8 +73,9 @@ def benchmark(config):
             if results.groups:
                 show(results, notes, folder)
     if failures:
-        raise UserError(f"{len(failures)} of {len(turns)} turns failed, the first of them "
-                        f"{failures[0]}")
+        raise UserError(
+            f"{len(failures)} of {len(turns)} turns failed, the first of them {failures[0]}"
+        )
 
 
 def check(config):
@@ -101,16 +104,25 @@ def _contenders(config):
 
 def left_out(config):
     """Sentences about what does not take part."""
-    notes = [f"left out: {CONTENDERS[name].title}, whose {' or '.join(CONTENDERS[name].libraries)}"
-             " is not installed (pip install -r requirements-bench.txt)"
-             for name in _contenders(config) if not CONTENDERS[name].is_installed()]
+    notes = [
+        f"left out: {CONTENDERS[name].title}, whose {' or '.join(CONTENDERS[name].libraries)}"
+        " is not installed (pip install -r requirements-bench.txt)"
+        for name in _contenders(config)
+        if not CONTENDERS[name].is_installed()
+    ]
     if not config.precisions and "bfloat16" not in _precisions(config):
-        why = "which --quick does not measure" if config.quick else \
-            "for which no instructions of this CPU are known"
+        why = (
+            "which --quick does not measure"
+            if config.quick
+            else "for which no instructions of this CPU are known"
+        )
         notes.append(f"left out: bfloat16, {why}")
     if any(CASES[case].side for case in _cases(config)):
-        notes += [f"left out on volumes: {CONTENDERS[name].title}" for name in _contenders(config)
-                  if CONTENDERS[name].images_only]
+        notes += [
+            f"left out on volumes: {CONTENDERS[name].title}"
+            for name in _contenders(config)
+            if CONTENDERS[name].images_only
+        ]
     return notes
 
 
@@ -119,13 +131,23 @@ def planned(config):
     rounds = 1 if config.quick else config.rounds
     turns = []
     for case in _cases(config):
-        names = [name for name in _contenders(config) if CONTENDERS[name].is_installed()
-                 and not (CONTENDERS[name].images_only and CASES[case].side)]
-        require(names, f"none of the contenders can be measured on {case}: install torch (pip "
-                       "install -r requirements-bench.txt) or name others")
-        turns += [(number, Turn(name, case, precision, config.seconds))
-                  for number in range(1, rounds + 1) for precision in _precisions(config)
-                  for name in (MATMUL, *names)]
+        names = [
+            name
+            for name in _contenders(config)
+            if CONTENDERS[name].is_installed()
+            and not (CONTENDERS[name].images_only and CASES[case].side)
+        ]
+        require(
+            names,
+            f"none of the contenders can be measured on {case}: install torch (pip "
+            "install -r requirements-bench.txt) or name others",
+        )
+        turns += [
+            (number, Turn(name, case, precision, config.seconds))
+            for number in range(1, rounds + 1)
+            for precision in _precisions(config)
+            for name in (MATMUL, *names)
+        ]
     return turns
 
 
@@ -145,15 +167,20 @@ def run(turns, results, folder):
                 with writing_to(folder):
                     append_csv(folder / "turns.csv", number, turn, figures)
             progress.advance()
-            progress.print(f"round {number}  {turn.case:8}  {turn.precision:8}  "
-                           f"{turn.contender:14} {said}")
+            progress.print(
+                f"round {number}  {turn.case:8}  {turn.precision:8}  {turn.contender:14} {said}"
+            )
     return failures
 
 
 def show(results, notes, folder):
     """Print the tables and write them and the picture, each also where the other fails."""
-    text = "\n\n".join([report.summary_table(results), report.detail_tables(results),
-                        report.NOTES, *notes]) + "\n"
+    text = (
+        "\n\n".join(
+            [report.summary_table(results), report.detail_tables(results), report.NOTES, *notes]
+        )
+        + "\n"
+    )
     try:
         print(f"\n{text}", flush=True)
     finally:

@@ -1,4 +1,5 @@
 """What is measured: networks, batches and the real data that they are fed."""
+
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,8 +36,9 @@ class Case:
     def spec(self) -> WideResNetSpec:
         """The network, with the paper's shortcut, for which stock Keras has a layer."""
         shape = (1, 32, 32, 3) if self.side is None else (self.side,) * 3 + (1,)
-        return WideResNetSpec(self.depth, self.widen_factor, num_classes=10, input_shape=shape,
-                              shortcut="projection")
+        return WideResNetSpec(
+            self.depth, self.widen_factor, num_classes=10, input_shape=shape, shortcut="projection"
+        )
 
     @property
     def evaluation_batch(self) -> int:
@@ -51,8 +53,9 @@ class Case:
         centre slices alone), forward, for the input's gradient and for the filters'; the first
         convolution needs no gradient of its input.
         """
-        layers = {parameter.name: parameter.multiply_adds
-                  for parameter in network_parameters(self.spec)}
+        layers = {
+            parameter.name: parameter.multiply_adds for parameter in network_parameters(self.spec)
+        }
         return 2.0 * (3 * sum(layers.values()) - layers["conv0"])
 
     def dataset(self) -> Dataset:
@@ -60,9 +63,20 @@ class Case:
         return digits.load() if self.side is None else digit_volumes(self.side)
 
 
-CASES = {case.name: case for case in (
-    Case(16, 1, 128), Case(16, 2, 128), Case(16, 4, 32), Case(28, 4, 32), Case(28, 10, 32),
-    Case(16, 1, 8, 32), Case(16, 2, 8, 32), Case(16, 1, 2, 64), Case(16, 2, 2, 64))}
+CASES = {
+    case.name: case
+    for case in (
+        Case(16, 1, 128),
+        Case(16, 2, 128),
+        Case(16, 4, 32),
+        Case(28, 4, 32),
+        Case(28, 10, 32),
+        Case(16, 1, 8, 32),
+        Case(16, 2, 8, 32),
+        Case(16, 1, 2, 64),
+        Case(16, 2, 2, 64),
+    )
+}
 QUICK = ("16-4",)
 
 
@@ -71,11 +85,13 @@ def digit_volumes(side):
     """Volumes (N, side, side, side, 1) of 32 digits on top of each other, labelled as the first."""
     images = digits.load()
     splits = []
-    for volumes, labels in ((images.train_volumes, images.train_labels),
-                            (images.test_volumes, images.test_labels)):
+    for volumes, labels in (
+        (images.train_volumes, images.train_labels),
+        (images.test_volumes, images.test_labels),
+    ):
         count = len(volumes) // 32
-        stacks = volumes[:count * 32, 0, :, :, :1].reshape(count, 32, 32, 32, 1)
+        stacks = volumes[: count * 32, 0, :, :, :1].reshape(count, 32, 32, 32, 1)
         for axis in (1, 2, 3):
             stacks = np.repeat(stacks, side // 32, axis)
-        splits += [stacks, labels[:count * 32:32]]
+        splits += [stacks, labels[: count * 32 : 32]]
     return Dataset("stacked digits", images.origin, images.class_names, *splits)

@@ -1,4 +1,5 @@
 """The machine's own limit: how fast it multiplies matrices."""
+
 import time
 from statistics import median
 

@@ -3,6 +3,7 @@
 A contender is made for (case, precision). Its `train` trains, calling `enough` after every
 iteration until that returns True; its `evaluate` runs one batch and returns its size.
 """
+
 import importlib
 import os
 from importlib.util import find_spec
@@ -69,8 +70,9 @@ class KerasFit(KerasScript):
     def train(self, enough):
         batch_size, dataset = self.env.batch_num, self.env.dataset
         epoch = batch_at(dataset, 0, 0, 0, whole_batches(dataset, batch_size))
-        fit_until(enough, self.env.model, *epoch, batch_size=batch_size, epochs=10**6,
-                  shuffle=False)
+        fit_until(
+            enough, self.env.model, *epoch, batch_size=batch_size, epochs=10**6, shuffle=False
+        )
 
 
 class StockKeras(Contender):
@@ -90,7 +92,8 @@ class StockKeras(Contender):
         from benchmarks.stock import stock_keras_model
 
         keras.mixed_precision.set_global_policy(
-            "mixed_bfloat16" if precision == "bfloat16" else precision)
+            "mixed_bfloat16" if precision == "bfloat16" else precision
+        )
         self.model = stock_keras_model(case.spec)
         self.batch_size = case.batch_size
         self.dataset = case.dataset()
@@ -99,8 +102,14 @@ class StockKeras(Contender):
     def train(self, enough):
         count = whole_batches(self.dataset, self.batch_size)
         volumes = self.dataset.normalise(self.dataset.train_volumes[:count])
-        fit_until(enough, self.model, volumes, self.dataset.train_labels[:count],
-                  batch_size=self.batch_size, epochs=10**6)
+        fit_until(
+            enough,
+            self.model,
+            volumes,
+            self.dataset.train_labels[:count],
+            batch_size=self.batch_size,
+            epochs=10**6,
+        )
 
     def evaluate(self):
         return len(self.model.predict_on_batch(self.evaluation_batch))
@@ -120,8 +129,9 @@ class PyTorch(Contender):
         self.trainer = Trainer(case.spec, self.dimensions, self.memory_format, precision)
         self.volumes = self.trainer.volumes(dataset.normalise(dataset.train_volumes))
         self.labels = self.trainer.labels(dataset.train_labels)
-        self.starts = (start % (len(self.labels) - case.batch_size)
-                       for start in count(step=case.batch_size))
+        self.starts = (
+            start % (len(self.labels) - case.batch_size) for start in count(step=case.batch_size)
+        )
         self.batch_size = case.batch_size
         self.evaluation_batch = self.trainer.volumes(evaluation_volumes(case, dataset))
 

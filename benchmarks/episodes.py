@@ -1,7 +1,8 @@
 """What it costs to drive a run from outside, measured on this machine.
 
-    python -m benchmarks.episodes            # needs requirements-rl.txt; ten minutes
+python -m benchmarks.episodes            # needs requirements-rl.txt; ten minutes
 """
+
 import gc
 import sys
 import time
@@ -38,14 +39,19 @@ class EpisodeCosts:
 
 def main() -> int:
     """Measure and print; returns the exit status."""
-    return exit_status(measure, tyro.cli(EpisodeCosts, prog="python -m benchmarks.episodes",
-                                         description=__doc__.splitlines()[0]))
+    return exit_status(
+        measure,
+        tyro.cli(
+            EpisodeCosts, prog="python -m benchmarks.episodes", description=__doc__.splitlines()[0]
+        ),
+    )
 
 
 def measure(config):
     """Print each figure when it is there; raises UsageError for counts that cannot be."""
-    require(find_spec("gymnasium"),
-            "gymnasium is not installed: pip install -r requirements-rl.txt")
+    require(
+        find_spec("gymnasium"), "gymnasium is not installed: pip install -r requirements-rl.txt"
+    )
     rounds, resets = check_count("rounds", config.rounds), check_count("resets", config.resets)
     print(machine.sentence(machine.describe()), flush=True)
     for front_end in config.front_ends:
@@ -58,7 +64,7 @@ def measure(config):
 def make(front_end, **settings):
     import gymnasium
 
-    import wrn3d
+    import wrn3d  # noqa: F401  (registers the environment)
 
     return gymnasium.make("wrn3d/Training-v0", front_end=front_end, **TRAINING | settings)
 
@@ -79,9 +85,11 @@ def through_the_environment(front_end, rounds):
         for way in sorted(ways, reverse=number % 2):  # each is first in turn
             rates[way].append(count / seconds(ways[way], count))
     ratios = [through / bare for bare, through in zip(*rates.values(), strict=True)]
-    return (f"{front_end}: WRN-16-1, batch 128: {median(rates['through']):.2f} iterations/s "
-            f"through Gymnasium, {median(rates['bare']):.2f} by bare step(): {median(ratios):.1%} "
-            f"({min(ratios):.1%} to {max(ratios):.1%} in {rounds} rounds of {count})")
+    return (
+        f"{front_end}: WRN-16-1, batch 128: {median(rates['through']):.2f} iterations/s "
+        f"through Gymnasium, {median(rates['bare']):.2f} by bare step(): {median(ratios):.1%} "
+        f"({min(ratios):.1%} to {max(ratios):.1%} in {rounds} rounds of {count})"
+    )
 
 
 def going_back(front_end, rounds):
@@ -92,13 +100,18 @@ def going_back(front_end, rounds):
     for _ in range(WARM_UP):
         training.step()
     state = training.snapshot()
-    calls = {"step": training.step, "snapshot": training.snapshot,
-             "restore": lambda: training.restore(state)}
+    calls = {
+        "step": training.step,
+        "snapshot": training.snapshot,
+        "restore": lambda: training.restore(state),
+    }
     times = [[seconds(call) for call in calls.values()] for _ in range(rounds)]
     step, snapshot, restore = (median(column) for column in zip(*times, strict=True))
-    return (f"{front_end}: WRN-16-4, batch 128: a step {step * 1000:.0f} ms, a snapshot "
-            f"{snapshot * 1000:.1f} ms ({snapshot / step:.1%} of it), a restore "
-            f"{restore * 1000:.1f} ms ({restore / step:.1%})")
+    return (
+        f"{front_end}: WRN-16-4, batch 128: a step {step * 1000:.0f} ms, a snapshot "
+        f"{snapshot * 1000:.1f} ms ({snapshot / step:.1%} of it), a restore "
+        f"{restore * 1000:.1f} ms ({restore / step:.1%})"
+    )
 
 
 def beginning_anew(front_end, resets):
@@ -113,9 +126,11 @@ def beginning_anew(front_end, resets):
 
     graphs_before, memory_before = episodes(range(SETTLED))
     graphs_after, memory_after = episodes(range(SETTLED, SETTLED + resets))
-    return (f"{front_end}: {resets} resets: {graphs_after - graphs_before:+d} graphs "
-            f"(of {graphs_before}), {memory_after - memory_before:+.1f} MiB (of "
-            f"{memory_before:.0f})")
+    return (
+        f"{front_end}: {resets} resets: {graphs_after - graphs_before:+d} graphs "
+        f"(of {graphs_before}), {memory_after - memory_before:+.1f} MiB (of "
+        f"{memory_before:.0f})"
+    )
 
 
 def graphs():

@@ -1,4 +1,5 @@
 """The same network in PyTorch, as the peer to compare with; its names are the canonical ones."""
+
 from contextlib import nullcontext
 
 import torch
@@ -38,11 +39,14 @@ class WideResNet(nn.Module):
         self.conv0 = conv(spec.input_shape[-1], STEM_FILTERS, 3, padding=1, bias=False)
         channels = STEM_FILTERS
         for group, (filters, stride) in enumerate(
-                zip(spec.group_filters, spec.strides, strict=True)):
+            zip(spec.group_filters, spec.strides, strict=True)
+        ):
             blocks = nn.Module()
             for block in range(spec.blocks_per_group):
-                blocks.add_module(f"block{block}", Block(channels, filters,
-                                                         stride if block == 0 else 1, dimensions))
+                blocks.add_module(
+                    f"block{block}",
+                    Block(channels, filters, stride if block == 0 else 1, dimensions),
+                )
                 channels = filters
             self.add_module(f"group{group}", blocks)
         self.bn = getattr(nn, f"BatchNorm{dimensions}d")(channels)

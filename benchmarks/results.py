@@ -1,4 +1,5 @@
 """The figures of all turns: kept by contender, and appended to a CSV as they come."""
+
 import csv
 from dataclasses import dataclass, field
 from statistics import median
@@ -6,9 +7,20 @@ from statistics import median
 from benchmarks.cases import CASES
 from benchmarks.ceiling import MATMUL
 
-CSV_COLUMNS = ("round", "case", "batch_size", "precision", "contender", "images_per_second",
-               "evaluated_per_second", "first_iteration_seconds", "peak_memory_bytes",
-               "import_memory_bytes", "operations_per_second", "iteration_seconds")
+CSV_COLUMNS = (
+    "round",
+    "case",
+    "batch_size",
+    "precision",
+    "contender",
+    "images_per_second",
+    "evaluated_per_second",
+    "first_iteration_seconds",
+    "peak_memory_bytes",
+    "import_memory_bytes",
+    "operations_per_second",
+    "iteration_seconds",
+)
 
 
 @dataclass
@@ -78,8 +90,9 @@ class Results:
 
     def add(self, turn, figures):
         """Note a turn's figures."""
-        group = self._groups.setdefault((turn.case, turn.precision),
-                                        Group(turn.case, turn.precision))
+        group = self._groups.setdefault(
+            (turn.case, turn.precision), Group(turn.case, turn.precision)
+        )
         new = Row(turn.case, turn.contender)
         if turn.contender == MATMUL:
             group.matmul = row = group.matmul or new
@@ -100,7 +113,19 @@ def append_csv(path, round_number, turn, figures):
         writer = csv.writer(file)
         if not file.tell():
             writer.writerow(CSV_COLUMNS)
-        writer.writerow([round_number, turn.case, CASES[turn.case].batch_size, turn.precision,
-                         turn.contender, rate, figures.evaluation, figures.first_iteration,
-                         figures.peak_memory, figures.import_memory, figures.operations_per_second,
-                         " ".join(f"{value:.6f}" for value in figures.iterations)])
+        writer.writerow(
+            [
+                round_number,
+                turn.case,
+                CASES[turn.case].batch_size,
+                turn.precision,
+                turn.contender,
+                rate,
+                figures.evaluation,
+                figures.first_iteration,
+                figures.peak_memory,
+                figures.import_memory,
+                figures.operations_per_second,
+                " ".join(f"{value:.6f}" for value in figures.iterations),
+            ]
+        )

@@ -1,4 +1,5 @@
 """The network as a newcomer to Keras would write it."""
+
 from wrn3d.network.wide_resnet import STEM_FILTERS
 
 

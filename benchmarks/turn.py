@@ -1,7 +1,8 @@
 """One contender's turn, in a process of its own: `measure` starts it, and reads its figures.
 
-    python -m benchmarks.turn '{"contender": "keras", "case": "16-4", ...}'
+python -m benchmarks.turn '{"contender": "keras", "case": "16-4", ...}'
 """
+
 import json
 import os
 import signal
@@ -71,9 +72,13 @@ class Stopwatch:
 def measure(turn) -> Figures:
     """The figures of a turn in a fresh process, without GPUs; raises Failure."""
     request = json.dumps(asdict(turn) | {"start": time.time()})
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.turn", request], text=True,
-                               env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.turn", request],
+        text=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         output, errors = process.communicate()
     except BaseException:  # Ctrl-C: nothing is left running
@@ -100,8 +105,13 @@ def take_turn(start, **settings) -> Figures:
     contender = contender_class(CASES[turn.case], turn.precision)
     contender.train(watch.lap)
     training_memory = peak_memory() or 0
-    return Figures(watch.timed, watch.laps[0], _evaluation_rate(contender, turn.seconds / 2),
-                   training_memory, import_memory)
+    return Figures(
+        watch.timed,
+        watch.laps[0],
+        _evaluation_rate(contender, turn.seconds / 2),
+        training_memory,
+        import_memory,
+    )
 
 
 def _evaluation_rate(contender, seconds):

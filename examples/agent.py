@@ -6,6 +6,7 @@
 Each episode trains a small network on digits from another seed. Afterwards the agent is compared
 with constant and cosine schedules on five seeds that it has not seen. Writes agent.png.
 """
+
 from math import cos, pi
 from statistics import mean, median
 
@@ -13,12 +14,20 @@ import gymnasium
 import matplotlib
 from stable_baselines3 import PPO
 
-import wrn3d
+import wrn3d  # noqa: F401  (registers the environment)
 from wrn3d.rl.actions import RANGES
 
 ITERATIONS, LEARNING_STEPS, HELD_OUT_SEEDS = 60, 12_000, range(1000, 1005)
-SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 32,
-            "momentum": 0.9, "nesterov": True, "iterations": ITERATIONS, "reward_every": 5}
+SETTINGS = {
+    "dataset": "digits",
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 32,
+    "momentum": 0.9,
+    "nesterov": True,
+    "iterations": ITERATIONS,
+    "reward_every": 5,
+}
 RATES = (0.02, 0.05, 0.1, 0.2)
 
 
@@ -46,12 +55,22 @@ def main():
     env = gymnasium.make("wrn3d/Training-v0", **SETTINGS).unwrapped
     # It begins near the middle of the range and tries what is near: rates from anywhere would
     # spoil every run, and teach it to do nothing.
-    agent = PPO("MlpPolicy", env, n_steps=10 * ITERATIONS, batch_size=ITERATIONS, gamma=1.0,
-                learning_rate=1e-3, policy_kwargs={"log_std_init": -1.5}, seed=0, verbose=1,
-                device="cpu")
+    agent = PPO(
+        "MlpPolicy",
+        env,
+        n_steps=10 * ITERATIONS,
+        batch_size=ITERATIONS,
+        gamma=1.0,
+        learning_rate=1e-3,
+        policy_kwargs={"log_std_init": -1.5},
+        seed=0,
+        verbose=1,
+        device="cpu",
+    )
     agent.learn(LEARNING_STEPS)
-    policies = {"agent": lambda observation, share: agent.predict(observation,
-                                                                  deterministic=True)[0]}
+    policies = {
+        "agent": lambda observation, share: agent.predict(observation, deterministic=True)[0]
+    }
     for rate in RATES:
         policies |= {f"constant {rate:g}": constant(rate), f"cosine {rate:g}": cosine(rate)}
 
@@ -63,10 +82,15 @@ def main():
     for name, policy in policies.items():
         results, rates = zip(*(play(env, seed, policy) for seed in HELD_OUT_SEEDS), strict=True)
         losses = [result.loss for result in results]
-        print(f"| {name} | {mean(losses):.4f} | {mean(one.accuracy for one in results):.4f} | "
-              f"{' '.join(f'{loss:.3f}' for loss in losses)} |", flush=True)
-        pyplot.semilogy([median(column) for column in zip(*rates, strict=True)],
-                        label=f"{name}: test loss {mean(losses):.3f}")
+        print(
+            f"| {name} | {mean(losses):.4f} | {mean(one.accuracy for one in results):.4f} | "
+            f"{' '.join(f'{loss:.3f}' for loss in losses)} |",
+            flush=True,
+        )
+        pyplot.semilogy(
+            [median(column) for column in zip(*rates, strict=True)],
+            label=f"{name}: test loss {mean(losses):.3f}",
+        )
     pyplot.xlabel("iteration")
     pyplot.ylabel("learning rate, median of five held-out seeds")
     pyplot.legend(fontsize="small", loc="lower left")

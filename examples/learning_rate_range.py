@@ -5,6 +5,7 @@
 From iteration to iteration the rate rises by the same factor, until the loss is four times its
 lowest or the rates are at their end. Writes learning_rate_range.png. Half a minute.
 """
+
 import sys
 from math import isfinite
 

@@ -7,13 +7,23 @@ measures the loss on images that were set aside, and goes on from before the coo
 (Without the cooling it would keep the lowest rate: that always looks best at once.) Beside it each
 rate alone, for as many kept iterations; the test images decide. Writes look_ahead.png. Two minutes.
 """
+
 import matplotlib
 
 from cifar_wide_resnet_tl import CNNEnv
 
-SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 64,
-            "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "validation": 300,
-            "augment": True, "flip_axes": ()}
+SETTINGS = {
+    "dataset": "digits",
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 64,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "validation": 300,
+    "augment": True,
+    "flip_axes": (),
+}
 RATES = (0.2, 0.05, 0.0125)
 ROUND, ROUNDS, COOLING = 40, 10, 20  # iterations, rounds, iterations
 

@@ -4,6 +4,7 @@ What `tc netem` does, for kernels without it: a TUN device in each namespace, an
 between them, which holds each packet for DELAY seconds and loses the share LOSS. Says "up" when
 both are, and carries packets until it is killed.
 """
+
 import ctypes
 import fcntl
 import heapq
@@ -28,8 +29,11 @@ def open_device(host, address):
             raise OSError(ctypes.get_errno(), f"cannot enter {host}")
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, TUN_SET, struct.pack("16sH", DEVICE.encode(), TUN | NO_PACKET_INFO))
-    for command in (("addr", "add", f"{address}/24", "dev", DEVICE), ("link", "set", DEVICE, "up"),
-                    ("link", "set", "lo", "up")):
+    for command in (
+        ("addr", "add", f"{address}/24", "dev", DEVICE),
+        ("link", "set", DEVICE, "up"),
+        ("link", "set", "lo", "up"),
+    ):
         subprocess.run(["ip", *command], check=True)
     return device
 

@@ -1,4 +1,5 @@
 """What the tests share: real command lines as processes, and files in CIFAR's formats."""
+
 import os
 import pickle
 import signal
@@ -71,8 +72,9 @@ def environment_class(front_end):
 
 def small_environment(front_end, **settings):
     data = {} if "dataset" in settings else {"dataset": "digits", "volume_size": 16}
-    return environment_class(front_end)(**data | {"depth": 10, "widen_factor": 1,
-                                                  "batch_size": 32} | settings)
+    return environment_class(front_end)(
+        **data | {"depth": 10, "widen_factor": 1, "batch_size": 32} | settings
+    )
 
 
 def start_python(*arguments, **options):
@@ -135,8 +137,12 @@ def write_cifar10(data_dir, layout, per_file=20):
         if layout == "bin":
             (folder / f"{name}.bin").write_bytes(np.hstack([labels[:, None], pixels]).tobytes())
         else:
-            batch = {b"batch_label": name.encode(), b"labels": labels.tolist(), b"data": pixels,
-                     b"filenames": [b"%d.png" % row for row in range(per_file)]}
+            batch = {
+                b"batch_label": name.encode(),
+                b"labels": labels.tolist(),
+                b"data": pixels,
+                b"filenames": [b"%d.png" % row for row in range(per_file)],
+            }
             (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     if layout == "bin":
         (folder / "batches.meta.txt").write_bytes(b"\n".join(classes) + b"\n\n")
@@ -157,8 +163,11 @@ def write_cifar100(data_dir, layout, test_count=12):
             records = np.hstack([coarse[:, None], fine[:, None], pixels])
             (folder / f"{split}.bin").write_bytes(records.tobytes())
         else:
-            batch = {b"coarse_labels": coarse.tolist(), b"fine_labels": fine.tolist(),
-                     b"data": pixels}
+            batch = {
+                b"coarse_labels": coarse.tolist(),
+                b"fine_labels": fine.tolist(),
+                b"data": pixels,
+            }
             (folder / split).write_bytes(pickle.dumps(batch, protocol=2))
     if layout == "bin":
         (folder / "fine_label_names.txt").write_bytes(b"\n".join(names))

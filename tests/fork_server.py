@@ -5,6 +5,7 @@ They are forked from one that has imported it and done nothing else, as those of
 fork server are, and become children of the tests' process, which waits for them, signals and kills
 them like any other.
 """
+
 import ctypes
 import functools
 import gc
@@ -27,15 +28,42 @@ class ForkedProcess(subprocess.Popen):
     """Popen([script, *flags]) or Popen(["-m", module, *flags]), which may be given `cwd`, `env`,
     `start_new_session` and the three streams."""
 
-    def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env,
-                       startupinfo, creationflags, shell, p2cread, p2cwrite, c2pread, c2pwrite,
-                       errread, errwrite, restore_signals, gid, gids, uid, umask,
-                       start_new_session, process_group):
-        request = {"arguments": args, "cwd": str(cwd), "parent": os.getpid(),
-                   "environment": dict(os.environ if env is None else env),
-                   "new_session": start_new_session}
-        streams = [given if given != -1 else own for own, given in
-                   enumerate((p2cread, c2pwrite, errwrite))]
+    def _execute_child(
+        self,
+        args,
+        executable,
+        preexec_fn,
+        close_fds,
+        pass_fds,
+        cwd,
+        env,
+        startupinfo,
+        creationflags,
+        shell,
+        p2cread,
+        p2cwrite,
+        c2pread,
+        c2pwrite,
+        errread,
+        errwrite,
+        restore_signals,
+        gid,
+        gids,
+        uid,
+        umask,
+        start_new_session,
+        process_group,
+    ):
+        request = {
+            "arguments": args,
+            "cwd": str(cwd),
+            "parent": os.getpid(),
+            "environment": dict(os.environ if env is None else env),
+            "new_session": start_new_session,
+        }
+        streams = [
+            given if given != -1 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))
+        ]
         server, prctl = _server(), ctypes.CDLL(None).prctl
         prctl(SUBREAPER, 1)
         try:
@@ -52,9 +80,18 @@ def _server():
     """The connection to the process that is forked, which ends with it."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with there:
-        subprocess.Popen([sys.executable, "-W", "ignore:This process:DeprecationWarning", "-m",
-                          "tests.fork_server", str(there.fileno())],
-                         pass_fds=[there.fileno()], cwd=ROOT)
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore:This process:DeprecationWarning",
+                "-m",
+                "tests.fork_server",
+                str(there.fileno()),
+            ],
+            pass_fds=[there.fileno()],
+            cwd=ROOT,
+        )
     return here
 
 

@@ -1,8 +1,24 @@
 """Damage to files: what a disk, a network, or somebody with a purpose does to them."""
+
 import struct
 
-NUMBERS = [0, 1, -1, 127, 128, 255, 256, 1 << 15, (1 << 16) - 1, (1 << 31) - 1, 1 << 31,
-           (1 << 32) - 1, (1 << 40), (1 << 62), (1 << 63) - 1]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    127,
+    128,
+    255,
+    256,
+    1 << 15,
+    (1 << 16) - 1,
+    (1 << 31) - 1,
+    1 << 31,
+    (1 << 32) - 1,
+    (1 << 40),
+    (1 << 62),
+    (1 << 63) - 1,
+]
 
 
 def mutated(content, draw):
@@ -31,20 +47,20 @@ def write_number(content, place, draw):
     size, order = draw.choice("bhiq"), draw.choice("<>")
     width = struct.calcsize(order + size)
     number = draw.choice(NUMBERS) % (1 << (8 * width))
-    content[place:place + width] = number.to_bytes(width, "little" if order == "<" else "big")
+    content[place : place + width] = number.to_bytes(width, "little" if order == "<" else "big")
 
 
 def delete(content, place, draw):
-    del content[place:place + draw.randint(1, 64)]
+    del content[place : place + draw.randint(1, 64)]
 
 
 def repeat(content, place, draw):
-    content[place:place] = content[place:place + draw.randint(1, 64)] * draw.choice([1, 2, 50])
+    content[place:place] = content[place : place + draw.randint(1, 64)] * draw.choice([1, 2, 50])
 
 
 def move(content, place, draw):
     other = draw.randrange(len(content))
-    content[place:place] = content[other:other + draw.randint(1, 64)]
+    content[place:place] = content[other : other + draw.randint(1, 64)]
 
 
 def cut(content, place, draw):
@@ -53,7 +69,7 @@ def cut(content, place, draw):
 
 def write_digits(content, place, draw):
     """In texts, such as an array's header, numbers are digits."""
-    content[place:place + 1] = str(draw.choice(NUMBERS)).encode()
+    content[place : place + 1] = str(draw.choice(NUMBERS)).encode()
 
 
 CHANGES = [flip, replace, write_number, delete, repeat, move, cut, write_digits]

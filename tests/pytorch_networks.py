@@ -3,6 +3,7 @@
 `Blocks` has the parameters of xternalz/WideResNet-pytorch; `authors_logits` computes with a flat
 dictionary of tensors, as the paper's authors do.
 """
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -41,9 +42,17 @@ class Blocks(nn.Module):
         for group, stride in enumerate((1, 2, 2), 1):
             outputs = 8 * 2**group * widen_factor
             count = (depth - 4) // 6
-            self.add_module(f"block{group}", Group([
-                Block(outputs if number else inputs, outputs, 1 if number else stride, dropout)
-                for number in range(count)]))
+            self.add_module(
+                f"block{group}",
+                Group(
+                    [
+                        Block(
+                            outputs if number else inputs, outputs, 1 if number else stride, dropout
+                        )
+                        for number in range(count)
+                    ]
+                ),
+            )
             inputs = outputs
         self.bn1 = nn.BatchNorm2d(inputs)
         self.fc = nn.Linear(inputs, num_classes)
@@ -57,9 +66,18 @@ class Blocks(nn.Module):
 
 def authors_logits(params, x, training, dropout=lambda name, x: x):
     """(N, 3, H, W) -> (N, classes); moves the running averages where `training`."""
+
     def batch_norm_relu(x, name):
-        return F.relu(F.batch_norm(x, params[f"{name}.running_mean"], params[f"{name}.running_var"],
-                                   params[f"{name}.weight"], params[f"{name}.bias"], training))
+        return F.relu(
+            F.batch_norm(
+                x,
+                params[f"{name}.running_mean"],
+                params[f"{name}.running_var"],
+                params[f"{name}.weight"],
+                params[f"{name}.bias"],
+                training,
+            )
+        )
 
     x = F.conv2d(x, params["conv0"], padding=1)
     for group, stride in enumerate((1, 2, 2)):
@@ -82,10 +100,14 @@ def authors_params(depth, widen_factor, num_classes=10):
     params = {"conv0": torch.randn(16, 3, 3, 3) / 5}
 
     def batch_norm(name, channels):
-        params.update({f"{name}.weight": 0.5 + torch.rand(channels),
-                       f"{name}.bias": torch.randn(channels) / 10,
-                       f"{name}.running_mean": torch.randn(channels) / 10,
-                       f"{name}.running_var": 0.5 + torch.rand(channels)})
+        params.update(
+            {
+                f"{name}.weight": 0.5 + torch.rand(channels),
+                f"{name}.bias": torch.randn(channels) / 10,
+                f"{name}.running_mean": torch.randn(channels) / 10,
+                f"{name}.running_var": 0.5 + torch.rand(channels),
+            }
+        )
 
     def conv(name, inputs, outputs, side):
         params[name] = torch.randn(outputs, inputs, side, side) / (side * inputs**0.5)

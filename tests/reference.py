@@ -5,6 +5,7 @@ arrays, so that it shares no code and no structure with `wrn3d`. Every operation
 output and a function from the output's gradient to the input's; gradients of parameters gather
 in a dictionary. Volumes are (N, D, H, W, C).
 """
+
 from itertools import product
 
 import numpy as np
@@ -78,8 +79,13 @@ class Reference:
         out = [(side + 2 * margin - size) // stride + 1 for side in x.shape[1:4]]
 
         def window(offset):
-            return (slice(None), *(slice(start, start + stride * (count - 1) + 1, stride)
-                                   for start, count in zip(offset, out, strict=True)))
+            return (
+                slice(None),
+                *(
+                    slice(start, start + stride * (count - 1) + 1, stride)
+                    for start, count in zip(offset, out, strict=True)
+                ),
+            )
 
         offsets = list(product(range(size), repeat=3))
         y = sum(padded[window(offset)] @ kernel[offset] for offset in offsets)
@@ -96,8 +102,10 @@ class Reference:
         return y, backward
 
     def batch_norm_relu(self, x, name):
-        weight, bias, mean, var = (self.weights[f"{name}.{end}"] for end in
-                                   ("weight", "bias", "running_mean", "running_var"))
+        weight, bias, mean, var = (
+            self.weights[f"{name}.{end}"]
+            for end in ("weight", "bias", "running_mean", "running_var")
+        )
         count = x.size // x.shape[-1]
         if self.training:
             batch_mean, batch_var = x.mean(axis=(0, 1, 2, 3)), x.var(axis=(0, 1, 2, 3))
@@ -126,16 +134,18 @@ class Reference:
         before = extra - extra // 2
         out = [-(-side // stride) for side in x.shape[1:4]]
         y = np.zeros((len(x), *out, filters))
-        cells = [(index, (slice(None), *(slice(i * stride, (i + 1) * stride) for i in index)))
-                 for index in product(*map(range, out))]
+        cells = [
+            (index, (slice(None), *(slice(i * stride, (i + 1) * stride) for i in index)))
+            for index in product(*map(range, out))
+        ]
         for (d, h, w), cell in cells:
-            y[:, d, h, w, before:before + x.shape[-1]] = x[cell].mean(axis=(1, 2, 3))
+            y[:, d, h, w, before : before + x.shape[-1]] = x[cell].mean(axis=(1, 2, 3))
 
         def backward(gradient):
             into = np.zeros_like(x)
             for (d, h, w), cell in cells:
                 size = np.prod(into[cell].shape[1:4])
-                share = gradient[:, d, h, w, before:before + x.shape[-1]] / size
+                share = gradient[:, d, h, w, before : before + x.shape[-1]] / size
                 into[cell] = share[:, None, None, None]
             return into
 
@@ -144,7 +154,8 @@ class Reference:
     def mean_pool(self, x):
         count = np.prod(x.shape[1:4])
         return x.mean(axis=(1, 2, 3)), lambda gradient: np.broadcast_to(
-            gradient[:, None, None, None] / count, x.shape)
+            gradient[:, None, None, None] / count, x.shape
+        )
 
     def linear(self, x):
         weight = self.weights["fc.weight"]

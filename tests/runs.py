@@ -1,4 +1,5 @@
 """Runs with a folder: their settings, their processes, and what they leave."""
+
 import re
 import resource
 import signal
@@ -14,11 +15,36 @@ from wrn3d.runs.resuming import starting_point
 from wrn3d.system.signals import StopRequest
 from wrn3d.training.config import RunConfig
 
-SMALL = ["--dataset", "digits", "--volume-size", "16", "--depth", "10", "--widen-factor", "1",
-         "--batch-size", "32"]
-FULL = [*SMALL, "--dropout", "0.3", "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4",
-        "--augment", "--validation", "300", "--evaluate", "--iterations", "60",
-        "--save-every", "7"]
+SMALL = [
+    "--dataset",
+    "digits",
+    "--volume-size",
+    "16",
+    "--depth",
+    "10",
+    "--widen-factor",
+    "1",
+    "--batch-size",
+    "32",
+]
+FULL = [
+    *SMALL,
+    "--dropout",
+    "0.3",
+    "--momentum",
+    "0.9",
+    "--nesterov",
+    "--weight-decay",
+    "5e-4",
+    "--augment",
+    "--validation",
+    "300",
+    "--evaluate",
+    "--iterations",
+    "60",
+    "--save-every",
+    "7",
+]
 
 
 def wait_for(process, iteration):
@@ -48,8 +74,11 @@ def train(env, path, total, **options):
 
 def small_checkpoint(path, config):
     """A Checkpoint of some of a network's arrays, also saved."""
-    weights = {name: array for name, array in
-               initial_weights(WideResNetSpec(10, 1), 0).items() if name.startswith(("fc", "bn"))}
+    weights = {
+        name: array
+        for name, array in initial_weights(WideResNetSpec(10, 1), 0).items()
+        if name.startswith(("fc", "bn"))
+    }
     saved = Checkpoint(weights, {"fc.bias": np.ones(10, np.float32)}, 7, 1, 64, config=config)
     saved.save(path)
     return saved
@@ -75,8 +104,9 @@ def check_whole(folder):
     for name, content in contents(folder).items() if folder.exists() else ():
         if name.endswith(".csv"):
             lines = content.decode().splitlines(keepends=True)
-            assert all(line.endswith("\n") and line.count(",") == lines[0].count(",")
-                       for line in lines), name
+            assert all(
+                line.endswith("\n") and line.count(",") == lines[0].count(",") for line in lines
+            ), name
         else:
             Checkpoint.load(folder / name)
 

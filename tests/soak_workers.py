@@ -3,6 +3,7 @@
 Faults at random moments; and workers on two hosts of their own, network namespaces that a slow and
 lossy link joins.
 """
+
 import json
 import os
 import random
@@ -46,16 +47,23 @@ def test_runs_whose_workers_are_killed_or_hang_end_with_the_same_bits(tmp_path, 
     assert launch("keras", *FULL, "--output", folder, "--resume").wait(300) == 0
     assert contents(folder) == expected
     with capsys.disabled():
-        print(f"\n{dict(faults)}; all had ended after", *(
-            f"{np.median(took):.1f} s (at most {max(took):.1f} s) of {number.name}"
-            for number, took in seconds.items() if took))
+        print(
+            f"\n{dict(faults)}; all had ended after",
+            *(
+                f"{np.median(took):.1f} s (at most {max(took):.1f} s) of {number.name}"
+                for number, took in seconds.items()
+                if took
+            ),
+        )
 
 
 def test_three_workers_give_the_same_bits_in_either_front_end(tmp_path):
     """Of three numbers it matters which two a ring adds first, and so where in a message they are:
     the front ends have their gradients in different orders."""
-    one, other = (several(3, front_end, tmp_path / f"{front_end}.npz", 10, shortcut="projection",
-                          **UNEVEN) for front_end in ("tensorlayer", "keras"))
+    one, other = (
+        several(3, front_end, tmp_path / f"{front_end}.npz", 10, shortcut="projection", **UNEVEN)
+        for front_end in ("tensorlayer", "keras")
+    )
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
@@ -63,6 +71,7 @@ def test_three_workers_give_the_same_bits_in_either_front_end(tmp_path):
 @contextmanager
 def two_hosts(delay=0.0, loss=0.0, megabits=None):
     """Two network namespaces that a `bad_link` joins, of so many seconds each way; its process."""
+
     def ip(*arguments, check=True):
         subprocess.run(["ip", *arguments], check=check)
 
@@ -74,8 +83,24 @@ def two_hosts(delay=0.0, loss=0.0, megabits=None):
         link = start_python(ROOT / "tests" / "bad_link.py", *ends, delay, loss)
         assert link.stdout.readline() == "up\n", link.stderr.read()
         for host in HOSTS if megabits else ():
-            ip("netns", "exec", host, "tc", "qdisc", "add", "dev", DEVICE, "root", "tbf", "rate",
-               f"{megabits}mbit", "burst", "64kb", "latency", "50ms")
+            ip(
+                "netns",
+                "exec",
+                host,
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                DEVICE,
+                "root",
+                "tbf",
+                "rate",
+                f"{megabits}mbit",
+                "burst",
+                "64kb",
+                "latency",
+                "50ms",
+            )
         yield link
     finally:
         if link:
@@ -88,18 +113,37 @@ def start_on_hosts(front_end, path, iterations, **settings):
     """A worker of `worker_run` on each host, with as many cores as `launch` would give it: on how
     many a sum is divided decides on its last bits."""
     cluster = {"worker": [f"{address}:17077" for address in HOSTS.values()]}
-    return [subprocess.Popen(
-        ["ip", "netns", "exec", host, sys.executable, str(ROOT / "tests" / "worker_run.py"),
-         front_end, str(path), str(iterations), json.dumps(settings)], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {
-            "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(
-                {"cluster": cluster, "task": {"type": "worker", "index": index}})},
-        preexec_fn=partial(os.sched_setaffinity, 0, cores_of(index, len(HOSTS))))
-        for index, host in enumerate(HOSTS)]
+    return [
+        subprocess.Popen(
+            [
+                "ip",
+                "netns",
+                "exec",
+                host,
+                sys.executable,
+                str(ROOT / "tests" / "worker_run.py"),
+                front_end,
+                str(path),
+                str(iterations),
+                json.dumps(settings),
+            ],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ
+            | {
+                "PYTHONPATH": str(ROOT),
+                "TF_CONFIG": json.dumps(
+                    {"cluster": cluster, "task": {"type": "worker", "index": index}}
+                ),
+            },
+            preexec_fn=partial(os.sched_setaffinity, 0, cores_of(index, len(HOSTS))),
+        )
+        for index, host in enumerate(HOSTS)
+    ]
 
 
-@pytest.mark.parametrize("conditions", [
-    {}, {"delay": 0.02, "loss": 0.01}, {"megabits": 100}])
+@pytest.mark.parametrize("conditions", [{}, {"delay": 0.02, "loss": 0.01}, {"megabits": 100}])
 def test_the_network_changes_nothing_but_the_time(tmp_path, conditions, capsys):
     on_one = several(2, "tensorlayer", tmp_path / "one.npz", 10, **UNEVEN)
     start = time.monotonic()

@@ -1,4 +1,5 @@
 """Crops, flips, cutouts and other sizes."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,21 +10,36 @@ from wrn3d.data.augmentation import AXES, Augmentation
 from wrn3d.data.resizing import resize, resize_bytes
 
 SETTINGS = settings(max_examples=50, deadline=None, derandomize=True)
-KINDS = st.builds(Augmentation, st.integers(0, 5), st.sets(st.sampled_from(AXES)).map(tuple),
-                  st.booleans(), st.integers(0, 4))
+KINDS = st.builds(
+    Augmentation,
+    st.integers(0, 5),
+    st.sets(st.sampled_from(AXES)).map(tuple),
+    st.booleans(),
+    st.integers(0, 4),
+)
 
 
 @SETTINGS
-@given(augmentation=KINDS, seed=st.integers(0, 99), index=st.integers(0, 10**9),
-       count=st.integers(1, 20), split=st.integers(0, 20), epoch=st.integers(0, 9))
+@given(
+    augmentation=KINDS,
+    seed=st.integers(0, 99),
+    index=st.integers(0, 10**9),
+    count=st.integers(1, 20),
+    split=st.integers(0, 20),
+    epoch=st.integers(0, 9),
+)
 def test_what_a_sample_becomes_depends_on_its_position_alone(
-        augmentation, seed, index, count, split, epoch):
+    augmentation, seed, index, count, split, epoch
+):
     random = np.random.default_rng(0)
     volumes = random.standard_normal((count, 3, 8, 9, 2)).astype(np.float32)
     rows, split = random.integers(0, 50, count), min(split, count)
     whole = augmentation(volumes, seed, epoch, index, rows, 50)
-    parts = [augmentation(volumes[start:end], seed, epoch, index + start, rows[start:end], 50)
-             for start, end in ((0, split), (split, count)) if end > start]
+    parts = [
+        augmentation(volumes[start:end], seed, epoch, index + start, rows[start:end], 50)
+        for start, end in ((0, split), (split, count))
+        if end > start
+    ]
     assert np.array_equal(whole, np.concatenate(parts))
     assert whole.dtype == np.float32 and whole.shape == volumes.shape
 
@@ -37,16 +53,24 @@ def mirrored(volume, axes):
 def test_crops_are_windows_of_the_reflected_volume_plain_or_mirrored(shape, padding, axes):
     volumes = np.random.default_rng(0).standard_normal((300, *shape))
     margins = [(0, 0) if side == 1 else (padding, padding) for side in shape[:3]]
-    ways = [tuple(name for bit, name in enumerate(axes) if way >> bit & 1)
-            for way in range(2 ** len(axes))]
+    ways = [
+        tuple(name for bit, name in enumerate(axes) if way >> bit & 1)
+        for way in range(2 ** len(axes))
+    ]
     seen = set()
-    for volume, cropped in zip(volumes, Augmentation(padding, axes)(
-            volumes, 1, 0, 0, np.arange(300), 300), strict=True):
+    for volume, cropped in zip(
+        volumes, Augmentation(padding, axes)(volumes, 1, 0, 0, np.arange(300), 300), strict=True
+    ):
         padded = np.pad(volume, [*margins, (0, 0)], mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, shape[:3], axis=(0, 1, 2))
         windows = np.moveaxis(windows, 3, -1)
-        hits = {(way, *hit) for way in ways for hit in np.argwhere(
-            (windows == mirrored(cropped, way)).all(axis=(3, 4, 5, 6))).tolist()}
+        hits = {
+            (way, *hit)
+            for way in ways
+            for hit in np.argwhere(
+                (windows == mirrored(cropped, way)).all(axis=(3, 4, 5, 6))
+            ).tolist()
+        }
         assert hits
         seen |= hits
     for axis, side in enumerate(shape[:3]):
@@ -89,8 +113,11 @@ def test_cutouts_are_whole_squares_anywhere():
 def test_images_are_resized_as_pytorch_does(digits, side):
     images = digits.train_volumes[:20].astype(np.float32)
     tensors = torch.from_numpy(images[:, 0].transpose(0, 3, 1, 2))
-    expected = torch.nn.functional.interpolate(tensors, (side, side), mode="bilinear",
-                                               antialias=True).numpy().transpose(0, 2, 3, 1)
+    expected = (
+        torch.nn.functional.interpolate(tensors, (side, side), mode="bilinear", antialias=True)
+        .numpy()
+        .transpose(0, 2, 3, 1)
+    )
     found = resize(images, side)
     assert found.shape == (20, 1, side, side, 3) and found.dtype == np.float32
     assert np.abs(found[:, 0] - expected).max() < 1e-3  # of 255: rounding alone
@@ -99,7 +126,7 @@ def test_images_are_resized_as_pytorch_does(digits, side):
 @pytest.mark.parametrize("side", [3, 20, 40])
 @pytest.mark.parametrize("shape", [(60, 1, 32, 32, 3), (5, 12, 32, 32, 3), (60, 16, 16, 12, 1)])
 def test_what_a_volume_becomes_does_not_depend_on_the_others(digits, shape, side):
-    volumes = digits.normalise(digits.train_volumes[:60]).ravel()[:np.prod(shape)].reshape(shape)
+    volumes = digits.normalise(digits.train_volumes[:60]).ravel()[: np.prod(shape)].reshape(shape)
     whole = resize(volumes, side)
     assert np.array_equal(whole, np.concatenate([resize(volume[None], side) for volume in volumes]))
 
@@ -112,5 +139,6 @@ def test_volumes_are_resized_along_each_axis_in_proportion():
     assert np.allclose(resize(constant, 7), 3.5, rtol=1e-6)
     assert np.array_equal(resize(volumes, 12), volumes)
     numbers = (volumes * 255).astype(np.uint8)
-    assert np.array_equal(resize_bytes(numbers, 4),
-                          np.rint(resize(numbers.astype(np.float32), 4)).astype(np.uint8))
+    assert np.array_equal(
+        resize_bytes(numbers, 4), np.rint(resize(numbers.astype(np.float32), 4)).astype(np.uint8)
+    )

@@ -1,4 +1,5 @@
 """What is seen at a position."""
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,8 @@ def test_the_order_is_that_of_the_first_release():
     assert epoch_order(0, 0, 10).tolist() == [9, 3, 6, 0, 4, 2, 1, 8, 5, 7]
     assert stream_key(0, "crop and flip") == 1933243057612812619
     assert random_words(7, "crop and flip", 10**6, 1).tolist() == [
-        [922565412103824818, 3060981807777448760, 12456518105984673061, 16936707326517405553]]
+        [922565412103824818, 3060981807777448760, 12456518105984673061, 16936707326517405553]
+    ]
 
 
 def test_batches_are_rows_of_the_normalised_data(digits):
@@ -44,5 +46,6 @@ def test_augmented_batches_are_made_of_the_plain_ones(digits):
     augmentation = Augmentation(cutout=8)
     augmented = augmentation(plain, 4, 2, 100, epoch_order(4, 2, 1500)[100:107], 1500)
     assert np.array_equal(batch_at(digits, 4, 2, 100, 7, augmentation)[0], augmented)
-    assert np.array_equal(batch_at(digits, 4, 2, 100, 7, augmentation, 0.625)[0],
-                          resize(augmented, 20))
+    assert np.array_equal(
+        batch_at(digits, 4, 2, 100, 7, augmentation, 0.625)[0], resize(augmented, 20)
+    )

@@ -1,4 +1,5 @@
 """The benchmark: what it counts, how it measures, and its command line, small."""
+
 import csv
 import gc
 import itertools
@@ -29,8 +30,9 @@ from tests.conftest import run_python, start_python
 RUN = ["--cases", "16-1", "--rounds", "1", "--seconds", "0.01"]
 
 
-@pytest.mark.parametrize("case", [Case(16, 1, 4), Case(10, 2, 2), Case(28, 4, 1),
-                                  Case(10, 1, 2, 32)], ids=str)
+@pytest.mark.parametrize(
+    "case", [Case(16, 1, 4), Case(10, 2, 2), Case(28, 4, 1), Case(10, 1, 2, 32)], ids=str
+)
 def test_operations_are_those_that_pytorch_counts(case):
     dimensions = 2 if case.side is None else 3
     network = WideResNet(case.spec, dimensions)
@@ -122,10 +124,14 @@ def first_kernel(contender):
 
 def test_pytorchs_volumes_lie_in_memory_as_they_should():
     volumes = np.zeros((2, 4, 5, 6, 1), np.float32)
-    strides = {form: Trainer(Case(10, 1, 2, 32).spec, 3, form, "float32").volumes(volumes).stride()
-               for form in ("contiguous_format", "channels_last_3d")}
-    assert strides == {"contiguous_format": (120, 120, 30, 6, 1),
-                       "channels_last_3d": (120, 1, 30, 6, 1)}
+    strides = {
+        form: Trainer(Case(10, 1, 2, 32).spec, 3, form, "float32").volumes(volumes).stride()
+        for form in ("contiguous_format", "channels_last_3d")
+    }
+    assert strides == {
+        "contiguous_format": (120, 120, 30, 6, 1),
+        "channels_last_3d": (120, 1, 30, 6, 1),
+    }
 
 
 def test_a_contender_that_fails_says_why():
@@ -147,17 +153,42 @@ def results_of(**rates):
 
 
 def test_tables_hold_medians_spreads_and_ratios():
-    results = results_of(tensorlayer=80, keras=81, keras_fit=90, stock=40, torch_3d=20,
-                         torch_3d_last=32, torch_2d_last=64)
+    results = results_of(
+        tensorlayer=80,
+        keras=81,
+        keras_fit=90,
+        stock=40,
+        torch_3d=20,
+        torch_3d_last=32,
+        torch_2d_last=64,
+    )
     summary = report.summary_table(results).splitlines()
     assert [cell.strip() for cell in summary[2].split("|")[1:-1]] == [
-        "WRN-16-4, images, batch 32, float32", "80.0", "2.00x", "2.50x", "1.25x", "-", "80%",
-        "1.01x", "0.90x", "1.00x", "1.00x"]
+        "WRN-16-4, images, batch 32, float32",
+        "80.0",
+        "2.00x",
+        "2.50x",
+        "1.25x",
+        "-",
+        "80%",
+        "1.01x",
+        "0.90x",
+        "1.00x",
+        "1.00x",
+    ]
     details = report.detail_tables(results).splitlines()
     assert details[0].endswith(": 100.0 images/s)")
     assert [cell.strip() for cell in details[4].split("|")[1:-1]] == [
-        "wrn3d TensorLayer, env.step()", "80.0", "40.0", "160.0", "80%", "300/s", "6.0 s",
-        "900 MiB", "300 MiB"]
+        "wrn3d TensorLayer, env.step()",
+        "80.0",
+        "40.0",
+        "160.0",
+        "80%",
+        "300/s",
+        "6.0 s",
+        "900 MiB",
+        "300 MiB",
+    ]
     assert len({len(line) for line in details[2:]}) == 1
 
 
@@ -178,7 +209,8 @@ def test_who_takes_no_part_is_named(monkeypatch):
         "left out: PyTorch Conv3d, whose torch_that_is_not_there is not installed "
         "(pip install -r requirements-bench.txt)",
         "left out: bfloat16, for which no instructions of this CPU are known",
-        "left out on volumes: PyTorch Conv2d, channels_last"]
+        "left out on volumes: PyTorch Conv2d, channels_last",
+    ]
     turns = command.planned(config)
     others = ["matmul", "tensorlayer", "keras", "keras-fit", "stock", "torch-3d-last"]
     assert [turn.contender for _, turn in turns] == 2 * [*others, "torch-2d-last"] + 2 * others
@@ -197,10 +229,12 @@ def test_bfloat16_takes_part_where_the_cpu_has_it(monkeypatch):
     turns = command.planned(command.BenchmarkConfig(cases=("16-4",), rounds=1))
     assert {turn.precision for _, turn in turns} == {"float32", "bfloat16"}
     quick = command.planned(command.BenchmarkConfig(quick=True))
-    assert {(number, turn.case, turn.precision) for number, turn in quick} == \
-        {(1, "16-4", "float32")}
+    assert {(number, turn.case, turn.precision) for number, turn in quick} == {
+        (1, "16-4", "float32")
+    }
     assert command.left_out(command.BenchmarkConfig(quick=True)) == [
-        "left out: bfloat16, which --quick does not measure"]
+        "left out: bfloat16, which --quick does not measure"
+    ]
 
 
 def test_a_failed_turn_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
@@ -213,13 +247,19 @@ def test_a_failed_turn_is_told_and_ends_with_status_1(tmp_path, monkeypatch, cap
         return Figures([0.1] * 3, operations_per_second=1e11)
 
     monkeypatch.setattr(command, "measure", measured)
-    config = command.BenchmarkConfig(cases=("16-4",), contenders=("keras", "stock", "tensorlayer"),
-                                     precisions=("float32",), rounds=1, output=tmp_path)
+    config = command.BenchmarkConfig(
+        cases=("16-4",),
+        contenders=("keras", "stock", "tensorlayer"),
+        precisions=("float32",),
+        rounds=1,
+        output=tmp_path,
+    )
     assert command.exit_status(command.benchmark, config) == 1
     said = capsys.readouterr()
     assert seen == ["matmul", "keras", "stock", "tensorlayer"]
-    assert said.err == ("error: 1 of 4 turns failed, the first of them stock on 16-4 in float32: "
-                        "ValueError: no\n")
+    assert said.err == (
+        "error: 1 of 4 turns failed, the first of them stock on 16-4 in float32: ValueError: no\n"
+    )
     assert "| WRN-16-4, images, batch 32, float32 |" in said.out  # the others' table all the same
 
 
@@ -230,8 +270,13 @@ def test_a_folder_that_goes_away_keeps_the_table_on_the_screen(tmp_path, monkeyp
         return Figures([0.1] * 3, operations_per_second=1e11)
 
     monkeypatch.setattr(command, "measure", measured)
-    config = command.BenchmarkConfig(cases=("16-4",), contenders=("keras", "stock"), rounds=9,
-                                     precisions=("float32",), output=tmp_path / "x")
+    config = command.BenchmarkConfig(
+        cases=("16-4",),
+        contenders=("keras", "stock"),
+        rounds=9,
+        precisions=("float32",),
+        output=tmp_path / "x",
+    )
     assert command.exit_status(command.benchmark, config) == 1
     said = capsys.readouterr()
     assert "cannot be written (no such file or directory): name another" in said.err
@@ -252,10 +297,19 @@ def test_a_reader_who_leaves_still_finds_the_table_written(tmp_path, monkeypatch
 
 def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path):
     names = ["tensorlayer", "torch-2d-last"]
-    process = run_python("-m", "benchmarks", *RUN, "--precisions", "float32",
-                         "--contenders", *names, "--output", tmp_path)
+    process = run_python(
+        "-m",
+        "benchmarks",
+        *RUN,
+        "--precisions",
+        "float32",
+        "--contenders",
+        *names,
+        "--output",
+        tmp_path,
+    )
     assert (process.returncode, process.stderr) == (0, "")
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     with open(folder / "turns.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["contender"] for row in rows] == ["matmul", *names]
@@ -277,11 +331,23 @@ def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
-    process = start_python("-m", "benchmarks", *RUN, "--precisions", "float32", "--contenders",
-                           "keras", "stock", "--output", tmp_path, start_new_session=True)
+    process = start_python(
+        "-m",
+        "benchmarks",
+        *RUN,
+        "--precisions",
+        "float32",
+        "--contenders",
+        "keras",
+        "stock",
+        "--output",
+        tmp_path,
+        start_new_session=True,
+    )
     lines = iter(process.stdout.readline, "")
     assert next(line for line in lines if re.match("round 1 .* keras ", line)).endswith(
-        " images/s\n")
+        " images/s\n"
+    )
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the turn's process gets it, too
     stdout, stderr = process.communicate(timeout=60)
@@ -289,19 +355,22 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     assert "| wrn3d Keras, env.step() |" in stdout and "stock Keras Conv3D" not in stdout
     with pytest.raises(ProcessLookupError):  # the turn's process has ended, too
         os.killpg(process.pid, 0)
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     assert (folder / "benchmark.png").exists() and (folder / "table.md").read_text() in stdout
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--cases", "16-9"], "cases has '16-9', but can have 16-1, "),
-    (["--rounds", "0"], "rounds is"),
-    (["--contenders", "foo"], "contenders has 'foo', but can have tensorlayer, "),
-    (["--precisions", "half"], "precision is 'half', but must be float32 or bfloat16"),
-    (["--seconds", "-1"], "seconds is -1.0"),
-    (["--output", "README.md"], "README.md cannot be written (not a directory): name another"),
-    (["--cases", "16-1-32", "--contenders", "torch-2d-last"], "none of the contenders can be"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--cases", "16-9"], "cases has '16-9', but can have 16-1, "),
+        (["--rounds", "0"], "rounds is"),
+        (["--contenders", "foo"], "contenders has 'foo', but can have tensorlayer, "),
+        (["--precisions", "half"], "precision is 'half', but must be float32 or bfloat16"),
+        (["--seconds", "-1"], "seconds is -1.0"),
+        (["--output", "README.md"], "README.md cannot be written (not a directory): name another"),
+        (["--cases", "16-1-32", "--contenders", "torch-2d-last"], "none of the contenders can be"),
+    ],
+)
 def test_a_mistake_ends_with_one_sentence(arguments, sentence):
     process = run_python("-m", "benchmarks", *arguments)
     assert (process.returncode, process.stdout) == (1 if "--output" in arguments else 2, "")

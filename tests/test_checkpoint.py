@@ -1,4 +1,5 @@
 """Checkpoint files that were damaged, or come from elsewhere."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

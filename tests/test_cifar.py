@@ -1,4 +1,5 @@
 """CIFAR's official layouts, whole and damaged in every way that is told from its bytes."""
+
 import pickle
 import shutil
 from dataclasses import replace
@@ -41,8 +42,9 @@ def test_no_whole_file_is_too_large(tmp_path, monkeypatch):
     brightest = np.full((100, 3072), 255, np.uint8)  # each byte becomes two in Python 3's pickle
     rewrite(data=brightest)(tmp_path / "cifar-10-batches-py" / "data_batch_1")
     monkeypatch.setattr(cifar, "CIFAR10", replace(cifar.CIFAR10, most_images=100))
-    assert np.array_equal(load_dataset("cifar10", tmp_path).train_volumes[:100].ravel(),
-                          brightest.ravel())
+    assert np.array_equal(
+        load_dataset("cifar10", tmp_path).train_volumes[:100].ravel(), brightest.ravel()
+    )
 
 
 def test_normalisation_is_the_original_scripts(tmp_path):
@@ -89,20 +91,25 @@ def rewrite(**changes):
         batch |= {key.encode(): value for key, value in changes.items()}
         kept = {key: value for key, value in batch.items() if value is not None}
         path.write_bytes(pickle.dumps(kept, protocol=2))
+
     damage.__name__ = f"set_{'_'.join(changes)}"
     return damage
 
 
 BINARY_DAMAGES = [
-    (truncate, "are not whole records of 3,073"), (drop_record, "it holds 19 images, where 20"),
-    (empty, "its 0 bytes are not whole"), (enlarge, "more bytes than any official file"),
+    (truncate, "are not whole records of 3,073"),
+    (drop_record, "it holds 19 images, where 20"),
+    (empty, "its 0 bytes are not whole"),
+    (enlarge, "more bytes than any official file"),
     (set_label, "its labels run from 0 to 10"),
     (lambda path: path.unlink(), "no such file"),
 ]
 PYTHON_DAMAGES = [
-    (truncate, "no pickle of a CIFAR batch"), (empty, "no pickle of a CIFAR batch"),
+    (truncate, "no pickle of a CIFAR batch"),
+    (empty, "no pickle of a CIFAR batch"),
     (enlarge, "more bytes than any official file"),
-    (rewrite(data=None), "lacks an array 'data'"), (rewrite(labels=None), "or a list 'labels'"),
+    (rewrite(data=None), "lacks an array 'data'"),
+    (rewrite(labels=None), "or a list 'labels'"),
     (rewrite(labels=[0] * 19), "its labels are not 20 whole numbers"),
     (rewrite(labels=[0.5] * 20), "its labels are not 20 whole numbers"),
     (rewrite(labels=[-1] * 20), "its labels run from -1 to -1"),
@@ -116,9 +123,10 @@ PYTHON_DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize("layout, damage, reason",
-                         [("bin", *case) for case in BINARY_DAMAGES]
-                         + [("py", *case) for case in PYTHON_DAMAGES])
+@pytest.mark.parametrize(
+    "layout, damage, reason",
+    [("bin", *case) for case in BINARY_DAMAGES] + [("py", *case) for case in PYTHON_DAMAGES],
+)
 def test_a_damaged_batch_is_named_in_one_sentence(tmp_path, layout, damage, reason):
     folder = write_cifar10(tmp_path, layout)
     path = folder / ("data_batch_3.bin" if layout == "bin" else "data_batch_3")
@@ -131,12 +139,17 @@ def test_a_damaged_batch_is_named_in_one_sentence(tmp_path, layout, damage, reas
     assert f"delete {folder} and run again" in message and "\n" not in message
 
 
-@pytest.mark.parametrize("layout, content", [
-    ("bin", b"cat\ndog\n"), ("bin", b"\xff\n" * 10), ("py", pickle.dumps({})),
-    ("py", pickle.dumps({b"label_names": [1] * 10})),
-    ("py", pickle.dumps({b"label_names": [2**70] * 10})),
-    ("py", pickle.dumps({b"label_names": ["x"] * 10})),
-])
+@pytest.mark.parametrize(
+    "layout, content",
+    [
+        ("bin", b"cat\ndog\n"),
+        ("bin", b"\xff\n" * 10),
+        ("py", pickle.dumps({})),
+        ("py", pickle.dumps({b"label_names": [1] * 10})),
+        ("py", pickle.dumps({b"label_names": [2**70] * 10})),
+        ("py", pickle.dumps({b"label_names": ["x"] * 10})),
+    ],
+)
 def test_class_names_that_are_none_are_refused(tmp_path, layout, content):
     folder = write_cifar10(tmp_path, layout)
     path = folder / ("batches.meta.txt" if layout == "bin" else "batches.meta")
@@ -168,12 +181,15 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
         assert not mark.exists()
 
 
-@pytest.mark.parametrize("content", [
-    b"\x80\x02r\xff\xff\xff\xff.",  # a memo index that C's unpickler would allocate for
-    b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"x.",  # bytes of an absurd length
-    b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(lp0\n(I999999999999\ntS'b'\ntR.",
-    b"(" * 100_000,
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02r\xff\xff\xff\xff.",  # a memo index that C's unpickler would allocate for
+        b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"x.",  # bytes of an absurd length
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(lp0\n(I999999999999\ntS'b'\ntR.",
+        b"(" * 100_000,
+    ],
+)
 def test_a_pickle_that_claims_too_much_is_refused_cheaply(content):
     with pytest.raises(ValueError, match="no pickle"):
         unpickle.unpickle(content)

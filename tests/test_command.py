@@ -1,4 +1,5 @@
 """The real command lines, as processes."""
+
 import fcntl
 import os
 import pty
@@ -13,9 +14,13 @@ import pytest
 from tests.conftest import SCRIPTS, run_python, run_script, start_script, write_cifar10
 from tests.runs import SMALL
 
-UNREACHABLE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-LINE = re.compile(r"iteration +(\d+)/(\d+)  loss (\d+\.\d{6})  accuracy ([01]\.\d{4})  "
-                  r"\d+\.\d images/s")
+UNREACHABLE = dict.fromkeys(
+    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+)
+LINE = re.compile(
+    r"iteration +(\d+)/(\d+)  loss (\d+\.\d{6})  accuracy ([01]\.\d{4})  "
+    r"\d+\.\d images/s"
+)
 
 
 def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_end):
@@ -37,22 +42,47 @@ def test_a_run_says_what_it_trains_and_prints_a_line_for_each_iteration(front_en
 
 
 def test_epochs_decide_and_the_settings_are_printed():
-    process = run_script("tensorlayer", *SMALL, "--batch-size", "500", "--epochs", "2",
-                         "--momentum", "0.9", "--nesterov", "--weight-decay", "5e-4", "--augment",
-                         "--dropout", "0.3", "--shortcut", "projection", "--seed", "3")
+    process = run_script(
+        "tensorlayer",
+        *SMALL,
+        "--batch-size",
+        "500",
+        "--epochs",
+        "2",
+        "--momentum",
+        "0.9",
+        "--nesterov",
+        "--weight-decay",
+        "5e-4",
+        "--augment",
+        "--dropout",
+        "0.3",
+        "--shortcut",
+        "projection",
+        "--seed",
+        "3",
+    )
     lines = process.stdout.splitlines()
     assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
-    assert lines[2].endswith(" 6 iterations (2 epochs), volume size 16, batch size 500, learning "
-                             "rate 0.01, momentum 0.9, nesterov, weight decay 0.0005, augment, "
-                             "seed 3")
+    assert lines[2].endswith(
+        " 6 iterations (2 epochs), volume size 16, batch size 500, learning "
+        "rate 0.01, momentum 0.9, nesterov, weight decay 0.0005, augment, "
+        "seed 3"
+    )
     assert LINE.fullmatch(lines[11]).groups()[:2] == ("6", "6")
 
 
 def test_both_scripts_print_the_same_losses(tmp_path):
     write_cifar10(tmp_path, "bin", per_file=40)
-    losses = [[LINE.match(line).groups() for line in
-               run_script(name, "--data-dir", tmp_path, "--depth", "10", "--batch-size", "32")
-               .stdout.splitlines()[6:16]] for name in SCRIPTS]
+    losses = [
+        [
+            LINE.match(line).groups()
+            for line in run_script(
+                name, "--data-dir", tmp_path, "--depth", "10", "--batch-size", "32"
+            ).stdout.splitlines()[6:16]
+        ]
+        for name in SCRIPTS
+    ]
     assert len(losses[0]) == 10 and losses[0] == losses[1]
 
 
@@ -66,11 +96,14 @@ def test_a_terminal_shows_a_live_bar():
     """Whole, with the time that is left, on a terminal of 80 columns."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = start_script("keras", *SMALL, "--iterations", "20000", stdout=follower,
-                           stderr=follower, text=False)
+    process = start_script(
+        "keras", *SMALL, "--iterations", "20000", stdout=follower, stderr=follower, text=False
+    )
     os.close(follower)
-    bar = re.compile(r"training .*━.* +(\d+)/20000 \d:\d\d:\d\d loss \d\.\d{3} acc [01]\.\d\d "
-                     r"lr 0\.01 [0-9.e+]+ images/s")
+    bar = re.compile(
+        r"training .*━.* +(\d+)/20000 \d:\d\d:\d\d loss \d\.\d{3} acc [01]\.\d\d "
+        r"lr 0\.01 [0-9.e+]+ images/s"
+    )
     output, shown = b"", None
     try:
         while chunk := os.read(leader, 4096):
@@ -88,13 +121,31 @@ def test_help_and_imports_need_no_tensorflow(front_end):
     script = SCRIPTS[front_end]
     process = run_script(front_end, "--help")
     assert process.returncode == 0
-    for flag in ("--dataset", "--data-dir", "--depth", "--widen-factor", "--dropout", "--shortcut",
-                 "--batch-size", "--iterations", "--epochs", "--learning-rate", "--momentum",
-                 "--nesterov", "--weight-decay", "--augment", "--seed", "--evaluate"):
+    for flag in (
+        "--dataset",
+        "--data-dir",
+        "--depth",
+        "--widen-factor",
+        "--dropout",
+        "--shortcut",
+        "--batch-size",
+        "--iterations",
+        "--epochs",
+        "--learning-rate",
+        "--momentum",
+        "--nesterov",
+        "--weight-decay",
+        "--augment",
+        "--seed",
+        "--evaluate",
+    ):
         assert flag in process.stdout
-    loaded = run_python("-c", f"import sys, {script}, wrn3d, wrn3d.command\n"
-                              "print(sorted({'tensorflow', 'tensorlayer', 'keras', 'sklearn'}"
-                              " & set(sys.modules)))")
+    loaded = run_python(
+        "-c",
+        f"import sys, {script}, wrn3d, wrn3d.command\n"
+        "print(sorted({'tensorflow', 'tensorlayer', 'keras', 'sklearn'}"
+        " & set(sys.modules)))",
+    )
     assert loaded.stdout == "[]\n"
 
 
@@ -103,17 +154,31 @@ def test_importing_a_script_starts_and_prints_nothing(front_end):
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("arguments, status, sentence", [
-    (["--depth", "29"], 2, "error: depth is 29, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ..."),
-    (["--widen-factor", "0"], 2, "error: widen_factor is 0"),
-    (["--dropout", "1"], 2, "error: dropout is 1.0"),
-    (["--shortcut", "conv"], 2, "error: shortcut is 'conv', but must be pad or projection"),
-    (["--dataset", "mnist"], 2, "error: dataset is 'mnist', but must be cifar10, cifar100, dig"),
-    (["--dataset", "digits", "--batch-size", "2000"], 2,
-     "error: batch_size is 2000, but digits has only 1,500 training images"),
-    (["--data-dir", "LICENSE"], 1, "error: LICENSE is a file, but should be the folder"),
-    (["--data-dir", "/proc/data"], 1, "error: /proc/data cannot be written to"),
-])
+@pytest.mark.parametrize(
+    "arguments, status, sentence",
+    [
+        (
+            ["--depth", "29"],
+            2,
+            "error: depth is 29, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...",
+        ),
+        (["--widen-factor", "0"], 2, "error: widen_factor is 0"),
+        (["--dropout", "1"], 2, "error: dropout is 1.0"),
+        (["--shortcut", "conv"], 2, "error: shortcut is 'conv', but must be pad or projection"),
+        (
+            ["--dataset", "mnist"],
+            2,
+            "error: dataset is 'mnist', but must be cifar10, cifar100, dig",
+        ),
+        (
+            ["--dataset", "digits", "--batch-size", "2000"],
+            2,
+            "error: batch_size is 2000, but digits has only 1,500 training images",
+        ),
+        (["--data-dir", "LICENSE"], 1, "error: LICENSE is a file, but should be the folder"),
+        (["--data-dir", "/proc/data"], 1, "error: /proc/data cannot be written to"),
+    ],
+)
 def test_a_mistake_ends_with_one_sentence(front_end, arguments, status, sentence):
     process = run_script(front_end, *arguments)
     assert (process.returncode, process.stdout) == (status, "")
@@ -124,10 +189,13 @@ def test_a_mistake_ends_with_one_sentence(front_end, arguments, status, sentence
 def test_no_network_ends_with_where_to_put_the_archive(tmp_path):
     process = run_script("keras", "--data-dir", tmp_path / "data", env=os.environ | UNREACHABLE)
     assert process.returncode == 1
-    assert re.fullmatch(r"error: CIFAR-10 is not in \S+ and could not be downloaded "
-                        r"\(.*refused.*\): put cifar-10-python.tar.gz from https://\S+ there, "
-                        r"name another folder with --data-dir, or use --dataset digits, which "
-                        r"needs no download\n", process.stderr)
+    assert re.fullmatch(
+        r"error: CIFAR-10 is not in \S+ and could not be downloaded "
+        r"\(.*refused.*\): put cifar-10-python.tar.gz from https://\S+ there, "
+        r"name another folder with --data-dir, or use --dataset digits, which "
+        r"needs no download\n",
+        process.stderr,
+    )
     assert not (tmp_path / "data").exists()
 
 
@@ -159,10 +227,14 @@ def test_output_that_was_closed_is_no_mistake():
     assert (process.returncode, process.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["--depth", "60004"], "depth is 60004, but must be a whole number from 1 to 10,000"),
-    (["--widen-factor", "9" * 300], "widen_factor is 999"), (["--iterations", "9" * 300], "iterat"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--depth", "60004"], "depth is 60004, but must be a whole number from 1 to 10,000"),
+        (["--widen-factor", "9" * 300], "widen_factor is 999"),
+        (["--iterations", "9" * 300], "iterat"),
+    ],
+)
 def test_absurd_numbers_are_refused_at_once(arguments, said):
     process = run_script("keras", *SMALL, *arguments)
     assert process.returncode == 2
@@ -173,7 +245,9 @@ def test_a_full_disk_under_the_output_is_one_sentence():
     with open("/dev/full", "w") as full:
         process = run_script("keras", *SMALL, stdout=full)
     assert (process.returncode, process.stderr) == (
-        1, "error: the output cannot be written (no space left on device)\n")
+        1,
+        "error: the output cannot be written (no space left on device)\n",
+    )
 
 
 def test_ctrl_c_ends_a_run_cleanly():

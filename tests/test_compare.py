@@ -1,4 +1,5 @@
 """The comparison as a command, on real runs, also on ones that are made to differ."""
+
 import csv
 import json
 import os
@@ -28,7 +29,7 @@ def compare(*arguments, **options):
 
 
 def only_folder(path):
-    folder, = path.iterdir()
+    (folder,) = path.iterdir()
     return folder
 
 
@@ -48,8 +49,18 @@ class Page(HTMLParser):
 
 
 def test_both_scripts_are_identical_and_the_report_says_so(tmp_path):
-    process = compare("--recipe", "fast", "--iterations", "4", "--seeds", "2", "--dropout", "0.2",
-                      "--output", tmp_path)
+    process = compare(
+        "--recipe",
+        "fast",
+        "--iterations",
+        "4",
+        "--seeds",
+        "2",
+        "--dropout",
+        "0.2",
+        "--output",
+        tmp_path,
+    )
     notes = process.stderr.splitlines()
     assert (process.returncode, len(notes)) == (0, 0 if has_fast_bfloat16() else 4), notes
     assert all(note.startswith("note: precision bfloat16 is no faster") for note in notes)
@@ -57,12 +68,19 @@ def test_both_scripts_are_identical_and_the_report_says_so(tmp_path):
     assert "weights: all 39 arrays are equal to the last bit" in process.stdout
     folder = only_folder(tmp_path)
     assert {file.name for file in folder.iterdir()} == {
-        "report.html", "loss.png", "accuracy.png", "speed.png", "iterations.csv", "summary.json"}
+        "report.html",
+        "loss.png",
+        "accuracy.png",
+        "speed.png",
+        "iterations.csv",
+        "summary.json",
+    }
 
     with (folder / "iterations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["seed"], row["iteration"]) for row in rows] == [
-        (seed, str(iteration)) for seed in "01" for iteration in range(1, 5)]
+        (seed, str(iteration)) for seed in "01" for iteration in range(1, 5)
+    ]
     for row in rows:
         assert row["tensorlayer_loss"] == row["keras_loss"]
         assert row["tensorlayer_accuracy"] == row["keras_accuracy"]
@@ -92,19 +110,28 @@ NUDGE = """
         self.set_weights(weights)
 """
 PERTURBED = {  # what a side does differently, and where that has to be found
-    "after an iteration": ("""
+    "after an iteration": (
+        """
     def step(self, **arguments):
         result = super().step(**arguments)
         if result.iteration == 3:
             self.nudge()
         return result
-""", 3, "group1.block0.conv0"),
-    "before training": ("""
+""",
+        3,
+        "group1.block0.conv0",
+    ),
+    "before training": (
+        """
     def build(self):
         super().build()
         self.nudge()
-""", 0, "group1.block0.conv0"),
-    "in the loss": ("""
+""",
+        0,
+        "group1.block0.conv0",
+    ),
+    "in the loss": (
+        """
     def step(self, **arguments):
         from dataclasses import replace
         import numpy as np
@@ -112,14 +139,21 @@ PERTURBED = {  # what a side does differently, and where that has to be found
         if result.iteration == 3:
             result = replace(result, loss=float(np.nextafter(np.float32(result.loss), 9)))
         return result
-""", 3, "the loss"),
-    "in evaluation mode": ("""
+""",
+        3,
+        "the loss",
+    ),
+    "in evaluation mode": (
+        """
     def logits(self, volumes):
         import numpy as np
         logits = super().logits(volumes)
         logits[0, 0] = np.nextafter(logits[0, 0], np.float32(np.inf))
         return logits
-""", 5, "the logits"),
+""",
+        5,
+        "the logits",
+    ),
 }
 
 
@@ -129,7 +163,7 @@ def perturbed_scripts(folder, front_end, change):
         source = (ROOT / f"{script}.py").read_text()
         if script == SCRIPTS[front_end]:
             base = f"class Changed(CNNEnv):\n{NUDGE}{change}\n\nCNNEnv = Changed\n"
-            source = source.replace('if __name__ ==', f"{base}\n\nif __name__ ==")
+            source = source.replace("if __name__ ==", f"{base}\n\nif __name__ ==")
         (folder / f"{script}.py").write_text(source)
     return {"cwd": folder, "env": {"PYTHONPATH": str(ROOT), "PATH": ""}}
 
@@ -154,8 +188,11 @@ def test_a_tolerance_lets_a_small_difference_pass(tmp_path):
     options = perturbed_scripts(tmp_path, "keras", PERTURBED["in the loss"][0])
     process = compare("--iterations", "4", "--tolerance", "1e-6", **options)
     assert (process.returncode, process.stderr) == (0, "")
-    assert re.match("within the tolerance of 1e-06: at most .* apart; differs first at iteration 3 "
-                    "in the loss by ", process.stdout.splitlines()[-1])
+    assert re.match(
+        "within the tolerance of 1e-06: at most .* apart; differs first at iteration 3 "
+        "in the loss by ",
+        process.stdout.splitlines()[-1],
+    )
 
 
 def test_runs_that_diverge_are_compared_all_the_same(tmp_path):
@@ -172,15 +209,22 @@ def test_runs_that_diverge_are_compared_all_the_same(tmp_path):
 
 
 def results(losses, rate=100.0):
-    return [StepResult(number, loss, 0.5, 0.1, 32, 32 / rate)
-            for number, loss in enumerate(losses, 1)]
+    return [
+        StepResult(number, loss, 0.5, 0.1, 32, 32 / rate) for number, loss in enumerate(losses, 1)
+    ]
 
 
 def comparison(losses, first=None, weights=0.0, seed=0):
-    return Comparison(seed, {name: Run(results(values), 4.0, 2**30, None)
-                             for name, values in zip(("TensorLayer", "Keras"), losses,
-                                                     strict=True)},
-                      first, {"conv0": weights, "bn.bias": 0.0}, 0.0)
+    return Comparison(
+        seed,
+        {
+            name: Run(results(values), 4.0, 2**30, None)
+            for name, values in zip(("TensorLayer", "Keras"), losses, strict=True)
+        },
+        first,
+        {"conv0": weights, "bn.bias": 0.0},
+        0.0,
+    )
 
 
 def test_a_tolerance_decides_whether_a_difference_is_one():
@@ -202,25 +246,38 @@ def test_means_and_intervals_are_scipys():
     several = [comparison(pair, seed=seed) for seed, pair in enumerate(pairs)]
     first, second = np.array(pairs)[:, :, 0].T
     expected = stats.ttest_rel(second, first).confidence_interval(0.95)
-    middle, low, high = report.difference_interval(
-        report.values(several)["loss, last iteration"])
+    middle, low, high = report.difference_interval(report.values(several)["loss, last iteration"])
     assert np.allclose([middle, low, high], [np.mean(second - first), *expected])
     row = next(row for row in report.summary_rows(several)[1] if row[0].startswith("loss"))
     assert row[1] == f"{first.mean():.6f} ± {first.std(ddof=1):.6f}"
     assert row[3] == f"0.1 ({expected.low:.3g} to {expected.high:.3g})"
 
 
-@pytest.mark.parametrize("left, right, size", [
-    ([1.0, 2.0], [1.0, 2.5], 0.5), (np.nan, np.nan, 0), (np.nan, 1.0, np.inf),
-    (np.inf, np.inf, 0), (np.inf, 1.0, np.inf), ([np.nan, 3], [np.nan, 1], 2),
-    (np.float32(1e-30), np.float32(0), float(np.float32(1e-30)))])
+@pytest.mark.parametrize(
+    "left, right, size",
+    [
+        ([1.0, 2.0], [1.0, 2.5], 0.5),
+        (np.nan, np.nan, 0),
+        (np.nan, 1.0, np.inf),
+        (np.inf, np.inf, 0),
+        (np.inf, 1.0, np.inf),
+        ([np.nan, 3], [np.nan, 1], 2),
+        (np.float32(1e-30), np.float32(0), float(np.float32(1e-30))),
+    ],
+)
 def test_the_largest_difference(left, right, size):
     assert largest_difference(left, right) == size
 
 
 def test_a_side_that_is_killed_ends_the_comparison_with_a_sentence():
-    with pytest.raises(UserError, match="the Keras side ended without an answer \\(killed by "
-                                        "SIGKILL, out of memory\\?\\)"), Pair(SETTINGS) as pair:
+    with (
+        pytest.raises(
+            UserError,
+            match="the Keras side ended without an answer \\(killed by "
+            "SIGKILL, out of memory\\?\\)",
+        ),
+        Pair(SETTINGS) as pair,
+    ):
         pair.step()
         pair.sides[1].process.kill()
         pair.step()
@@ -234,10 +291,16 @@ def test_a_side_passes_on_what_a_user_can_get_wrong(tmp_path):
         side.step()
 
 
-@pytest.mark.parametrize("arguments, status, said", [
-    (["--seeds", "0"], 2, "seeds is 0"), (["--tolerance", "-1"], 2, "tolerance is -1.0"),
-    (["--depth", "11"], 2, "depth is 11"), (["--batch-size", "9999"], 2, "batch_size is 9999"),
-    (["--output", "/dev/null/runs"], 1, "/dev/null/runs cannot be written")])
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (["--seeds", "0"], 2, "seeds is 0"),
+        (["--tolerance", "-1"], 2, "tolerance is -1.0"),
+        (["--depth", "11"], 2, "depth is 11"),
+        (["--batch-size", "9999"], 2, "batch_size is 9999"),
+        (["--output", "/dev/null/runs"], 1, "/dev/null/runs cannot be written"),
+    ],
+)
 def test_what_cannot_be_compared_ends_with_a_sentence(tmp_path, arguments, status, said):
     process = compare("--output", tmp_path / "runs", *arguments)
     assert process.returncode == status
@@ -247,8 +310,16 @@ def test_what_cannot_be_compared_ends_with_a_sentence(tmp_path, arguments, statu
 
 @pytest.mark.parametrize("started", [False, True], ids=["at the start", "later"])
 def test_ctrl_c_ends_both_sides(tmp_path, started):
-    process = start_command("-m", "wrn3d.compare", *SMALL, "--iterations", "100000", "--output",
-                            tmp_path / "runs", start_new_session=True)
+    process = start_command(
+        "-m",
+        "wrn3d.compare",
+        *SMALL,
+        "--iterations",
+        "100000",
+        "--output",
+        tmp_path / "runs",
+        start_new_session=True,
+    )
     if started:
         assert process.stdout.readline().startswith("seed 0")
         time.sleep(0.5)

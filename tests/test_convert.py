@@ -1,4 +1,5 @@
 """Weights from PyTorch files and back, against PyTorch networks with the published names."""
+
 import keras
 import numpy as np
 import pytest
@@ -27,8 +28,11 @@ ARRAYS = {name: tensor.numpy() for name, tensor in authors_params(16, 2).items()
 def same_mask(name, x):
     """The dropout that the first iteration of a run with seed 0 has there."""
     count, channels, height, width = x.shape
-    mask = ops.dropout(tf.ones((count, 1, height, width, channels)), dropout_shares(RATE),
-                       dropout_position(0, f"{name}.dropout", 0))
+    mask = ops.dropout(
+        tf.ones((count, 1, height, width, channels)),
+        dropout_shares(RATE),
+        dropout_position(0, f"{name}.dropout", 0),
+    )
     return x * torch.tensor(mask.numpy()[:, 0]).movedim(-1, 1)
 
 
@@ -38,15 +42,17 @@ class Authors:
     def __init__(self, dropout):
         self.params = authors_params(16, 2)
         self.dropout = same_mask if dropout else lambda name, x: x
-        self.trained = [tensor.requires_grad_() for name, tensor in self.params.items()
-                        if "running" not in name]
+        self.trained = [
+            tensor.requires_grad_() for name, tensor in self.params.items() if "running" not in name
+        ]
 
     def saved(self):
         return {"params": self.params, "epoch": 7, "optimizer": {"state": {}, "param_groups": []}}
 
     def logits(self, x, training):
-        return authors_logits(self.params, x, training, self.dropout if training else
-                              lambda name, x: x)
+        return authors_logits(
+            self.params, x, training, self.dropout if training else lambda name, x: x
+        )
 
 
 class WideResNetPytorch:
@@ -55,12 +61,17 @@ class WideResNetPytorch:
     def __init__(self, dropout):
         self.training = False
         self.model = Blocks(16, 2, dropout=self.drop if dropout else lambda block, x: x)
-        self.model.load_state_dict({name: torch.tensor(array) for name, array
-                                    in to_pytorch(from_pytorch(ARRAYS)[1],
-                                                  "wideresnet-pytorch").items()})
-        self.names = {block: f"group{group}.block{number}"
-                      for group in range(3) for number, block
-                      in enumerate(getattr(self.model, f"block{group + 1}").layer)}
+        self.model.load_state_dict(
+            {
+                name: torch.tensor(array)
+                for name, array in to_pytorch(from_pytorch(ARRAYS)[1], "wideresnet-pytorch").items()
+            }
+        )
+        self.names = {
+            block: f"group{group}.block{number}"
+            for group in range(3)
+            for number, block in enumerate(getattr(self.model, f"block{group + 1}").layer)
+        }
         self.trained = list(self.model.parameters())
 
     def drop(self, block, x):
@@ -80,16 +91,24 @@ def to_torch(volumes):
 
 
 @pytest.mark.parametrize("dropout", [0.0, RATE], ids=["plain", "dropout"])
-@pytest.mark.parametrize("front_end, network", [("tensorlayer", Authors),
-                                                ("keras", WideResNetPytorch)])
+@pytest.mark.parametrize(
+    "front_end, network", [("tensorlayer", Authors), ("keras", WideResNetPytorch)]
+)
 def test_converted_weights_give_pytorchs_logits_and_training_step(
-        tmp_path, front_end, network, dropout):
+    tmp_path, front_end, network, dropout
+):
     theirs = network(dropout)
     torch.save(theirs.saved(), tmp_path / "their.pt")
     convert(ConvertConfig(tmp_path / "their.pt", tmp_path / "ours.safetensors"))
     env = environment_class(front_end)(
-        dataset="digits", depth=16, widen_factor=2, shortcut="projection", dropout=dropout,
-        batch_size=BATCH, learning_rate=LEARNING_RATE)
+        dataset="digits",
+        depth=16,
+        widen_factor=2,
+        shortcut="projection",
+        dropout=dropout,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+    )
     env.step()  # what is loaded replaces another state
     env.load(tmp_path / "ours.safetensors")
     assert (env.iteration, env.epochs_completed, env.index_in_epoch) == (0, 0, 0)
@@ -115,8 +134,9 @@ def test_converted_weights_give_pytorchs_logits_and_training_step(
     torch.save(theirs.saved(), tmp_path / "later.pt")
     for name, expected in from_pytorch(read_arrays(tmp_path / "later.pt"))[1].items():
         assert np.abs(env.get_weights()[name] - expected).max() < 1e-4, name
-    assert any(np.abs(before[name] - array).max() > 1e-4
-               for name, array in env.get_weights().items())
+    assert any(
+        np.abs(before[name] - array).max() > 1e-4 for name, array in env.get_weights().items()
+    )
     assert_same_logits()
 
 
@@ -140,8 +160,9 @@ def test_what_is_evaluated_is_what_is_converted(tmp_path):
 def test_there_and_back_changes_no_bit(naming):
     spec, weights = from_pytorch(ARRAYS)
     assert (spec.depth, spec.widen_factor, spec.shortcut) == (16, 2, "projection")
-    again = from_pytorch({f"module.{name}": array for name, array
-                          in to_pytorch(weights, naming).items()})
+    again = from_pytorch(
+        {f"module.{name}": array for name, array in to_pytorch(weights, naming).items()}
+    )
     assert again[0] == spec
     assert_equal(again[1], weights)
     assert_equal(to_pytorch(again[1]), ARRAYS)
@@ -183,10 +204,19 @@ def test_inflated_kernels_see_equal_slices_as_the_2d_network_does(digits):
 
 
 def test_older_files_of_the_authors_keep_the_averages_apart(tmp_path):
-    params, stats = ({name: tensor for name, tensor in authors_params(16, 2).items()
-                      if ("running" in name) == averages} for averages in (False, True))
-    torch.save({"params": params, "stats": stats, "epoch": 200}, tmp_path / "model.pt7",
-               _use_new_zipfile_serialization=False)
+    params, stats = (
+        {
+            name: tensor
+            for name, tensor in authors_params(16, 2).items()
+            if ("running" in name) == averages
+        }
+        for averages in (False, True)
+    )
+    torch.save(
+        {"params": params, "stats": stats, "epoch": 200},
+        tmp_path / "model.pt7",
+        _use_new_zipfile_serialization=False,
+    )
     assert_equal(from_pytorch(read_arrays(tmp_path / "model.pt7"))[1], from_pytorch(ARRAYS)[1])
 
 
@@ -204,18 +234,27 @@ def without(name):
     return {key: array for key, array in ARRAYS.items() if key != name}
 
 
-@pytest.mark.parametrize("arrays, said", [
-    (without("group1.block0.bn1.running_var"),
-     "group1.block0.bn1.running_var is missing, which a WRN-16-2 has"),
-    (without("group0.block1.conv0"), "group0.block1.conv0 is missing, which a WRN-16-2 has"),
-    (without("fc.bias"), "fc.bias is missing, which every Wide ResNet has"),
-    (ARRAYS | {"group0.block0.conv9": ARRAYS["conv0"]},
-     "group0.block0.conv9 is left over, which a WRN-16-2 does not have"),
-    (ARRAYS | {"group2.block1.conv1": ARRAYS["conv0"]},
-     "group2.block1.conv1 is (16, 3, 3, 3), but (128, 128, 3, 3) in a WRN-16-2"),
-    (ARRAYS | {"group0.block0.conv0": ARRAYS["conv0"][0, 0, 0]}, "group0.block0.conv0 is (3,)"),
-    ({"layer1.0.conv1.weight": ARRAYS["conv0"]}, "none of conv0, conv0.weight, conv1.weight"),
-])
+@pytest.mark.parametrize(
+    "arrays, said",
+    [
+        (
+            without("group1.block0.bn1.running_var"),
+            "group1.block0.bn1.running_var is missing, which a WRN-16-2 has",
+        ),
+        (without("group0.block1.conv0"), "group0.block1.conv0 is missing, which a WRN-16-2 has"),
+        (without("fc.bias"), "fc.bias is missing, which every Wide ResNet has"),
+        (
+            ARRAYS | {"group0.block0.conv9": ARRAYS["conv0"]},
+            "group0.block0.conv9 is left over, which a WRN-16-2 does not have",
+        ),
+        (
+            ARRAYS | {"group2.block1.conv1": ARRAYS["conv0"]},
+            "group2.block1.conv1 is (16, 3, 3, 3), but (128, 128, 3, 3) in a WRN-16-2",
+        ),
+        (ARRAYS | {"group0.block0.conv0": ARRAYS["conv0"][0, 0, 0]}, "group0.block0.conv0 is (3,)"),
+        ({"layer1.0.conv1.weight": ARRAYS["conv0"]}, "none of conv0, conv0.weight, conv1.weight"),
+    ],
+)
 def test_what_does_not_fit_is_named(arrays, said):
     with pytest.raises(DataError) as raised:
         from_pytorch(arrays)
@@ -233,10 +272,13 @@ class Code:
 
 
 CONTENTS = {
-    "code": Code(), "a list": [1, 2], "a number inside": {"conv0": 3},
+    "code": Code(),
+    "a list": [1, 2],
+    "a number inside": {"conv0": 3},
     "no name": {0: torch.ones(1)},
     "nothing beside": {"params": {"conv0": torch.ones(1)}, "stats": None},
-    "sparse": {"conv0": torch.eye(3).to_sparse()}, "complex": {"conv0": torch.ones(1) * 1j},
+    "sparse": {"conv0": torch.eye(3).to_sparse()},
+    "complex": {"conv0": torch.ones(1) * 1j},
     "quantized": {"conv0": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)},
     "no values": {"conv0": torch.ones(3, device="meta")},
     "a claim": {"conv0": torch.ones(1).expand(10**9)},
@@ -266,8 +308,9 @@ def test_the_pad_shortcut_cannot_go_to_pytorch():
 
 def test_the_command_converts_there_and_back(tmp_path):
     torch.save({"params": authors_params(16, 2)}, tmp_path / "theirs.pt7")
-    process = run_command("-m", "wrn3d.convert", tmp_path / "theirs.pt7",
-                          tmp_path / "ours.safetensors")
+    process = run_command(
+        "-m", "wrn3d.convert", tmp_path / "theirs.pt7", tmp_path / "ours.safetensors"
+    )
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith(f"{tmp_path / 'ours.safetensors'}: WRN-16-2, 2,047,290 param")
     assert "dataset=..., depth=16, widen_factor=2, shortcut='projection'" in process.stdout
@@ -275,20 +318,31 @@ def test_the_command_converts_there_and_back(tmp_path):
     assert (loaded.momentum, loaded.iteration) == ({}, 0)
 
     for target in ("back.pt", "back.safetensors"):
-        process = run_command("-m", "wrn3d.convert", tmp_path / "ours.safetensors",
-                              tmp_path / target, "--naming", "wideresnet-pytorch")
+        process = run_command(
+            "-m",
+            "wrn3d.convert",
+            tmp_path / "ours.safetensors",
+            tmp_path / target,
+            "--naming",
+            "wideresnet-pytorch",
+        )
         assert (process.returncode, process.stderr) == (0, "")
     back = torch.load(tmp_path / "back.pt", weights_only=True)
     network = Blocks(16, 2)
     network.load_state_dict(back)
-    assert_equal({name: tensor.numpy() for name, tensor in back.items()},
-                 load_file(tmp_path / "back.safetensors"))
+    assert_equal(
+        {name: tensor.numpy() for name, tensor in back.items()},
+        load_file(tmp_path / "back.safetensors"),
+    )
 
 
-@pytest.mark.parametrize("make, status, said", [
-    (lambda path: None, 1, "is not there"),
-    (lambda path: save_file(without("bn.bias"), path), 1, "bn.bias is missing"),
-])
+@pytest.mark.parametrize(
+    "make, status, said",
+    [
+        (lambda path: None, 1, "is not there"),
+        (lambda path: save_file(without("bn.bias"), path), 1, "bn.bias is missing"),
+    ],
+)
 def test_the_command_ends_with_a_sentence(tmp_path, make, status, said):
     source = tmp_path / "in.safetensors"
     make(source)

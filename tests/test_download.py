@@ -1,4 +1,5 @@
 """The real download code against a small server on the loopback address."""
+
 import hashlib
 import http.server
 import io
@@ -27,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
-        self.wfile.write(self.server.content[:self.server.sent])
+        self.wfile.write(self.server.content[: self.server.sent])
 
     def log_message(self, *arguments):
         pass
@@ -75,13 +76,18 @@ def server():
 @pytest.fixture
 def offer(server, monkeypatch):
     """Let CIFAR-10's archive be this content, on this server, with this MD5 or its own."""
+
     def offer(content, md5=None, url=None):
         server.content = content
         python, binary = cifar.CIFAR10.layouts
         url = url or f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
         official = replace(python.archive, url=url, md5=md5 or hashlib.md5(content).hexdigest())
-        monkeypatch.setattr(cifar, "CIFAR10", replace(
-            cifar.CIFAR10, layouts=(replace(python, archive=official), binary)))
+        monkeypatch.setattr(
+            cifar,
+            "CIFAR10",
+            replace(cifar.CIFAR10, layouts=(replace(python, archive=official), binary)),
+        )
+
     return offer
 
 
@@ -161,15 +167,18 @@ def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
         assert_not_downloaded(data_dir, "timed out")
 
 
-@pytest.mark.parametrize("content", [
-    tar_with((tarfile.TarInfo("../outside"), b"x")),
-    tar_with((tarfile.TarInfo("cifar-10-batches-py/../../outside"), b"x")),
-    tar_with((link("cifar-10-batches-py", "../.."), b"")),
-    tar_with((link("cifar-10-batches-py", "/etc"), b"")),
-    tar_with((tarfile.TarInfo("something-else"), b"x")),
-    b"no tar file at all",
-    b"",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar_with((tarfile.TarInfo("../outside"), b"x")),
+        tar_with((tarfile.TarInfo("cifar-10-batches-py/../../outside"), b"x")),
+        tar_with((link("cifar-10-batches-py", "../.."), b"")),
+        tar_with((link("cifar-10-batches-py", "/etc"), b"")),
+        tar_with((tarfile.TarInfo("something-else"), b"x")),
+        b"no tar file at all",
+        b"",
+    ],
+)
 def test_an_archive_that_climbs_out_or_is_none_is_refused_whole(offer, data_dir, content):
     offer(content)
     with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py") as caught:
@@ -179,7 +188,7 @@ def test_an_archive_that_climbs_out_or_is_none_is_refused_whole(offer, data_dir,
 
 
 def test_an_archive_that_ends_early_is_refused(offer, archive, data_dir):
-    offer(archive[:len(archive) // 2])
+    offer(archive[: len(archive) // 2])
     with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py") as caught:
         load_dataset("cifar10", data_dir)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,5 @@
 """CNNEnv of both scripts, as a program outside drives it."""
+
 import warnings
 
 import numpy as np
@@ -12,10 +13,22 @@ from wrn3d.data.batches import batch_at
 from wrn3d.network import ops
 from wrn3d.system.errors import DataError
 
-SETTINGS = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
-            "batch_size": 32, "learning_rate": 0.05}
-FULL = SETTINGS | {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4,
-                   "augment": True, "shortcut": "projection"}
+SETTINGS = {
+    "dataset": "digits",
+    "volume_size": 16,
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 32,
+    "learning_rate": 0.05,
+}
+FULL = SETTINGS | {
+    "dropout": 0.3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "augment": True,
+    "shortcut": "projection",
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +85,11 @@ def test_a_learning_rate_of_zero_moves_no_trained_weight(fresh):
         fresh.step()
     before = fresh.get_weights()
     fresh.step(learning_rate=0)
-    changed = {name for name, array in fresh.get_weights().items()
-               if not np.array_equal(array, before[name])}
+    changed = {
+        name
+        for name, array in fresh.get_weights().items()
+        if not np.array_equal(array, before[name])
+    }
     assert changed == {name for name in before if "running" in name}
 
 
@@ -108,8 +124,9 @@ def test_a_step_is_the_references(front_end):
 def test_the_graph_is_traced_once(fresh, monkeypatch):
     fresh.step()
     calls, batch_norm_relu = [], ops.batch_norm_relu
-    monkeypatch.setattr(ops, "batch_norm_relu",
-                        lambda *inputs: calls.append(1) or batch_norm_relu(*inputs))
+    monkeypatch.setattr(
+        ops, "batch_norm_relu", lambda *inputs: calls.append(1) or batch_norm_relu(*inputs)
+    )
     for rate in (0.1, 0.02, 0.3):
         fresh.step(learning_rate=rate)
     fresh.reset()
@@ -218,14 +235,22 @@ def test_weights_are_got_and_set(fresh):
     assert same(fresh.get_weights(), weights)
 
 
-@pytest.mark.parametrize("change, reason", [
-    (lambda weights: weights.pop("bn.bias"), "bn.bias is missing"),
-    (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is too many"),
-    (lambda weights: weights.update({"\x1b]0;owned" + "x" * 5000: np.zeros(1)}),
-     r"another network: \?\]0;ownedx{180,200}\.\.\. is too many$"),
-    (lambda weights: weights.update({"fc.bias": np.array(["x"] * 10)}), "not all arrays of numb"),
-    (lambda weights: weights.update({"fc.bias": np.zeros(3)}), r"fc.bias is \(3,\) instead of"),
-])
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda weights: weights.pop("bn.bias"), "bn.bias is missing"),
+        (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is too many"),
+        (
+            lambda weights: weights.update({"\x1b]0;owned" + "x" * 5000: np.zeros(1)}),
+            r"another network: \?\]0;ownedx{180,200}\.\.\. is too many$",
+        ),
+        (
+            lambda weights: weights.update({"fc.bias": np.array(["x"] * 10)}),
+            "not all arrays of numb",
+        ),
+        (lambda weights: weights.update({"fc.bias": np.zeros(3)}), r"fc.bias is \(3,\) instead of"),
+    ],
+)
 def test_weights_of_another_network_are_refused_before_anything_changes(fresh, change, reason):
     before = fresh.get_weights()
     weights = {name: array + 1 for name, array in before.items()}
@@ -306,14 +331,24 @@ def test_a_spec_replaces_the_settings_of_the_network(front_end):
 def test_a_checkpoint_says_which_network_it_is_of(front_end):
     spec = WideResNetSpec(10, 2, dropout=0.1, shortcut="projection")
     config = environment_class(front_end)(spec=spec, dataset="digits").snapshot().config
-    assert [config[name] for name in ("depth", "widen_factor", "dropout", "shortcut")] == \
-        [10, 2, 0.1, "projection"]
+    assert [config[name] for name in ("depth", "widen_factor", "dropout", "shortcut")] == [
+        10,
+        2,
+        0.1,
+        "projection",
+    ]
 
 
-@pytest.mark.parametrize("settings, reason", [
-    ({"spec": WideResNetSpec(10, 1), "depth": 16}, "spec says what the network is, so leave out d"),
-    ({"spec": "WRN-10-1"}, "spec is 'WRN-10-1', but must be a WideResNetSpec"),
-])
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        (
+            {"spec": WideResNetSpec(10, 1), "depth": 16},
+            "spec says what the network is, so leave out d",
+        ),
+        ({"spec": "WRN-10-1"}, "spec is 'WRN-10-1', but must be a WideResNetSpec"),
+    ],
+)
 def test_a_spec_that_cannot_be_is_refused(front_end, settings, reason):
     with pytest.raises(ValueError, match=reason):
         environment_class(front_end)(dataset="digits", **settings)
@@ -321,8 +356,9 @@ def test_a_spec_that_cannot_be_is_refused(front_end, settings, reason):
 
 def test_a_spec_for_other_data_is_refused(front_end):
     with pytest.raises(ValueError, match="spec is for volumes .* but digits has"):
-        environment_class(front_end)(spec=WideResNetSpec(input_shape=(1, 28, 28, 1)),
-                                     dataset="digits")
+        environment_class(front_end)(
+            spec=WideResNetSpec(input_shape=(1, 28, 28, 1)), dataset="digits"
+        )
 
 
 def test_a_batch_larger_than_the_data_set_is_refused(front_end):
@@ -340,9 +376,15 @@ def test_volumes_larger_than_the_memory_are_refused(front_end):
         environment_class(front_end)(dataset="digits", volume_size=10_000)
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"not safetensors", b"\xff" * 100, (1 << 60).to_bytes(8, "little") + b"{}",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not safetensors",
+        b"\xff" * 100,
+        (1 << 60).to_bytes(8, "little") + b"{}",
+    ],
+)
 def test_a_file_that_is_no_checkpoint_is_refused(fresh, tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ValueError, match="x is no checkpoint that can be read"):
@@ -402,9 +444,10 @@ def test_evaluation_goes_by_the_average_of_the_weights(front_end):
             expected = seen[-1]
             assert same(env.snapshot().average, expected)
         elif iteration % 5 == 0:
-            kept = min(0.95 ** 5, iteration / (iteration + 50))
-            expected = {name: kept * array + (1 - kept) * seen[-1][name]
-                        for name, array in expected.items()}
+            kept = min(0.95**5, iteration / (iteration + 50))
+            expected = {
+                name: kept * array + (1 - kept) * seen[-1][name] for name, array in expected.items()
+            }
     average = env.snapshot().average
     for name, array in expected.items():
         np.testing.assert_allclose(average[name], array, rtol=1e-5, atol=1e-6, err_msg=name)

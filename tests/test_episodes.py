@@ -1,4 +1,5 @@
 """Training as a Gymnasium environment."""
+
 import re
 import warnings
 
@@ -9,13 +10,21 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wrn3d
+import wrn3d  # noqa: F401  (registers the environment)
 from benchmarks import episodes as costs
 from tests.conftest import FROM_ANYWHERE, SCRIPTS, run_command
 from wrn3d.rl.actions import FACTORS, RANGES, Control
 
-SMALL = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1, "batch_size": 16,
-         "iterations": 8, "reward_every": 2, "learning_rate": 0.05}
+SMALL = {
+    "dataset": "digits",
+    "volume_size": 16,
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 16,
+    "iterations": 8,
+    "reward_every": 2,
+    "learning_rate": 0.05,
+}
 ALL = SMALL | {"momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.2, "adjust": tuple(RANGES)}
 BOTH = pytest.mark.parametrize("front_end", SCRIPTS)
 
@@ -43,12 +52,14 @@ def play(env, seed, actions):
 
 def equal(left, right):
     return len(left) == len(right) and all(
-        np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+        np.array_equal(a, b) for a, b in zip(left, right, strict=True)
+    )
 
 
 @BOTH
-@pytest.mark.parametrize("arguments", [{}, {"control": "factors"}, ALL,
-                                       ALL | {"control": "factors"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"control": "factors"}, ALL, ALL | {"control": "factors"}]
+)
 def test_gymnasiums_checker_finds_nothing(front_end, arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the checker's
@@ -59,7 +70,7 @@ SEVERAL = """
 import sys
 import gymnasium
 import numpy as np
-import wrn3d
+import wrn3d  # noqa: F401  (registers the environment)
 if __name__ == "__main__":
     env = gymnasium.make_vec("wrn3d/Training-v0", 2, {mode!r}, **{arguments!r})
     print(env.reset(seed=[3, 4])[0].tobytes().hex())
@@ -76,12 +87,16 @@ def test_several_at_once_are_the_same_as_one_each(mode, tmp_path):
     program.write_text(SEVERAL.format(mode=mode, arguments=SMALL, actions=ACTIONS))
     process = run_command(program, env=FROM_ANYWHERE)
     assert process.returncode == 0, process.stderr
-    together = [np.frombuffer(bytes.fromhex(line), np.float32).reshape(2, -1)
-                for line in process.stdout.split()]
+    together = [
+        np.frombuffer(bytes.fromhex(line), np.float32).reshape(2, -1)
+        for line in process.stdout.split()
+    ]
     one = make("tensorlayer")
     for place, seed in enumerate((3, 4)):
-        alone = [one.reset(seed=seed)[0], *(one.step(np.array(action[place], np.float32))[0]
-                                            for action in ACTIONS)]
+        alone = [
+            one.reset(seed=seed)[0],
+            *(one.step(np.array(action[place], np.float32))[0] for action in ACTIONS),
+        ]
         assert all(np.array_equal(a[place], b) for a, b in zip(together, alone, strict=True))
 
 
@@ -99,10 +114,11 @@ def test_the_same_seed_and_actions_are_the_same_episode_in_either_front_end():
 
 @BOTH
 def test_rewards_add_up_to_what_the_validation_split_gained(front_end):
-    for reward, name, sign in (("loss", "validation_loss", -1), ("accuracy",
-                               "validation_accuracy", 1),
-                               (lambda before, after: before.loss - after.loss,
-                                "validation_loss", -1)):
+    for reward, name, sign in (
+        ("loss", "validation_loss", -1),
+        ("accuracy", "validation_accuracy", 1),
+        (lambda before, after: before.loss - after.loss, "validation_loss", -1),
+    ):
         env = make(front_end, reward=reward)
         _, start = env.reset(seed=1)
         steps = [env.step(np.array([0.2], np.float32)) for _ in range(8)]
@@ -118,8 +134,12 @@ def test_actions_decide_the_settings(front_end):
     env = make(front_end, **ALL)
     env.reset(seed=0)
     *_, info = env.step(np.array([-1, -1, 1, 1], np.float32))
-    for name, expected in (("learning_rate", 1e-4), ("momentum", 0.5), ("weight_decay", 1e-2),
-                           ("dropout", 0.8)):
+    for name, expected in (
+        ("learning_rate", 1e-4),
+        ("momentum", 0.5),
+        ("weight_decay", 1e-2),
+        ("dropout", 0.8),
+    ):
         assert info[name] == pytest.approx(expected)
     env = make(front_end, control="factors")
     env.reset(seed=0)
@@ -134,13 +154,18 @@ def test_the_learning_rate_is_seen_whoever_decides_it(front_end):
         assert info["learning_rate"] == pytest.approx(0.05 * (1 - max(0, iteration - 1) / 8))
         place = env.observer.names.index("learning_rate")
         assert observation[place] == pytest.approx(
-            RANGES["learning_rate"].position_of(info["learning_rate"]), abs=1e-6)
+            RANGES["learning_rate"].position_of(info["learning_rate"]), abs=1e-6
+        )
         observation, *_, info = env.step([0.5])
 
 
-@pytest.mark.parametrize("control, actions", [
-    ("continuous", [[np.nan], [0.1, 0.2], None, "0.1", [[1], [2, 3]], [True]]),
-    ("factors", [-1, 3, 0.9, "2", True, [0, 1], None])])
+@pytest.mark.parametrize(
+    "control, actions",
+    [
+        ("continuous", [[np.nan], [0.1, 0.2], None, "0.1", [[1], [2, 3]], [True]]),
+        ("factors", [-1, 3, 0.9, "2", True, [0, 1], None]),
+    ],
+)
 def test_what_is_no_action_is_refused_and_moves_nothing(control, actions):
     env = make("keras", control=control).unwrapped
     env.reset(seed=0)
@@ -197,8 +222,12 @@ def test_a_blow_up_counts_as_the_penalty_and_may_be_made_good(front_end):
     _, start = env.reset(seed=0)
     env.step([-1])
     weights = env.training.get_weights()
-    env.training.set_weights({name: array * (1000 if name == "bn.running_mean" else 1)
-                              for name, array in weights.items()})
+    env.training.set_weights(
+        {
+            name: array * (1000 if name == "bn.running_mean" else 1)
+            for name, array in weights.items()
+        }
+    )
     _, lost, terminated, _, info = env.step([-1])
     assert info["validation_loss"] > 3 and not terminated
     assert lost == pytest.approx(start["validation_loss"] - 3)
@@ -226,8 +255,10 @@ def test_class_weights_do_not_depend_on_earlier_subsets(front_end):
 
 def test_settings_come_from_a_recipe_too(tmp_path):
     recipe = tmp_path / "short.toml"
-    recipe.write_text('dataset = "digits"\ndepth = 10\nwiden_factor = 1\nbatch_size = 16\n'
-                      "validation = 300\nepochs = 2\n")
+    recipe.write_text(
+        'dataset = "digits"\ndepth = 10\nwiden_factor = 1\nbatch_size = 16\n'
+        "validation = 300\nepochs = 2\n"
+    )
     env = gymnasium.make("wrn3d/Training-v0", recipe=str(recipe), subset=64).unwrapped
     env.reset(seed=0)
     assert len(env.training.dataset.validation_labels) == 300
@@ -237,7 +268,7 @@ def test_settings_come_from_a_recipe_too(tmp_path):
 
 FORKED = """
 import gymnasium
-import wrn3d
+import wrn3d  # noqa: F401  (registers the environment)
 if __name__ == "__main__":
     arguments = {arguments!r}
     gymnasium.make("wrn3d/Training-v0", **arguments).reset(seed=0)
@@ -284,8 +315,10 @@ def test_networks_and_subsets_are_drawn_by_the_seed(front_end):
     assert {width for width, _ in drawn.values()} == {1, 2}
     assert len({tuple(labels) for _, labels in drawn.values()}) == 8
     env.reset(seed=3)
-    assert (env.unwrapped.training.spec.widen_factor, env.unwrapped.training.y_train.tolist()) \
-        == drawn[3]
+    assert (
+        env.unwrapped.training.spec.widen_factor,
+        env.unwrapped.training.y_train.tolist(),
+    ) == drawn[3]
 
 
 @BOTH
@@ -303,21 +336,30 @@ def test_episodes_leave_no_graphs_behind(front_end, arguments):
 def test_the_costs_are_measured(monkeypatch, capsys):
     whole = costs.make
     monkeypatch.setattr(costs, "SETTLED", 2)
-    monkeypatch.setattr(costs, "make", lambda front_end, **settings: whole(
-        front_end, **settings | {"depth": 10, "widen_factor": 1, "batch_size": 16}))
+    monkeypatch.setattr(
+        costs,
+        "make",
+        lambda front_end, **settings: whole(
+            front_end, **settings | {"depth": 10, "widen_factor": 1, "batch_size": 16}
+        ),
+    )
     costs.measure(costs.EpisodeCosts(("keras",), rounds=1, resets=3))
     _, anew, rate, back = capsys.readouterr().out.splitlines()
-    through, bare, share = (float(number) for number in re.search(
-        r"([\d.]+) iterations/s through Gymnasium, ([\d.]+) by bare step\(\): ([\d.]+)%", rate)
-        .groups())
+    through, bare, share = (
+        float(number)
+        for number in re.search(
+            r"([\d.]+) iterations/s through Gymnasium, ([\d.]+) by bare step\(\): ([\d.]+)%", rate
+        ).groups()
+    )
     assert share == pytest.approx(100 * through / bare, abs=0.1)
     assert re.search(r"a step \d+ ms, a snapshot [\d.]+ ms .* a restore [\d.]+ ms", back)
     assert re.search(r"3 resets: \+0 graphs \(of [1-9]\d*\), [+-][\d.]+ MiB", anew)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(name=st.sampled_from(sorted(RANGES)), position=st.floats(-1, 1),
-       factor=st.sampled_from(FACTORS))
+@given(
+    name=st.sampled_from(sorted(RANGES)), position=st.floats(-1, 1), factor=st.sampled_from(FACTORS)
+)
 def test_ranges_go_to_and_fro(name, position, factor):
     span = RANGES[name]
     value = span.value_at(position)
@@ -329,22 +371,25 @@ def test_ranges_go_to_and_fro(name, position, factor):
         assert span.multiplied(changed, 1 / factor) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("arguments, said", [
-    ({"front_end": "torch"}, "front_end is 'torch', but must be tensorlayer or keras"),
-    ({"reward": "luck"}, "reward is 'luck', but must be loss or accuracy"),
-    ({"control": "steering"}, "control is 'steering', but must be continuous or factors"),
-    ({"adjust": ()}, "adjust names no setting"),
-    ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
-    ({"adjust": ("momentum",)}, "adjust names momentum, of which the run has none"),
-    ({"subset": 8}, "subset is 8, but must be a whole number from 16 to 1,400"),
-    ({"subset": 5000}, "subset is 5000, but must be a whole number from 16"),
-    ({"adjust": ("learning_rate", "learning_rate")}, "adjust names a setting twice"),
-    ({"networks": ((10, 1), (11, 1))}, "depth is 11"),
-    ({"networks": (10, 1)}, "networks is .*, but must be pairs of depth and widen factor"),
-    ({"seed": 1}, "seed is drawn by reset"),
-    ({"reward_every": 0}, "reward_every is 0, but must be"),
-    ({"penalty": -1}, "penalty is -1, but must be a number from 0 up"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"front_end": "torch"}, "front_end is 'torch', but must be tensorlayer or keras"),
+        ({"reward": "luck"}, "reward is 'luck', but must be loss or accuracy"),
+        ({"control": "steering"}, "control is 'steering', but must be continuous or factors"),
+        ({"adjust": ()}, "adjust names no setting"),
+        ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
+        ({"adjust": ("momentum",)}, "adjust names momentum, of which the run has none"),
+        ({"subset": 8}, "subset is 8, but must be a whole number from 16 to 1,400"),
+        ({"subset": 5000}, "subset is 5000, but must be a whole number from 16"),
+        ({"adjust": ("learning_rate", "learning_rate")}, "adjust names a setting twice"),
+        ({"networks": ((10, 1), (11, 1))}, "depth is 11"),
+        ({"networks": (10, 1)}, "networks is .*, but must be pairs of depth and widen factor"),
+        ({"seed": 1}, "seed is drawn by reset"),
+        ({"reward_every": 0}, "reward_every is 0, but must be"),
+        ({"penalty": -1}, "penalty is -1, but must be a number from 0 up"),
+    ],
+)
 def test_what_cannot_be_is_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         make(**{"front_end": "keras"} | arguments)
@@ -352,5 +397,6 @@ def test_what_cannot_be_is_refused(arguments, said):
 
 def test_control_keeps_to_its_spaces():
     assert Control("factors", ("learning_rate",)).space == gymnasium.spaces.Discrete(3)
-    assert Control("factors", ("learning_rate", "dropout")).space == \
-        gymnasium.spaces.MultiDiscrete([3, 3])
+    assert Control("factors", ("learning_rate", "dropout")).space == gymnasium.spaces.MultiDiscrete(
+        [3, 3]
+    )

@@ -1,4 +1,5 @@
 """Scores against independent ways to them."""
+
 import math
 from itertools import combinations, product
 
@@ -27,8 +28,9 @@ def area(scores, positive):
 def test_scores(classes):
     probabilities, labels = scored(classes)
     found = measure(Predictions(np.log(probabilities), labels))
-    assert found.loss == pytest.approx(np.mean([-math.log(row[label]) for row, label
-                                                in zip(probabilities, labels, strict=True)]))
+    assert found.loss == pytest.approx(
+        np.mean([-math.log(row[label]) for row, label in zip(probabilities, labels, strict=True)])
+    )
     answers = probabilities.argmax(axis=1)
     assert found.accuracy == np.mean(answers == labels)
     shares = [np.mean(answers[labels == label] == label) for label in range(classes)]
@@ -59,10 +61,14 @@ def test_volumes_are_mirrored_in_eight_ways():
         return np.tensordot(batch, weights, ([1, 2, 3, 4], [1, 2, 3, 4]))
 
     views = predict_views(predict, dataset, "test", mirror_axes=("depth", "height", "width"))
-    scores = [predict(np.flip(dataset.normalise(volumes), flipped))
-              for count in range(4) for flipped in combinations((1, 2, 3), count)]
+    scores = [
+        predict(np.flip(dataset.normalise(volumes), flipped))
+        for count in range(4)
+        for flipped in combinations((1, 2, 3), count)
+    ]
     shares = [np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in scores]
     assert len(scores) == len(views) == 8
-    np.testing.assert_allclose(np.exp(mean_of(views).log_probabilities), np.mean(shares, axis=0),
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        np.exp(mean_of(views).log_probabilities), np.mean(shares, axis=0), rtol=1e-6
+    )
     np.testing.assert_allclose(np.exp(views[0].log_probabilities), shares[0], rtol=1e-6)

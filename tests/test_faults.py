@@ -1,4 +1,5 @@
 """Faults that a run meets, each injected for real."""
+
 import math
 import re
 import shutil
@@ -45,17 +46,41 @@ def test_a_full_disk_lets_the_run_go_on_and_is_caught_up_with(tmp_path, undistur
         "$@" {disk}/run --resume && cp -r {disk}/run {later}"""
     script = ROOT / f"{SCRIPTS['tensorlayer']}.py"
     process = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", steps, "sh",
-         sys.executable, script, *FULL, "--output"], text=True, capture_output=True)
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            steps,
+            "sh",
+            sys.executable,
+            script,
+            *FULL,
+            "--output",
+        ],
+        text=True,
+        capture_output=True,
+    )
     notes = [line for line in process.stderr.splitlines() if line.startswith("note: ")]
     assert len(notes) == 2, process.stderr  # each once, for the checkpoints and for the best
-    assert all(re.search(r"(are missing|lack what is) from iteration \d+ on, the run goes on: .*no "
-                         "space left on", note, re.IGNORECASE) for note in notes)
-    assert re.search("error: .*best.safetensors cannot be written .*\nstatus 1",
-                     process.stderr)
+    assert all(
+        re.search(
+            r"(are missing|lack what is) from iteration \d+ on, the run goes on: .*no "
+            "space left on",
+            note,
+            re.IGNORECASE,
+        )
+        for note in notes
+    )
+    assert re.search("error: .*best.safetensors cannot be written .*\nstatus 1", process.stderr)
     assert "iteration 60/60" in process.stdout
-    assert [Checkpoint.load(full / name).iteration for name in files(full)
-            if name.startswith("checkpoint")] == [7]
+    assert [
+        Checkpoint.load(full / name).iteration
+        for name in files(full)
+        if name.startswith("checkpoint")
+    ] == [7]
     assert f"resumed   {disk}/run after iteration 7" in process.stdout
 
     assert outcome(later, process.stdout) == outcome(*undisturbed)
@@ -65,11 +90,16 @@ def test_a_write_that_ends_in_the_middle_leaves_what_was_there(run):
     env, path = run
     train(env, path, 2)
     size = (path / "log.csv").stat().st_size
-    with files_end_at(size + 60), pytest.warns(UserWarning) as warned, \
-            pytest.raises(ValueError, match="log.csv cannot be written"):
+    with (
+        files_end_at(size + 60),
+        pytest.warns(UserWarning) as warned,
+        pytest.raises(ValueError, match="log.csv cannot be written"),
+    ):
         train(env, path, 6, resume=True, save_every=1, override=("save_every",))
     assert [text.split(" from iteration")[0] for text in of_importance(warned)] == [
-        "checkpoints are missing", "log.csv lacks what is"]
+        "checkpoints are missing",
+        "log.csv lacks what is",
+    ]
     assert files(path) == ["checkpoint-00000002.safetensors", "epochs.csv", "log.csv"]
     check_whole(path)
     _, results = train(env, path, 6, resume=True)
@@ -84,6 +114,7 @@ def test_the_best_checkpoint_waits_for_room(front_end, tmp_path, monkeypatch):
     train(env, tmp_path / "undisturbed", 6, save_every=2)
 
     with ExitStack() as disk:
+
         def evaluate_while_it_fills(*arguments):
             disk.enter_context(files_end_at(0))
             return evaluate(*arguments)
@@ -95,8 +126,10 @@ def test_the_best_checkpoint_waits_for_room(front_end, tmp_path, monkeypatch):
         monkeypatch.setattr(env, "evaluate", evaluate_while_it_fills)
         monkeypatch.setattr(env, "step", step_with_room)
         env.reset()
-        with pytest.warns(UserWarning, match="validation.csv and the best .* lack") as said, \
-                pytest.raises(UserError, match="(best.safetensors|validation.csv) cannot be wri"):
+        with (
+            pytest.warns(UserWarning, match="validation.csv and the best .* lack") as said,
+            pytest.raises(UserError, match="(best.safetensors|validation.csv) cannot be wri"),
+        ):
             train(env, path, 6, save_every=2)
     assert len(of_importance(said)) == 1
     assert files(path) == files(tmp_path / "undisturbed")
@@ -107,7 +140,8 @@ def test_the_best_checkpoint_waits_for_room(front_end, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("made", ["weights", "loss"])
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoint(
-        run, made, monkeypatch):
+    run, made, monkeypatch
+):
     env, path = run
     step = env.step
 
@@ -120,8 +154,11 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
         return result
 
     monkeypatch.setattr(env, "step", diverging)
-    with pytest.raises(DivergedError, match="at iteration 4, the last finite loss was [0-9.]+: try "
-                                            "a learning rate below 0.01 .*02.safetensors is from"):
+    with pytest.raises(
+        DivergedError,
+        match="at iteration 4, the last finite loss was [0-9.]+: try "
+        "a learning rate below 0.01 .*02.safetensors is from",
+    ):
         train(env, path, 9, save_every=2)
     assert files(path) == ["checkpoint-00000002.safetensors", "epochs.csv", "log.csv"]
     newest, _ = RunFolder(path, True).newest()
@@ -131,16 +168,22 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
 def test_a_learning_rate_that_diverges_ends_with_a_sentence():
     process = run_script("keras", *SMALL, "--learning-rate", "1e30")
     assert process.returncode == 1
-    assert re.fullmatch(r"error: the loss is nan at iteration \d, the last finite loss was .*: try "
-                        r"a learning rate below 1e\+30\n", process.stderr)
+    assert re.fullmatch(
+        r"error: the loss is nan at iteration \d, the last finite loss was .*: try "
+        r"a learning rate below 1e\+30\n",
+        process.stderr,
+    )
 
 
-@pytest.mark.parametrize("arguments, status, said", [
-    (["--output", "/dev/null/run"], 1, "/dev/null/run cannot be written"),
-    (["--output", "/proc/run"], 1, "/proc/run cannot be written"),
-    (["--resume"], 2, "resume, override and on_nan need the folder of the run"),
-    (["--save-every", "0"], 2, "save_every is 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (["--output", "/dev/null/run"], 1, "/dev/null/run cannot be written"),
+        (["--output", "/proc/run"], 1, "/proc/run cannot be written"),
+        (["--resume"], 2, "resume, override and on_nan need the folder of the run"),
+        (["--save-every", "0"], 2, "save_every is 0"),
+    ],
+)
 def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, status, said):
     process = run_script("keras", *SMALL, *arguments)
     assert process.returncode == status
@@ -151,19 +194,25 @@ def test_what_cannot_be_kept_is_said_before_the_first_iteration(arguments, statu
 @pytest.mark.parametrize("front_end, stopped", [("keras", 3), ("tensorlayer", 22), ("keras", 45)])
 def test_after_divergence_it_goes_back_and_stays_exact(front_end, tmp_path, stopped):
     """A real divergence, before or after which the run was stopped and gone on with."""
+
     def environment():
         return small_environment(front_end, learning_rate=60.0, momentum=0.9, validation=300)
 
     env, options = environment(), {"on_nan": "restore", "save_every": 10}
     said, results = train(env, tmp_path / "undisturbed", 50, **options)
     went_back = [line for line in said if line.startswith("restored ")]
-    assert re.fullmatch(r"restored  iteration \d+, with the learning rate times 0.5: (the loss is "
-                        r"\w+|weights are no longer finite) at iteration \d+, the last finite loss "
-                        r"was .*", went_back[0])
+    assert re.fullmatch(
+        r"restored  iteration \d+, with the learning rate times 0.5: (the loss is "
+        r"\w+|weights are no longer finite) at iteration \d+, the last finite loss "
+        r"was .*",
+        went_back[0],
+    )
     assert results[-1].iteration == 50
     assert results[-1].learning_rate == 60 * 0.5 ** len(went_back)
-    rates = [float(line.split(",")[2]) for line in
-             (tmp_path / "undisturbed" / "log.csv").read_text().splitlines()[1:]]
+    rates = [
+        float(line.split(",")[2])
+        for line in (tmp_path / "undisturbed" / "log.csv").read_text().splitlines()[1:]
+    ]
     assert len(rates) == 50 and rates == sorted(rates, reverse=True)
 
     folder, step = tmp_path / "stopped", env.step
@@ -206,8 +255,11 @@ def test_a_stop_in_or_after_an_iteration_that_diverges(run, every, stopped):
     with pytest.raises(Stopped, match=f"stopped by SIGTERM after iteration {stopped} of 12: saved"):
         train(env, path, 12, resume=True, **options)
     regular = {stopped // every * every, stopped} - ({0} if stopped else set())
-    assert files(path) == [*(f"checkpoint-{number:08}.safetensors" for number in sorted(regular)),
-                           "epochs.csv", "log.csv"]
+    assert files(path) == [
+        *(f"checkpoint-{number:08}.safetensors" for number in sorted(regular)),
+        "epochs.csv",
+        "log.csv",
+    ]
     newest, _ = RunFolder(path).newest()
     assert newest.iteration == stopped
     assert newest.learning_rate_scale == (1 if stopped == 4 else 0.5)
@@ -237,6 +289,7 @@ def test_divergence_on_a_full_disk_measures_nothing_twice(front_end, tmp_path):
 
     def run(path):
         with ExitStack() as disk:
+
             def diverging():
                 disk.close()
                 result = step()
@@ -271,8 +324,10 @@ def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(run):
         return step()
 
     env.step = vanishing
-    with pytest.warns(UserWarning, match="the run goes on: .* cannot be written"), \
-            pytest.raises(UserError, match=f"{path}.*no such file or directory"):
+    with (
+        pytest.warns(UserWarning, match="the run goes on: .* cannot be written"),
+        pytest.raises(UserError, match=f"{path}.*no such file or directory"),
+    ):
         train(env, path, 6, save_every=2)
     assert env.iteration == 6
 
@@ -281,8 +336,10 @@ def test_what_always_diverges_is_given_up(run):
     env, path = run
     step = env.step
     env.step = lambda: replace(step(), loss=math.nan)
-    with pytest.raises(DivergedError, match="the loss is nan at iteration 1, no loss was finite: "
-                                            "try a learning rate below 9.76"):
+    with pytest.raises(
+        DivergedError,
+        match="the loss is nan at iteration 1, no loss was finite: try a learning rate below 9.76",
+    ):
         train(env, path, 2, on_nan="restore")
 
 
@@ -312,24 +369,40 @@ def test_a_checkpoint_of_another_format_is_skipped_and_kept(run, monkeypatch):
 
 
 def test_two_runs_cannot_have_one_folder(tmp_path):
-    process = start_script("tensorlayer", *SMALL, "--iterations", "5000", "--output",
-                           tmp_path / "run")
+    process = start_script(
+        "tensorlayer", *SMALL, "--iterations", "5000", "--output", tmp_path / "run"
+    )
     try:
         wait_for(process, 50)
         second = run_script("keras", *SMALL, "--output", tmp_path / "run", "--resume")
     finally:
         process.kill()
         process.communicate()
-    assert (second.returncode, second.stderr) == (2, (
-        f"error: {tmp_path / 'run'} is another run's, which is going on: name another folder with "
-        "--output\n"))
+    assert (second.returncode, second.stderr) == (
+        2,
+        (
+            f"error: {tmp_path / 'run'} is another run's, which is going on: name another folder "
+            "with "
+            "--output\n"
+        ),
+    )
 
 
 def test_data_may_disappear_while_a_run_goes_on_but_not_change_between(tmp_path):
     data_dir = tmp_path / "data"
     folder = write_cifar10(data_dir, "bin", per_file=40)
-    arguments = [*SMALL, "--dataset", "cifar10", "--data-dir", data_dir, "--iterations", "40",
-                 "--save-every", "10", "--output"]
+    arguments = [
+        *SMALL,
+        "--dataset",
+        "cifar10",
+        "--data-dir",
+        data_dir,
+        "--iterations",
+        "40",
+        "--save-every",
+        "10",
+        "--output",
+    ]
     assert run_script("keras", *arguments, tmp_path / "undisturbed").returncode == 0
     process = start_script("tensorlayer", *arguments, tmp_path / "run")
     wait_for(process, 5)
@@ -344,9 +417,14 @@ def test_data_may_disappear_while_a_run_goes_on_but_not_change_between(tmp_path)
     batch.write_bytes(content)
     again = [*arguments, tmp_path / "run", "--resume", "--iterations", "41"]
     process = run_script("keras", *again)
-    assert (process.returncode, process.stderr) == (2, (
-        f"error: {folder} holds other data than the run in {tmp_path / 'run'} was trained on: put "
-        "those back, or add --override data\n"))
+    assert (process.returncode, process.stderr) == (
+        2,
+        (
+            f"error: {folder} holds other data than the run in {tmp_path / 'run'} was trained on: "
+            "put "
+            "those back, or add --override data\n"
+        ),
+    )
     batch.unlink()
     process = run_script("keras", *again)
     assert process.returncode == 1

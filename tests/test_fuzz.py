@@ -3,6 +3,7 @@ run, no hang, no more memory than the file is worth.
 
 `make fuzz` tries ten thousand on each.
 """
+
 import ctypes
 import gzip
 import hashlib
@@ -48,8 +49,18 @@ from wrn3d.training.recipes import find_recipe
 
 SECONDS = 5.0  # for one input; honest ones take milliseconds
 GROWTH = 50e6  # bytes of memory for one input; the files are below 4 MB
-FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen",
-             "socket.connect", "pickle.find_class", "pty.spawn", "webbrowser.open"}
+FORBIDDEN = {
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+    "pickle.find_class",
+    "pty.spawn",
+    "webbrowser.open",
+}
 executed = []
 
 
@@ -77,17 +88,24 @@ def refused_cheaply(read, path, said, most=100e6):
 def watched():
     """Notes what Python's audit hooks tell; they can't be taken away, so this one is turned off."""
     watching = [True]
-    sys.addaudithook(lambda event, arguments: watching[0] and event in FORBIDDEN
-                     and executed.append((event, arguments)))
+    sys.addaudithook(
+        lambda event, arguments: (
+            watching[0] and event in FORBIDDEN and executed.append((event, arguments))
+        )
+    )
     yield
     watching[0] = False
 
 
 def cifar_file(dataset, layout, name):
     """The reader of one of a CIFAR data set's files."""
+
     def reader(folder):
-        made = (write_cifar10(folder, layout, per_file=2) if dataset == "cifar10" else
-                write_cifar100(folder, layout, test_count=2))
+        made = (
+            write_cifar10(folder, layout, per_file=2)
+            if dataset == "cifar10"
+            else write_cifar100(folder, layout, test_count=2)
+        )
         return made / name, mutated, lambda path: load_dataset(dataset, folder)
 
     reader.__name__ = f"{dataset}_{name}"
@@ -123,8 +141,10 @@ def damaged_zip(content, draw, compression, likely):
     if draw.random() < 0.5:
         return mutated(content, draw)
     damaged = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as whole, \
-            zipfile.ZipFile(damaged, "w", compression) as packed:
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as whole,
+        zipfile.ZipFile(damaged, "w", compression) as packed,
+    ):
         for entry in whole.infolist():
             inner = whole.read(entry)
             if draw.random() < likely(entry.filename):
@@ -136,8 +156,11 @@ def damaged_zip(content, draw, compression, likely):
 def npz(folder):
     draw = np.random.default_rng(0)
     volumes = draw.integers(0, 2, (12, 8, 8, 8), dtype=np.uint8)
-    arrays = {f"{split}_{kind}": value for split in SPLIT_NAMES.values() for kind, value in
-              (("images", volumes), ("labels", np.arange(12)[:, None] % 2))}
+    arrays = {
+        f"{split}_{kind}": value
+        for split in SPLIT_NAMES.values()
+        for kind, value in (("images", volumes), ("labels", np.arange(12)[:, None] % 2))
+    }
     np.savez_compressed(folder / "volumes.npz", **arrays)
 
     def damage(content, draw):
@@ -164,7 +187,7 @@ def checkpoint_header(folder):
 
     def damage(content, draw):
         size = int.from_bytes(content[:8], "little")
-        outer = json.loads(content[8:8 + size])
+        outer = json.loads(content[8 : 8 + size])
         header = json.loads(outer["__metadata__"][checkpoint.HEADER])
         del header["sha256"]
         text = mutated(json.dumps(header).encode(), draw).decode("latin1")
@@ -176,7 +199,7 @@ def checkpoint_header(folder):
             pass  # no JSON any more, or another kind of it
         outer["__metadata__"][checkpoint.HEADER] = text
         changed = json.dumps(outer).encode()
-        return len(changed).to_bytes(8, "little") + changed + content[8 + size:]
+        return len(changed).to_bytes(8, "little") + changed + content[8 + size :]
 
     def read(path):
         starting_point(RunConfig(output=folder, resume=True), RunFolder(folder, resume=True))
@@ -189,11 +212,23 @@ def checkpoint_to_classify(folder):
     """The same, of a whole network, from which a classifier would be made."""
     path = folder / "saved.safetensors"
     spec = WideResNetSpec(10, 1, input_shape=(1, 8, 8, 1))
-    config = {"depth": 10, "widen_factor": 1, "dropout": 0.0, "shortcut": "pad",
-              "strides": [1, 2, 2], "precision": "float32",
-              "classes": [f"class {number}" for number in range(10)]}
-    Checkpoint(initial_weights(spec, 0), config=config, normalisation={
-        "mean": np.zeros((1, 1, 8, 8, 1), np.float32), "std": np.ones(1, np.float32)}).save(path)
+    config = {
+        "depth": 10,
+        "widen_factor": 1,
+        "dropout": 0.0,
+        "shortcut": "pad",
+        "strides": [1, 2, 2],
+        "precision": "float32",
+        "classes": [f"class {number}" for number in range(10)],
+    }
+    Checkpoint(
+        initial_weights(spec, 0),
+        config=config,
+        normalisation={
+            "mean": np.zeros((1, 1, 8, 8, 1), np.float32),
+            "std": np.ones(1, np.float32),
+        },
+    ).save(path)
 
     def damage(content, draw):
         saved = Checkpoint.load(folder / "saved.safetensors")
@@ -227,8 +262,9 @@ def pytorch(folder):
 
     def damage(content, draw):
         compression = draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-        return damaged_zip(content, draw, compression,
-                           lambda name: 0.9 if name.endswith("data.pkl") else 0.1)
+        return damaged_zip(
+            content, draw, compression, lambda name: 0.9 if name.endswith("data.pkl") else 0.1
+        )
 
     return folder / "x.pt", damage, read_arrays
 
@@ -241,10 +277,12 @@ def older_pytorch(folder):
 
 def flags(folder):
     path = folder / "flags"
-    path.write_text("--dataset digits --depth 16 --widen-factor 2 --dropout 0.3 --batch-size 32 "
-                    "--learning-rate 1e-2 --momentum 0.9 --nesterov --weight-decay 5e-4 --seed 1 "
-                    "--epochs 3 --precision bfloat16 --validation 100 --output runs/x --resume "
-                    "--override seed batch_size --on-nan restore --save-every 10")
+    path.write_text(
+        "--dataset digits --depth 16 --widen-factor 2 --dropout 0.3 --batch-size 32 "
+        "--learning-rate 1e-2 --momentum 0.9 --nesterov --weight-decay 5e-4 --seed 1 "
+        "--epochs 3 --precision bfloat16 --validation 100 --output runs/x --resume "
+        "--override seed batch_size --on-nan restore --save-every 10"
+    )
 
     def read(path):
         try:
@@ -310,22 +348,41 @@ def picture(ending):
 def recipe(folder):
     path = folder / "mine.toml"
     paper = find_recipe("paper").settings
-    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in paper.items()
-                            if value is not None and name != "data_dir"))
+    path.write_text(
+        "".join(
+            f"{name} = {json.dumps(value)}\n"
+            for name, value in paper.items()
+            if value is not None and name != "data_dir"
+        )
+    )
     return path, mutated, find_recipe
 
 
-READERS = [cifar_file("cifar10", "py", "data_batch_1"), cifar_file("cifar10", "py", "batches.meta"),
-           cifar_file("cifar100", "py", "train"), cifar_file("cifar10", "bin", "test_batch.bin"),
-           cifar_file("cifar10", "bin", "batches.meta.txt"), archive, npz, safetensors,
-           checkpoint_header, pytorch, older_pytorch, flags, recipe,
-           picture("png"), picture("jpg"), npy, run_logs, run_curves,
-           checkpoint_to_classify]
+READERS = [
+    cifar_file("cifar10", "py", "data_batch_1"),
+    cifar_file("cifar10", "py", "batches.meta"),
+    cifar_file("cifar100", "py", "train"),
+    cifar_file("cifar10", "bin", "test_batch.bin"),
+    cifar_file("cifar10", "bin", "batches.meta.txt"),
+    archive,
+    npz,
+    safetensors,
+    checkpoint_header,
+    pytorch,
+    older_pytorch,
+    flags,
+    recipe,
+    picture("png"),
+    picture("jpg"),
+    npy,
+    run_logs,
+    run_curves,
+    checkpoint_to_classify,
+]
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
-def test_damaged_files_give_data_or_one_clear_error(
-        tmp_path, watched, request, capsys, reader):
+def test_damaged_files_give_data_or_one_clear_error(tmp_path, watched, request, capsys, reader):
     path, damage, read = reader(tmp_path)
     whole = path.read_bytes()
     read(path)  # imports what it needs, and is right
@@ -344,8 +401,10 @@ def test_damaged_files_give_data_or_one_clear_error(
         most = max(most, *grown)
     capsys.readouterr()
     with capsys.disabled():
-        print(f"\n{reader.__name__}: {count:,} inputs, {refused:,} refused, at most "
-              f"{slowest:.2f} s and {most / 2**20:.0f} MiB")
+        print(
+            f"\n{reader.__name__}: {count:,} inputs, {refused:,} refused, at most "
+            f"{slowest:.2f} s and {most / 2**20:.0f} MiB"
+        )
     assert refused > count / 10 or reader in (run_logs, run_curves)
     assert not executed
     assert slowest < SECONDS and most < GROWTH
@@ -379,25 +438,30 @@ def npz_with(path, name, content, compression=zipfile.ZIP_DEFLATED):
 def array_header(shape, kind="|u1"):
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        buffer, {"descr": kind, "fortran_order": False, "shape": shape})
+        buffer, {"descr": kind, "fortran_order": False, "shape": shape}
+    )
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("content, said", [
-    (array_header((1 << 20, 1 << 10, 1 << 10, 4)), "does not hold what its header says"),
-    (array_header((1 << 62, 1 << 62)), "does not hold what its header says"),
-    (array_header((3,), "|O") + b"\x80\x04.", "does not hold what its header says"),
-    (array_header((64,) * 4) + bytes(64**4), "must be 64 whole numbers"),  # a thousandfold
-    (b"\x93NUMPY\x01\x00\xff\xff" + b" " * 65535, "Header info length"),
-])
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (array_header((1 << 20, 1 << 10, 1 << 10, 4)), "does not hold what its header says"),
+        (array_header((1 << 62, 1 << 62)), "does not hold what its header says"),
+        (array_header((3,), "|O") + b"\x80\x04.", "does not hold what its header says"),
+        (array_header((64,) * 4) + bytes(64**4), "must be 64 whole numbers"),  # a thousandfold
+        (b"\x93NUMPY\x01\x00\xff\xff" + b" " * 65535, "Header info length"),
+    ],
+)
 def test_an_npz_that_claims_too_much_is_refused_cheaply(tmp_path, content, said):
     path = npz_with(tmp_path / "x.npz", "train_images.npy", content)
     refused_cheaply(load_dataset, str(path), f"x.npz is no .npz file .*{said}")
 
 
 def test_an_npz_of_more_than_the_memory_is_refused_unread(tmp_path, monkeypatch):
-    path = npz_with(tmp_path / "x.npz", "train_images.npy",
-                    array_header((128,) * 4) + bytes(128**4))
+    path = npz_with(
+        tmp_path / "x.npz", "train_images.npy", array_header((128,) * 4) + bytes(128**4)
+    )
     monkeypatch.setattr(medmnist, "available_memory", lambda: 400e6)
     refused_cheaply(load_dataset, str(path), "its arrays would take 0.3 GiB, more than half of")
 
@@ -412,21 +476,37 @@ def test_another_compression_is_refused(tmp_path, compression):
 @pytest.mark.parametrize("read", [Checkpoint.load, read_arrays])
 @pytest.mark.parametrize("size, claim", [(1 << 40, 0), (None, 1 << 42)])
 def test_a_safetensors_header_of_terabytes_is_refused_cheaply(tmp_path, size, claim, read):
-    header = json.dumps({"x": {"dtype": "F32", "shape": [claim // 4],
-                               "data_offsets": [0, claim]}}).encode()
+    header = json.dumps(
+        {"x": {"dtype": "F32", "shape": [claim // 4], "data_offsets": [0, claim]}}
+    ).encode()
     path = tmp_path / "x.safetensors"
     path.write_bytes((size or len(header)).to_bytes(8, "little") + header)
     refused_cheaply(read, path, "can be read")
 
 
-@pytest.mark.parametrize("changed", [
-    {"iteration": float("inf")}, {"iteration": -1}, {"iteration": 10**30}, {"iteration": 1.5},
-    {"index_in_epoch": True}, {"learning_rate_scale": 0}, {"learning_rate_scale": float("nan")},
-    {"epochs_completed": "1"}, {"config": 3}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iteration": float("inf")},
+        {"iteration": -1},
+        {"iteration": 10**30},
+        {"iteration": 1.5},
+        {"index_in_epoch": True},
+        {"learning_rate_scale": 0},
+        {"learning_rate_scale": float("nan")},
+        {"epochs_completed": "1"},
+        {"config": 3},
+    ],
+)
 def test_a_checkpoint_with_impossible_numbers_is_refused(tmp_path, changed, monkeypatch):
     path = tmp_path / "x.safetensors"
-    monkeypatch.setattr(checkpoint.json, "dumps", lambda value, dumps=json.dumps, **options:
-                        dumps(value | changed if "epochs_completed" in value else value, **options))
+    monkeypatch.setattr(
+        checkpoint.json,
+        "dumps",
+        lambda value, dumps=json.dumps, **options: dumps(
+            value | changed if "epochs_completed" in value else value, **options
+        ),
+    )
     small_checkpoint(path, asdict(RunConfig()))
     monkeypatch.undo()
     with pytest.raises(UserError, match="x.safetensors is no checkpoint that can be read") as said:
@@ -436,26 +516,57 @@ def test_a_checkpoint_with_impossible_numbers_is_refused(tmp_path, changed, monk
 
 # Each would take a gigabyte, or for ever.
 BYTEARRAY = b"\x80\x05\x96" + (600_000_000).to_bytes(8, "little") + b"."
-ENCODED = (b"\x80\x02X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00(" +
-           b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"l.")
+ENCODED = (
+    b"\x80\x02X"
+    + (10**6).to_bytes(4, "little")
+    + b"a" * 10**6
+    + b"q\x00("
+    + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 1000
+    + b"l."
+)
 # One text of a million letters as the arguments of a hundred calls; a limit that a pickle lifts.
-SPREAD = (b"\x80\x02cnumpy\nndarray\nq\x01X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
-          + b"q\x00(" + b"h\x01h\x00R" * 100 + b"l.")
-LIFTED = (b"\x80\x02c_codecs\nencode\nq\x01}X\x04\x00\x00\x00most\x8a\x08" + b"\x10" * 8
-          + b"sb0X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00("
-          + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"l.")
-COLLIDING = b"\x80\x02}(" + b"".join(
-    b"\x8a\x0a" + (number * (2**61 - 1)).to_bytes(10, "little") + b"N"
-    for number in range(1, 20_000)) + b"u."
+SPREAD = (
+    b"\x80\x02cnumpy\nndarray\nq\x01X"
+    + (10**6).to_bytes(4, "little")
+    + b"a" * 10**6
+    + b"q\x00("
+    + b"h\x01h\x00R" * 100
+    + b"l."
+)
+LIFTED = (
+    b"\x80\x02c_codecs\nencode\nq\x01}X\x04\x00\x00\x00most\x8a\x08"
+    + b"\x10" * 8
+    + b"sb0X"
+    + (10**6).to_bytes(4, "little")
+    + b"a" * 10**6
+    + b"q\x00("
+    + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * 1000
+    + b"l."
+)
+COLLIDING = (
+    b"\x80\x02}("
+    + b"".join(
+        b"\x8a\x0a" + (number * (2**61 - 1)).to_bytes(10, "little") + b"N"
+        for number in range(1, 20_000)
+    )
+    + b"u."
+)
 NESTED_KEY = b"\x80\x02}(" + b"U\x01a" + b"q\x000h\x00h\x00\x86" * 60 + b"U\x01bu."
 MANY = b"\x80\x02](" + b"]" * 30_000_000 + b"e."
 
 
-@pytest.mark.parametrize("content, said", [
-    (BYTEARRAY, "no pickle of a CIFAR batch"), (ENCODED, "makes more bytes than it has"),
-    (SPREAD, "other arguments than a few"), (LIFTED, "no pickle of a CIFAR batch"),
-    (COLLIDING, "other keys than texts"), (NESTED_KEY, "other keys than texts"),
-    (MANY, "takes more than 2,000,000 steps")])
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (BYTEARRAY, "no pickle of a CIFAR batch"),
+        (ENCODED, "makes more bytes than it has"),
+        (SPREAD, "other arguments than a few"),
+        (LIFTED, "no pickle of a CIFAR batch"),
+        (COLLIDING, "other keys than texts"),
+        (NESTED_KEY, "other keys than texts"),
+        (MANY, "takes more than 2,000,000 steps"),
+    ],
+)
 def test_a_cifar_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, content, said):
     made = write_cifar10(tmp_path, "py", per_file=2)
     (made / "data_batch_1").write_bytes(content)
@@ -466,11 +577,18 @@ TENSOR = b"\x80\x02ctorch\nFloatTensor\nJ" + (2 * 10**8).to_bytes(4, "little") +
 CALLED = b"\x80\x02cbuiltins\nbytearray\nJ" + (10**9).to_bytes(4, "little") + b"\x85R."
 
 
-@pytest.mark.parametrize("content, said", [
-    (CALLED, "it holds builtins.bytearray"), (TENSOR, "it holds torch.FloatTensor"),
-    (SPREAD.replace(b"numpy\nndarray", b"torch\nSize"), "other arguments than a few"),
-    (COLLIDING, "other keys than texts"), (NESTED_KEY, "other keys than texts"),
-    (MANY, "takes more than 2,000,000 steps"), (BYTEARRAY, "holds no weights that can be read")])
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (CALLED, "it holds builtins.bytearray"),
+        (TENSOR, "it holds torch.FloatTensor"),
+        (SPREAD.replace(b"numpy\nndarray", b"torch\nSize"), "other arguments than a few"),
+        (COLLIDING, "other keys than texts"),
+        (NESTED_KEY, "other keys than texts"),
+        (MANY, "takes more than 2,000,000 steps"),
+        (BYTEARRAY, "holds no weights that can be read"),
+    ],
+)
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pytorch_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, zipped, content, said):
     torch.save({"x": torch.zeros(3)}, tmp_path / "whole.pt", _use_new_zipfile_serialization=zipped)
@@ -478,25 +596,29 @@ def test_a_pytorch_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, zippe
     if zipped:
         with zipfile.ZipFile(io.BytesIO(whole)) as source, zipfile.ZipFile(path, "w") as target:
             for entry in source.infolist():
-                target.writestr(entry.filename, content if entry.filename.endswith("data.pkl")
-                                else source.read(entry))
+                target.writestr(
+                    entry.filename,
+                    content if entry.filename.endswith("data.pkl") else source.read(entry),
+                )
     else:
         weights = whole.index(b"\x80\x02}q\x00X\x01\x00\x00\x00x")
-        path.write_bytes(whole[:weights] + content + whole[whole.index(b".", weights) + 1:])
+        path.write_bytes(whole[:weights] + content + whole[whole.index(b".", weights) + 1 :])
     refused_cheaply(read_arrays, path, said, most=400e6)
 
 
 def test_names_in_a_pytorch_file_are_read_in_any_case_as_pytorch_does(tmp_path):
     torch.save({"x": torch.zeros(3)}, tmp_path / "whole.pt")
-    for name, content, said in (("DATA.PKL", CALLED, "it holds builtins.bytearray"),
-                                ("data.pkl", None, "two entries of one name")):
+    for name, content, said in (
+        ("DATA.PKL", CALLED, "it holds builtins.bytearray"),
+        ("data.pkl", None, "two entries of one name"),
+    ):
         path = tmp_path / "x.pt"
-        with zipfile.ZipFile(tmp_path / "whole.pt") as source, \
-                zipfile.ZipFile(path, "w") as target:
+        with zipfile.ZipFile(tmp_path / "whole.pt") as source, zipfile.ZipFile(path, "w") as target:
             for entry in source.infolist():
                 if entry.filename.endswith("data.pkl"):
-                    target.writestr(entry.filename.replace("data.pkl", name),
-                                    content or source.read(entry))
+                    target.writestr(
+                        entry.filename.replace("data.pkl", name), content or source.read(entry)
+                    )
                     if content:
                         continue
                     entry.filename = entry.filename.replace("data.pkl", "DATA.PKL")
@@ -506,9 +628,16 @@ def test_names_in_a_pytorch_file_are_read_in_any_case_as_pytorch_does(tmp_path):
         refused_cheaply(read_arrays, path, said)
 
 
-@pytest.mark.parametrize("read, name", [
-    (load_dataset, "x.npz"), (Checkpoint.load, "x.safetensors"), (read_arrays, "x.safetensors"),
-    (read_arrays, "x.pt"), (find_recipe, "x.toml")])
+@pytest.mark.parametrize(
+    "read, name",
+    [
+        (load_dataset, "x.npz"),
+        (Checkpoint.load, "x.safetensors"),
+        (read_arrays, "x.safetensors"),
+        (read_arrays, "x.pt"),
+        (find_recipe, "x.toml"),
+    ],
+)
 def test_what_is_no_file_or_cannot_be_held_is_refused(tmp_path, read, name):
     path = tmp_path / name
     for missing in (path, tmp_path / ("x" * 300 + name), tmp_path):
@@ -536,8 +665,10 @@ def test_a_cifar_file_that_never_ends_is_not_waited_for(tmp_path, made):
 def test_a_compressed_pytorch_file_is_refused_cheaply(tmp_path, version):
     torch.save({"params": {"conv0": torch.zeros(40_000_000)}}, tmp_path / "large.pt")
     bomb = tmp_path / "bomb.pt"
-    with zipfile.ZipFile(tmp_path / "large.pt") as large, \
-            zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+    with (
+        zipfile.ZipFile(tmp_path / "large.pt") as large,
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
         for entry in large.infolist():
             with large.open(entry) as source, target.open(entry.filename, "w") as packed:
                 shutil.copyfileobj(source, packed, 1 << 16)

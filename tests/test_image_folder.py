@@ -1,4 +1,5 @@
 """Data sets that are folders of pictures."""
+
 import shutil
 
 import numpy as np
@@ -14,8 +15,10 @@ from wrn3d.system.errors import DataError, UserError
 @pytest.fixture
 def pictures(tmp_path, digits):
     """60 digits for training, three of each class as JPEG, and 30 for testing."""
-    for split, volumes, labels in (("train", digits.train_volumes[:60], digits.train_labels),
-                                   ("test", digits.test_volumes[:30], digits.test_labels)):
+    for split, volumes, labels in (
+        ("train", digits.train_volumes[:60], digits.train_labels),
+        ("test", digits.test_volumes[:30], digits.test_labels),
+    ):
         for number, (volume, label) in enumerate(zip(volumes, labels, strict=False)):
             ending = "png" if number > 30 or split == "test" else "jpg"
             path = tmp_path / split / f"digit {label}" / f"{number:03}.{ending}"
@@ -39,7 +42,8 @@ def test_what_is_set_aside_is_of_all_classes(pictures):
     found = whole.with_validation(30)
     assert len(set(found.validation_labels)) > 5 < len(set(found.train_labels))
     assert np.bincount(whole.train_labels).tolist() == [
-        len(list((pictures / "train" / name).iterdir())) for name in whole.class_names]
+        len(list((pictures / "train" / name).iterdir())) for name in whole.class_names
+    ]
     (pictures / "train" / ".hidden").mkdir()
     assert load_dataset(str(pictures)).fingerprint == whole.fingerprint
 
@@ -83,26 +87,49 @@ def test_a_validation_folder_is_the_validation_split(pictures):
 
 
 def test_the_script_trains_on_pictures(pictures):
-    process = run_script("keras", *SMALL, "--dataset", pictures, "--volume-size", "16",
-                         "--evaluate")
+    process = run_script(
+        "keras", *SMALL, "--dataset", pictures, "--volume-size", "16", "--evaluate"
+    )
     assert (process.returncode, process.stderr) == (0, "")
-    assert f"{pictures.name} from {pictures}: 60 training and 30 test volumes of 1x16x16x3, 10 cl" \
+    assert (
+        f"{pictures.name} from {pictures}: 60 training and 30 test volumes of 1x16x16x3, 10 cl"
         in process.stdout
+    )
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda path: (path / "train" / "digit 1" / "x.png").write_bytes(b"no picture"),
-     "x.png is no picture that can be read"),
-    (lambda path: (path / "test" / "other").mkdir(), "test has a class 'other', which train/"),
-    (lambda path: shutil.rmtree(path / "test"), "cannot be used \\(no such file"),
-    (lambda path: [shutil.rmtree(path / "train" / f"digit {n}") for n in range(10)],
-     "train holds no pictures"),
-    (lambda path: (path / "train" / "empty").mkdir(), "empty holds no pictures: put some into it"),
-    (lambda path: [shutil.rmtree(path / split / f"digit {n}") for n in range(1, 10)
-                   for split in ("train", "test")], "holds 1 classes: make a folder for each"),
-    (lambda path: Image.new("1", (14_000, 14_000)).save(path / "train" / "digit 1" / "big.png"),
-     "big.png is no picture that can be read .*decompression bomb"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            lambda path: (path / "train" / "digit 1" / "x.png").write_bytes(b"no picture"),
+            "x.png is no picture that can be read",
+        ),
+        (lambda path: (path / "test" / "other").mkdir(), "test has a class 'other', which train/"),
+        (lambda path: shutil.rmtree(path / "test"), "cannot be used \\(no such file"),
+        (
+            lambda path: [shutil.rmtree(path / "train" / f"digit {n}") for n in range(10)],
+            "train holds no pictures",
+        ),
+        (
+            lambda path: (path / "train" / "empty").mkdir(),
+            "empty holds no pictures: put some into it",
+        ),
+        (
+            lambda path: [
+                shutil.rmtree(path / split / f"digit {n}")
+                for n in range(1, 10)
+                for split in ("train", "test")
+            ],
+            "holds 1 classes: make a folder for each",
+        ),
+        (
+            lambda path: Image.new("1", (14_000, 14_000)).save(
+                path / "train" / "digit 1" / "big.png"
+            ),
+            "big.png is no picture that can be read .*decompression bomb",
+        ),
+    ],
+)
 def test_folders_that_do_not_serve_are_named(pictures, change, said):
     change(pictures)
     with pytest.raises(UserError, match=said):

@@ -1,4 +1,5 @@
 """Looking inside a run without moving it: losses, gradients, norms; and batches of one's own."""
+
 import numpy as np
 import pytest
 
@@ -6,8 +7,16 @@ from tests.conftest import SCRIPTS, environment_class, small_environment
 from tests.reference import Reference
 from wrn3d.network.variables import _layers
 
-FULL = {"dropout": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "augment": True,
-        "shortcut": "projection", "learning_rate": 0.05, "averaging": 0.9}
+FULL = {
+    "dropout": 0.3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "augment": True,
+    "shortcut": "projection",
+    "learning_rate": 0.05,
+    "averaging": 0.9,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +34,19 @@ def state(env):
     """Everything that decides what comes next."""
     found = env.snapshot()
     arrays = {kind: getattr(found, kind) for kind in ("weights", "momentum", "average")}
-    return {f"{kind} {name}": array for kind, named in arrays.items()
-            for name, array in named.items()} | {
+    return {
+        f"{kind} {name}": array for kind, named in arrays.items() for name, array in named.items()
+    } | {
         "position": np.array([found.iteration, found.epochs_completed, found.index_in_epoch]),
         "momentum and weight decay": env.optimizer.current.numpy(),
-        "dropout": np.array([[layer.shares.numpy(), layer.position.numpy()] for layer in
-                             _layers(env.model) if hasattr(layer, "shares")])}
+        "dropout": np.array(
+            [
+                [layer.shares.numpy(), layer.position.numpy()]
+                for layer in _layers(env.model)
+                if hasattr(layer, "shares")
+            ]
+        ),
+    }
 
 
 def same(left, right):
@@ -48,10 +64,16 @@ def end_of_epoch(env):
     return checkpoint, state(env)
 
 
-@pytest.mark.parametrize("look", [
-    lambda env: env.step(update=False), lambda env: env.gradients(), lambda env: env.norms(),
-    lambda env: env.step(update=False, momentum=0.5, weight_decay=0.1, dropout=0.8),
-    lambda env: env.snapshot()])
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda env: env.step(update=False),
+        lambda env: env.gradients(),
+        lambda env: env.norms(),
+        lambda env: env.step(update=False, momentum=0.5, weight_decay=0.1, dropout=0.8),
+        lambda env: env.snapshot(),
+    ],
+)
 def test_looking_moves_nothing(env, end_of_epoch, look):
     checkpoint, undisturbed = end_of_epoch
     env.restore(checkpoint)
@@ -60,14 +82,19 @@ def test_looking_moves_nothing(env, end_of_epoch, look):
     look(env)
     assert same(state(env), before)
     looked, taken = env.step(update=False), env.step()
-    assert (looked.iteration, looked.loss, looked.accuracy, looked.learning_rate) == \
-        (taken.iteration, taken.loss, taken.accuracy, taken.learning_rate)
+    assert (looked.iteration, looked.loss, looked.accuracy, looked.learning_rate) == (
+        taken.iteration,
+        taken.loss,
+        taken.accuracy,
+        taken.learning_rate,
+    )
     assert same(state(env), undisturbed)
 
 
 def test_gradients_are_the_references(front_end):
-    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=8,
-                                       weight_decay=0.05, momentum=0.9)
+    env = environment_class(front_end)(
+        dataset="digits", depth=10, widen_factor=1, batch_size=8, weight_decay=0.05, momentum=0.9
+    )
     volumes, labels = env.next_batch(8)
     reference = Reference(env.spec, env.get_weights(), volumes, training=True)
     reference.loss_and_backward(labels)
@@ -97,9 +124,12 @@ def test_norms_are_those_of_the_parts(fresh):
     assert list(norms.weights) == ["conv0", "group0", "group1", "group2", "bn", "fc"]
     for found, arrays in ((norms.weights, weights), (norms.gradients, gradients)):
         for part, norm in found.items():
-            squares = sum(np.square(array, dtype=np.float64).sum() for name, array in
-                          arrays.items() if name.split(".")[0] == part and "running" not in name)
-            assert norm == pytest.approx(squares ** 0.5, rel=1e-5) and norm > 0
+            squares = sum(
+                np.square(array, dtype=np.float64).sum()
+                for name, array in arrays.items()
+                if name.split(".")[0] == part and "running" not in name
+            )
+            assert norm == pytest.approx(squares**0.5, rel=1e-5) and norm > 0
 
 
 def test_there_are_no_gradients_before_the_first(front_end):
@@ -188,28 +218,32 @@ def test_training_on_some_rows_alone(front_end):
     env.use_only(np.arange(64))
     env.reset()
     assert (env.total, env.num_examples) == (2 * 64 // env.batch_num, 64)
-    assert {label for _ in range(env.total) for label in env.next_batch(env.batch_num)[1]} == \
-        set(env._whole.train_labels[:64])
+    assert {label for _ in range(env.total) for label in env.next_batch(env.batch_num)[1]} == set(
+        env._whole.train_labels[:64]
+    )
     with pytest.raises(ValueError, match="has only 3 training images"):
         env.use_only([0, 1, 2])
     env.use_only(None)
     assert env.total == whole[0] and np.array_equal(env.mean, whole[1])
 
 
-@pytest.mark.parametrize("images, labels, said", [
-    (np.zeros((2, 1, 16, 16, 3), np.uint8), [0, 1], "images are uint8, but must be floats"),
-    (np.zeros((2, 1, 16, 16, 3), complex), [0, 1], "images are complex128, but must be floats"),
-    (np.zeros((2, 1, 16, 16, 3)), [[0], [1, 2]], "labels are no array of numbers"),
-    (0.02, None, "a learning rate goes by its name"),
-    (None, [1], "images and labels, both"),
-    (np.zeros((2, 16, 16, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 16, 16, 3\)"),
-    (np.zeros((0, 1, 16, 16, 3)), np.zeros(0, int), "with N from 1 up"),
-    (np.zeros((2, 1, 16, 16, 3)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
-    (np.zeros((2, 1, 16, 16, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
-    (np.zeros((2, 1, 16, 16, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
-    (np.zeros((2, 1, 16, 16, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
-    ("x", [0], "images are <U1, but must be floats"),
-])
+@pytest.mark.parametrize(
+    "images, labels, said",
+    [
+        (np.zeros((2, 1, 16, 16, 3), np.uint8), [0, 1], "images are uint8, but must be floats"),
+        (np.zeros((2, 1, 16, 16, 3), complex), [0, 1], "images are complex128, but must be floats"),
+        (np.zeros((2, 1, 16, 16, 3)), [[0], [1, 2]], "labels are no array of numbers"),
+        (0.02, None, "a learning rate goes by its name"),
+        (None, [1], "images and labels, both"),
+        (np.zeros((2, 16, 16, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 16, 16, 3\)"),
+        (np.zeros((0, 1, 16, 16, 3)), np.zeros(0, int), "with N from 1 up"),
+        (np.zeros((2, 1, 16, 16, 3)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
+        (np.zeros((2, 1, 16, 16, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
+        (np.zeros((2, 1, 16, 16, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
+        (np.zeros((2, 1, 16, 16, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
+        ("x", [0], "images are <U1, but must be floats"),
+    ],
+)
 def test_a_batch_that_does_not_fit_is_refused_before_anything_moves(fresh, images, labels, said):
     before = state(fresh)
     for call in (fresh.step, fresh.gradients):

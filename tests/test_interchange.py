@@ -1,4 +1,5 @@
 """A run's network as a Keras model in other hands: saved, served, exported, trained on."""
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,25 +13,31 @@ from wrn3d.training.losses import BatchLoss, CrossEntropy
 @pytest.fixture(scope="module")
 def stepped(front_end):
     """A run of either script that has trained one iteration, with dropout."""
-    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, batch_size=8,
-                                       dropout=0.2)
+    env = environment_class(front_end)(
+        dataset="digits", depth=10, widen_factor=1, batch_size=8, dropout=0.2
+    )
     env.step()
     return env
 
 
 def test_a_saved_keras_model_opens_in_another_process(tmp_path, stepped, front_end):
     """By either of Keras's names."""
-    imports = {"tensorlayer": "import wrn3d, tensorflow; keras = tensorflow.keras",
-               "keras": "import keras, wrn3d"}[front_end]
+    imports = {
+        "tensorlayer": "import wrn3d, tensorflow; keras = tensorflow.keras",
+        "keras": "import keras, wrn3d",
+    }[front_end]
     volumes = stepped.dataset.normalise(stepped.dataset.test_volumes[:5])
     stepped.keras_model.save(tmp_path / "model.keras")
     np.save(tmp_path / "volumes.npy", volumes)
-    process = run_python("-c", f"""
+    process = run_python(
+        "-c",
+        f"""
 {imports}
 import numpy
 model = keras.models.load_model({str(tmp_path / "model.keras")!r})
 numpy.save({str(tmp_path / "logits.npy")!r},
-           model.predict_on_batch(numpy.load({str(tmp_path / "volumes.npy")!r})))""")
+           model.predict_on_batch(numpy.load({str(tmp_path / "volumes.npy")!r})))""",
+    )
     assert process.returncode == 0, process.stderr
     assert np.array_equal(np.load(tmp_path / "logits.npy"), stepped.predict(volumes))
 
@@ -39,14 +46,19 @@ def test_an_exported_model_serves_without_this_package(tmp_path, stepped):
     volumes = stepped.dataset.normalise(stepped.dataset.test_volumes[:5])
     stepped.keras_model.export(tmp_path / "served", verbose=False)
     np.save(tmp_path / "volumes.npy", volumes)
-    process = run_python("-c", """
+    process = run_python(
+        "-c",
+        """
 import numpy, sys, tensorflow
 served = tensorflow.saved_model.load("served")
 numpy.save("logits.npy", served.serve(numpy.load("volumes.npy")))
-assert "wrn3d" not in sys.modules""", cwd=tmp_path)
+assert "wrn3d" not in sys.modules""",
+        cwd=tmp_path,
+    )
     assert process.returncode == 0, process.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), stepped.predict(volumes),
-                               rtol=1e-5, atol=1e-5)  # without oneDNN, where it is off
+    np.testing.assert_allclose(
+        np.load(tmp_path / "logits.npy"), stepped.predict(volumes), rtol=1e-5, atol=1e-5
+    )  # without oneDNN, where it is off
 
 
 def test_an_onnx_file_gives_the_same_logits(tmp_path, stepped):
@@ -54,7 +66,7 @@ def test_an_onnx_file_gives_the_same_logits(tmp_path, stepped):
     path = tmp_path / "model.onnx"
     stepped.keras_model.export(path, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path)
-    logits, = session.run(None, {session.get_inputs()[0].name: volumes})
+    (logits,) = session.run(None, {session.get_inputs()[0].name: volumes})
     np.testing.assert_allclose(logits, stepped.predict(volumes), rtol=1e-5, atol=1e-5)
 
 
@@ -69,8 +81,9 @@ def test_a_runs_keras_model_trains_on_as_the_run_does(stepped):
     start = stepped.snapshot()
     model = stepped.keras_model
     model.compile(wrn3d.SGD(0.01), loss=CrossEntropy(), metrics=[BatchLoss()])
-    losses = [model.train_on_batch(volumes, labels, return_dict=True)["batch_loss"]
-              for _ in range(3)]
+    losses = [
+        model.train_on_batch(volumes, labels, return_dict=True)["batch_loss"] for _ in range(3)
+    ]
     arrays = values(named_variables(model))
 
     stepped.build()  # a Keras script's model was compiled anew

@@ -2,6 +2,7 @@
 
 `make soak` asks for hundreds of kills.
 """
+
 import random
 import subprocess
 import time
@@ -52,8 +53,15 @@ def attempt(front_end, moment, folder, log, draw):
         return text.format(iteration) in log.read_text()
 
     with log.open("w") as output:
-        process = start_script(front_end, *FULL, "--output", folder, "--resume", stdout=output,
-                               stderr=subprocess.STDOUT)
+        process = start_script(
+            front_end,
+            *FULL,
+            "--output",
+            folder,
+            "--resume",
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         if wait_until(reached, process, pause=0.0005):
             time.sleep(draw.uniform(0, longest))

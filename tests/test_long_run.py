@@ -2,6 +2,7 @@
 
 `make soak` lets it train for an hour.
 """
+
 import os
 import time
 from pathlib import Path
@@ -19,8 +20,11 @@ def sample(process):
     folder = Path(f"/proc/{process.pid}")
     lines = (folder / "status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines if ":" in line)
-    return (int(status["VmRSS"].split()[0]) / 1024, len(os.listdir(folder / "fd")),
-            int(status["Threads"]))
+    return (
+        int(status["VmRSS"].split()[0]) / 1024,
+        len(os.listdir(folder / "fd")),
+        int(status["Threads"]),
+    )
 
 
 @pytest.mark.parametrize("front_end", SCRIPTS)
@@ -28,11 +32,26 @@ def test_a_long_run_does_not_grow(tmp_path, request, capsys, front_end):
     seconds = 60 * request.config.getoption("--minutes")
     log = tmp_path / "run" / "log.csv"
     with (tmp_path / "output").open("w") as output:
-        process = start_script(front_end, *FULL, "--iterations", 10_000_000, "--save-every", "50",
-                               "--output", log.parent, stdout=output)
+        process = start_script(
+            front_end,
+            *FULL,
+            "--iterations",
+            10_000_000,
+            "--save-every",
+            "50",
+            "--output",
+            log.parent,
+            stdout=output,
+        )
     try:
-        assert wait_until(lambda: log.exists() and log.read_text().count("\n") > 150
-                          and log.with_name("curves.png").exists(), process)  # its library is in
+        assert wait_until(
+            lambda: (
+                log.exists()
+                and log.read_text().count("\n") > 150
+                and log.with_name("curves.png").exists()
+            ),
+            process,
+        )  # its library is in
         found = [sample(process)]
         for _ in range(SAMPLES):
             time.sleep(seconds / SAMPLES)
@@ -42,12 +61,19 @@ def test_a_long_run_does_not_grow(tmp_path, request, capsys, front_end):
         process.terminate()
         _, said = process.communicate(timeout=60)
     assert "saved in" in said
-    before, after = (list(zip(*part, strict=True)) for part in
-                     (found[:SAMPLES // 2], found[SAMPLES // 2:]))
+    before, after = (
+        list(zip(*part, strict=True)) for part in (found[: SAMPLES // 2], found[SAMPLES // 2 :])
+    )
     with capsys.disabled():
-        print(f"\n{front_end}: {iterations:,} iterations, {seconds / 60:.1f} minutes: " + ", ".join(
-            f"at most {max(first):.0f}, then {max(second):.0f} {name}" for name, first, second
-            in zip(("MiB", "open files", "threads"), before, after, strict=True)))
+        print(
+            f"\n{front_end}: {iterations:,} iterations, {seconds / 60:.1f} minutes: "
+            + ", ".join(
+                f"at most {max(first):.0f}, then {max(second):.0f} {name}"
+                for name, first, second in zip(
+                    ("MiB", "open files", "threads"), before, after, strict=True
+                )
+            )
+        )
     assert max(after[0]) < 1.02 * max(before[0]) + 2
     assert max(after[1]) <= max(before[1]) + 3  # a save may be under way
     assert max(after[2]) <= max(before[2]) + 2

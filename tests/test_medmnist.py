@@ -1,4 +1,5 @@
 """Data sets in one .npz file, in MedMNIST's format, of real digits."""
+
 import numpy as np
 import pytest
 
@@ -14,8 +15,11 @@ def arrays(digits):
     volumes = np.stack([small // divisor for divisor in (4, 2, 1, 2, 4)], axis=1)
     labels = (digits.train_labels[:60, None] % 2).astype(np.uint8)
     cuts = {"train": slice(40), "val": slice(40, 50), "test": slice(50, 60)}
-    return {f"{split}_{kind}": value[rows] for split, rows in cuts.items()
-            for kind, value in (("images", volumes), ("labels", labels))}
+    return {
+        f"{split}_{kind}": value[rows]
+        for split, rows in cuts.items()
+        for kind, value in (("images", volumes), ("labels", labels))
+    }
 
 
 def saved(path, arrays):
@@ -33,36 +37,66 @@ def test_volumes_and_their_splits_are_read(tmp_path, arrays):
     assert dataset.volume_shape == (5, 8, 8, 1)
 
 
-@pytest.mark.parametrize("shape, expected", [
-    ((2, 8, 8), (1, 8, 8, 1)), ((2, 8, 8, 3), (1, 8, 8, 3)), ((2, 8, 8, 1), (1, 8, 8, 1)),
-    ((2, 5, 8, 8), (5, 8, 8, 1)), ((2, 5, 8, 8, 3), (5, 8, 8, 3)),
-])
+@pytest.mark.parametrize(
+    "shape, expected",
+    [
+        ((2, 8, 8), (1, 8, 8, 1)),
+        ((2, 8, 8, 3), (1, 8, 8, 3)),
+        ((2, 8, 8, 1), (1, 8, 8, 1)),
+        ((2, 5, 8, 8), (5, 8, 8, 1)),
+        ((2, 5, 8, 8, 3), (5, 8, 8, 3)),
+    ],
+)
 def test_images_have_depth_one_and_channels_come_last(tmp_path, shape, expected):
-    arrays = {f"{split}_{kind}": value for split in ("train", "val", "test") for kind, value in
-              (("images", np.zeros(shape, np.uint8)), ("labels", np.array([0, 1])))}
+    arrays = {
+        f"{split}_{kind}": value
+        for split in ("train", "val", "test")
+        for kind, value in (("images", np.zeros(shape, np.uint8)), ("labels", np.array([0, 1])))
+    }
     assert load_dataset(saved(tmp_path / "x.npz", arrays)).volume_shape == expected
 
 
 def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_path, arrays):
     path = saved(tmp_path / "volumes.npz", arrays)
-    process = run_script("tensorlayer", "--dataset", path, "--depth", "10", "--widen-factor", "1",
-                         "--batch-size", "20", "--iterations", "4", "--save-every", "2",
-                         "--output", tmp_path / "run", "--evaluate")
+    process = run_script(
+        "tensorlayer",
+        "--dataset",
+        path,
+        "--depth",
+        "10",
+        "--widen-factor",
+        "1",
+        "--batch-size",
+        "20",
+        "--iterations",
+        "4",
+        "--save-every",
+        "2",
+        "--output",
+        tmp_path / "run",
+        "--evaluate",
+    )
     assert (process.returncode, process.stderr) == (0, "")
     assert "40 training, 10 validation and 10 test volumes of 5x8x8x1, 2 classes" in process.stdout
     assert "validation 2/4  loss " in process.stdout and "(10 images" in process.stdout
     assert (tmp_path / "run" / "best.safetensors").exists()
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"val_labels": None}, "val_labels.npy"),
-    ({"train_images": np.zeros((40, 5, 8, 8), np.float32)}, "train_images are float32 of the sh"),
-    ({"train_images": np.zeros((40, 5, 8, 8, 2), np.uint8)}, "train_images have 2 channels"),
-    ({"test_images": np.zeros((10, 5, 8, 9), np.uint8)}, "splits have different sizes"),
-    ({"test_labels": np.full(10, 7)}, "training labels are not each of 0 to 7"),
-    ({"train_labels": np.full((40, 2), 1)}, "must be 40 whole numbers"),
-    ({"train_labels": np.full(40, -1)}, "train_labels are not from 0 up"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"val_labels": None}, "val_labels.npy"),
+        (
+            {"train_images": np.zeros((40, 5, 8, 8), np.float32)},
+            "train_images are float32 of the sh",
+        ),
+        ({"train_images": np.zeros((40, 5, 8, 8, 2), np.uint8)}, "train_images have 2 channels"),
+        ({"test_images": np.zeros((10, 5, 8, 9), np.uint8)}, "splits have different sizes"),
+        ({"test_labels": np.full(10, 7)}, "training labels are not each of 0 to 7"),
+        ({"train_labels": np.full((40, 2), 1)}, "must be 40 whole numbers"),
+        ({"train_labels": np.full(40, -1)}, "train_labels are not from 0 up"),
+    ],
+)
 def test_what_does_not_fit_is_named(tmp_path, arrays, change, said):
     kept = {name: array for name, array in (arrays | change).items() if array is not None}
     with pytest.raises(DataError, match=f"x.npz is no .npz file in MedMNIST's format .*{said}"):

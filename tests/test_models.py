@@ -1,4 +1,5 @@
 """Both models against the NumPy reference, and as what they claim to be in their framework."""
+
 import keras
 import numpy as np
 import pytest
@@ -34,16 +35,21 @@ def call(front_end, model, volumes, training):
 def sample(spec, count=6):
     """Weights and running averages away from their initial values, volumes and labels."""
     rng = np.random.default_rng(1)
-    weights = {name: array + rng.uniform(0.05, 0.3, array.shape).astype(np.float32)
-               * (array.ndim == 1) for name, array in wrn3d.initial_weights(spec, 2).items()}
+    weights = {
+        name: array + rng.uniform(0.05, 0.3, array.shape).astype(np.float32) * (array.ndim == 1)
+        for name, array in wrn3d.initial_weights(spec, 2).items()
+    }
     volumes = rng.standard_normal((count, *spec.input_shape)).astype(np.float32)
     return weights, volumes, rng.integers(0, spec.num_classes, count)
 
 
 def trained(front_end, variables):
     """{name: TensorFlow's own variable} of the trained ones, which Keras wraps in its own."""
-    return {name: variable.value if front_end == "keras" else variable
-            for name, variable in variables.items() if "running" not in name}
+    return {
+        name: variable.value if front_end == "keras" else variable
+        for name, variable in variables.items()
+        if "running" not in name
+    }
 
 
 def assert_close(actual, expected, name, tolerance=2e-5):
@@ -114,8 +120,10 @@ def test_both_models_give_the_same_logits_to_the_last_bit():
     for spec in SPECS:
         _, volumes, _ = sample(spec)
         for training in (False, True):
-            logits = [np.array(call(name, build(spec, seed=3), volumes, training))
-                      for name, build in BUILDERS.items()]
+            logits = [
+                np.array(call(name, build(spec, seed=3), volumes, training))
+                for name, build in BUILDERS.items()
+            ]
             assert np.array_equal(*logits), spec
 
 
@@ -144,15 +152,23 @@ def test_bfloat16_is_the_same_network_more_coarsely(spec):
         assert 1e-4 < relative_error(logits, reference.logits) < 0.05
         for key, gradient in gradients.items():
             assert relative_error(gradient, reference.gradients[key]) < 0.35, key
-        together = [np.concatenate([np.ravel(one[key]) for key in sorted(gradients)])
-                    for one in (gradients, reference.gradients)]
+        together = [
+            np.concatenate([np.ravel(one[key]) for key in sorted(gradients)])
+            for one in (gradients, reference.gradients)
+        ]
         assert relative_error(*together) < 0.22
         averages = {key: variables[key].numpy() for key in reference.averages}
         for key, expected in reference.averages.items():
             assert averages[key].dtype == np.float32
             assert relative_error(averages[key], expected) < 0.02, key
-        found.append([logits, loss, *(gradients[key] for key in sorted(gradients)),
-                      *(averages[key] for key in sorted(averages))])
+        found.append(
+            [
+                logits,
+                loss,
+                *(gradients[key] for key in sorted(gradients)),
+                *(averages[key] for key in sorted(averages)),
+            ]
+        )
     assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
 
 
@@ -174,8 +190,9 @@ def test_keras_model_is_a_model():
     assert model.output_shape == (None, 10)
 
 
-@pytest.mark.parametrize("dropout, precision", [(0.0, "float32"), (0.3, "float32"),
-                                                (0.3, "bfloat16")])
+@pytest.mark.parametrize(
+    "dropout, precision", [(0.0, "float32"), (0.3, "float32"), (0.3, "bfloat16")]
+)
 def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout, precision):
     spec = WideResNetSpec(10, 1, dropout=dropout, input_shape=(1, 8, 8, 3))
     _, volumes, labels = sample(spec, 12)
@@ -207,8 +224,11 @@ def test_weighted_samples_move_keras_models_as_kerass_own_loss_does(weights):
 def test_keras_model_learns_with_fit(digits):
     spec = WideResNetSpec(10, 1)
     model = wrn3d.keras_model(spec)
-    model.compile(wrn3d.SGD(0.02, 0.9), metrics=["accuracy"],
-                  loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        wrn3d.SGD(0.02, 0.9),
+        metrics=["accuracy"],
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     volumes = digits.normalise(digits.train_volumes[:640])
     model.fit(volumes, digits.train_labels[:640], batch_size=32, epochs=2, verbose=0)
     accuracy = model.evaluate(volumes, digits.train_labels[:640], verbose=0)[1]
@@ -222,8 +242,10 @@ def test_keras_model_is_a_part_of_a_larger_one():
     before = named_variables(part)["conv0"].numpy()
     inputs = keras.Input(spec.input_shape)
     larger = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.ReLU()(part(inputs))))
-    larger.compile(keras.optimizers.Adam(0.01),
-                   loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    larger.compile(
+        keras.optimizers.Adam(0.01),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     larger.fit(volumes, labels % 2, verbose=0)
     assert larger.output_shape == (None, 2)
     assert not np.array_equal(before, named_variables(part)["conv0"].numpy())

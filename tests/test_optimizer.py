@@ -1,4 +1,5 @@
 """The update rule against PyTorch's documented one, in NumPy."""
+
 from functools import partial
 from math import prod
 
@@ -52,8 +53,10 @@ def test_adam_is_pytorchs(variable_type):
     rng = np.random.default_rng(0)
     start, gradients = rng.standard_normal((3, 2)), rng.standard_normal((6, 3, 2))
     rates = [0.1, 0.1, 0.02, 0.0, 0.3, 0.1]
-    variable, optimizer = variable_type(start.astype(np.float32)), wrn3d.make_optimizer(
-        wrn3d.TrainingConfig(optimizer="adam"), wrn3d.WideResNetSpec())
+    variable, optimizer = (
+        variable_type(start.astype(np.float32)),
+        wrn3d.make_optimizer(wrn3d.TrainingConfig(optimizer="adam"), wrn3d.WideResNetSpec()),
+    )
     tensor = torch.tensor(start, requires_grad=True)
     theirs = torch.optim.Adam([tensor])
     for gradient, rate in zip(gradients, rates, strict=True):
@@ -74,8 +77,13 @@ def jordans(matrix):
 
 
 @settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 99), sides=st.tuples(*[st.integers(1, 4)] * 3), nesterov=st.booleans(),
-       inputs=st.integers(1, 9), filters=st.integers(1, 40))
+@given(
+    seed=st.integers(0, 99),
+    sides=st.tuples(*[st.integers(1, 4)] * 3),
+    nesterov=st.booleans(),
+    inputs=st.integers(1, 9),
+    filters=st.integers(1, 40),
+)
 def test_muon_moves_kernels_along_orthogonal_matrices(seed, sides, nesterov, inputs, filters):
     rng = np.random.default_rng(seed)
     shape = (*sides, inputs, filters)
@@ -120,12 +128,14 @@ def test_muon_is_pytorchs(monkeypatch):
     tensor = torch.tensor(start.T, requires_grad=True, dtype=torch.float32)
     theirs = torch.optim.Muon([tensor], 0.1, 0.2, 0.9, nesterov=True)
     for gradient in gradients:
-        optimizer.apply_gradients([(tf.constant(gradient.reshape(3, 3, 3, 2, 5), tf.float32),
-                                    variable)])
+        optimizer.apply_gradients(
+            [(tf.constant(gradient.reshape(3, 3, 3, 2, 5), tf.float32), variable)]
+        )
         tensor.grad = torch.tensor(gradient.T, dtype=torch.float32)
         theirs.step()
-    np.testing.assert_allclose(variable.numpy().reshape(54, 5), tensor.detach().numpy().T,
-                               rtol=0, atol=5e-3)
+    np.testing.assert_allclose(
+        variable.numpy().reshape(54, 5), tensor.detach().numpy().T, rtol=0, atol=5e-3
+    )
 
 
 @pytest.mark.parametrize("rows, columns", [(27, 16), (16, 64), (576, 64)])
@@ -162,7 +172,10 @@ def test_a_learning_rate_of_zero_moves_nothing():
 
 
 def test_settings_survive_serialization():
-    for optimizer in (wrn3d.SGD(1, 0.9, True, 5e-4), wrn3d.Adam(0.1, 1e-6),
-                      wrn3d.Muon(1, 0.9, True, 5e-4, single_depth=True, precision="bfloat16")):
+    for optimizer in (
+        wrn3d.SGD(1, 0.9, True, 5e-4),
+        wrn3d.Adam(0.1, 1e-6),
+        wrn3d.Muon(1, 0.9, True, 5e-4, single_depth=True, precision="bfloat16"),
+    ):
         config = optimizer.get_config()
         assert type(optimizer).from_config(config).get_config() == config

@@ -1,4 +1,5 @@
 """PyTorch's own layers as an independent reference for both front ends."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,9 +11,11 @@ from wrn3d import WideResNetSpec
 from wrn3d.network import ops
 from wrn3d.network.variables import assign, named_variables
 
-CASES = [(WideResNetSpec(10, 2, shortcut="projection"), 2),
-         (WideResNetSpec(16, 1, shortcut="projection"), 3),
-         (WideResNetSpec(10, 1, input_shape=(9, 8, 12, 1), shortcut="projection"), 3)]
+CASES = [
+    (WideResNetSpec(10, 2, shortcut="projection"), 2),
+    (WideResNetSpec(16, 1, shortcut="projection"), 3),
+    (WideResNetSpec(10, 1, input_shape=(9, 8, 12, 1), shortcut="projection"), 3),
+]
 
 
 def to_torch(array, dimensions):
@@ -27,11 +30,15 @@ def to_torch(array, dimensions):
 def test_both_models_are_pytorchs_network(front_end, spec, dimensions):
     weights, volumes, labels = sample(spec, 8)
     theirs = WideResNet(spec, dimensions)
-    names = {name: name if name.rsplit(".", 1)[-1] in ("weight", "bias", "running_mean",
-                                                       "running_var") else f"{name}.weight"
-             for name in weights}
-    missing = theirs.load_state_dict({names[name]: to_torch(array, dimensions)
-                                      for name, array in weights.items()}, strict=False)
+    names = {
+        name: name
+        if name.rsplit(".", 1)[-1] in ("weight", "bias", "running_mean", "running_var")
+        else f"{name}.weight"
+        for name in weights
+    }
+    missing = theirs.load_state_dict(
+        {names[name]: to_torch(array, dimensions) for name, array in weights.items()}, strict=False
+    )
     assert not missing.unexpected_keys
     assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
     x = torch.tensor(volumes).movedim(-1, 1)

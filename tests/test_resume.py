@@ -1,4 +1,5 @@
 """Runs that are stopped, killed and resumed."""
+
 import re
 import shutil
 import signal
@@ -15,8 +16,13 @@ STOPS = {"tensorlayer": (signal.SIGTERM, "SIGTERM"), "keras": (signal.SIGINT, "C
 
 def test_a_run_leaves_its_logs_and_its_last_checkpoints(undisturbed):
     folder, _ = undisturbed
-    assert files(folder) == ["best.safetensors", *(f"checkpoint-000000{number}.safetensors"
-                             for number in (49, 56, 60)), "epochs.csv", "log.csv", "validation.csv"]
+    assert files(folder) == [
+        "best.safetensors",
+        *(f"checkpoint-000000{number}.safetensors" for number in (49, 56, 60)),
+        "epochs.csv",
+        "log.csv",
+        "validation.csv",
+    ]
     lines = (folder / "log.csv").read_text().splitlines()
     assert lines[0] == "iteration,epoch,learning_rate,loss,accuracy"
     assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(1, 61)]
@@ -30,8 +36,11 @@ def test_a_stopped_run_resumes_to_the_same_bits(front_end, tmp_path, undisturbed
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    stopped = re.fullmatch(f"stopped by {name} after iteration (\\d+) of 60: saved in {folder}, to "
-                           "go on add --resume\n", stderr)
+    stopped = re.fullmatch(
+        f"stopped by {name} after iteration (\\d+) of 60: saved in {folder}, to "
+        "go on add --resume\n",
+        stderr,
+    )
     assert f"checkpoint-{int(stopped[1]):08}.safetensors" in files(folder)
     assert (folder / "log.csv").read_text().count("\n") == int(stopped[1]) + 1
 
@@ -83,8 +92,11 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
     assert said.endswith("add --override seed learning_rate")
     with pytest.raises(UsageError, match="override has 'sed', but can have data, iterations"):
         train(other, path, 4, resume=True, override=("sed",))
-    with pytest.raises(UsageError, match="other settings: save_every was 100 and is 2, on_nan was "
-                                         "'stop' and is 'restore'; .* save_every on_nan$"):
+    with pytest.raises(
+        UsageError,
+        match="other settings: save_every was 100 and is 2, on_nan was "
+        "'stop' and is 'restore'; .* save_every on_nan$",
+    ):
         train(env, path, 4, resume=True, save_every=2, on_nan="restore")
     with pytest.raises(UsageError, match="or optimizer: optimizer was 'sgd' and is"):
         train(small_environment(front_end, optimizer="adam"), path, 4, resume=True)
@@ -96,10 +108,19 @@ def test_other_settings_are_named_and_can_be_meant(front_end, run):
 
 
 def test_a_run_with_a_schedule_resumes_to_the_same_bits_with_its_own_length_alone(
-        front_end, tmp_path):
-    settings = {"schedule": "linear", "warmup": 0.2, "optimizer": "muon", "momentum": 0.9,
-                "averaging": 0.9, "augment": True, "cutout": 8, "sizes": (0.5, 1.0),
-                "validation": 300}
+    front_end, tmp_path
+):
+    settings = {
+        "schedule": "linear",
+        "warmup": 0.2,
+        "optimizer": "muon",
+        "momentum": 0.9,
+        "averaging": 0.9,
+        "augment": True,
+        "cutout": 8,
+        "sizes": (0.5, 1.0),
+        "validation": 300,
+    }
     env = small_environment(front_end, iterations=14, **settings)
     step = env.step
     train(env, tmp_path / "undisturbed", 14)
@@ -126,12 +147,16 @@ def test_what_a_checkpoint_says_is_quoted_shortly(run):
     env, path = run
     path.mkdir()
     settings = env.config.settings | {"save_every": 100, "on_nan": "stop"}
-    small_checkpoint(path / "checkpoint-00000007.safetensors",
-                     settings | {"dataset": "\x1b[31m" + "x" * 10**6})
+    small_checkpoint(
+        path / "checkpoint-00000007.safetensors", settings | {"dataset": "\x1b[31m" + "x" * 10**6}
+    )
     with pytest.raises(UsageError) as raised:
         train(env, path, 9, resume=True)
-    assert re.fullmatch(r"the run in .* has other settings: dataset was '.x1b\[31mx{150,250}"
-                        r"\.\.\. and is 'digits'; .*", str(raised.value))
+    assert re.fullmatch(
+        r"the run in .* has other settings: dataset was '.x1b\[31mx{150,250}"
+        r"\.\.\. and is 'digits'; .*",
+        str(raised.value),
+    )
 
 
 def test_a_finished_run_can_be_measured_again(tmp_path, undisturbed):
@@ -141,8 +166,19 @@ def test_a_finished_run_can_be_measured_again(tmp_path, undisturbed):
     best = next(line for line in said.splitlines() if line.startswith("best      iteration "))
     assert best.endswith(f"{folder}/best.safetensors")
     best, before = best.replace(str(folder), str(path)), contents(path)
-    again = run_script("keras", *FULL, "--output", path, "--resume", "--iterations", "30",
-                       "--validation", "0", "--override", "validation")
+    again = run_script(
+        "keras",
+        *FULL,
+        "--output",
+        path,
+        "--resume",
+        "--iterations",
+        "30",
+        "--validation",
+        "0",
+        "--override",
+        "validation",
+    )
     assert (again.returncode, again.stderr) == (0, "")
     lines = again.stdout.splitlines()
     assert "\n".join(lines).count(f"done      nothing was left to train\n{best}\n") == 1
@@ -152,14 +188,26 @@ def test_a_finished_run_can_be_measured_again(tmp_path, undisturbed):
 
 def test_a_second_signal_ends_a_process_at_once(tmp_path):
     """In the middle of an iteration that takes seconds."""
-    process = start_script("tensorlayer", *SMALL, "--widen-factor", "4", "--batch-size", "1000",
-                           "--iterations", "50", "--output", tmp_path / "run")
+    process = start_script(
+        "tensorlayer",
+        *SMALL,
+        "--widen-factor",
+        "4",
+        "--batch-size",
+        "1000",
+        "--iterations",
+        "50",
+        "--output",
+        tmp_path / "run",
+    )
     wait_for(process, 2)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    said = re.fullmatch("stopped at once by (SIGTERM|Ctrl-C), before anything was saved: to go on "
-                        "add --resume\n", stderr)
+    said = re.fullmatch(
+        "stopped at once by (SIGTERM|Ctrl-C), before anything was saved: to go on add --resume\n",
+        stderr,
+    )
     assert process.returncode == {"SIGTERM": 143, "Ctrl-C": 130}[said[1]]
     assert files(tmp_path / "run") == ["epochs.csv", "log.csv"]
 

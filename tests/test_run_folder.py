@@ -1,4 +1,5 @@
 """The files of a run: what is on the disk, and when."""
+
 import os
 import re
 import tracemalloc
@@ -26,13 +27,26 @@ def test_lines_wait_for_room(tmp_path):
     assert log.path.read_text() == "iteration,loss\n1,0.5\n2,0.25\n3,0.25\n4,0.125\n"
 
 
-@pytest.mark.parametrize("line", [
-    "2,0.5,0.8w", "2,0.5", "2,0.5,0.8,1", "2,,0.8", "2,0x5,0.8", " 2,1,1", "-2,0.5,0.8",
-    "2.5,0.5,0.8", "\u0662,0.5,0.8", "9" * 5000 + ",1,1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2,0.5,0.8w",
+        "2,0.5",
+        "2,0.5,0.8,1",
+        "2,,0.8",
+        "2,0x5,0.8",
+        " 2,1,1",
+        "-2,0.5,0.8",
+        "2.5,0.5,0.8",
+        "\u0662,0.5,0.8",
+        "9" * 5000 + ",1,1",
+    ],
+)
 def test_lines_that_are_none_are_left_out(tmp_path, line):
     log = Log(tmp_path / "validation.csv", ("loss", "accuracy"))
-    log.path.write_text(f"iteration,loss,accuracy\n1,0.75,0.5\n{line}\n3,nan,0.25\n",
-                        encoding="utf-8")
+    log.path.write_text(
+        f"iteration,loss,accuracy\n1,0.75,0.5\n{line}\n3,nan,0.25\n", encoding="utf-8"
+    )
     assert log.column("accuracy") == {1: 0.5, 3: 0.25}
     log.start(3)
     assert log.path.read_text() == "iteration,loss,accuracy\n1,0.75,0.5\n3,nan,0.25\n"
@@ -41,8 +55,10 @@ def test_lines_that_are_none_are_left_out(tmp_path, line):
 @pytest.mark.parametrize("name", ["log.csv", "validation.csv"])
 def test_a_folder_where_a_log_should_be_is_named(tmp_path, name):
     (tmp_path / name).mkdir()
-    with RunFolder(tmp_path, resume=True) as folder, \
-            pytest.raises(DataError, match=f"{name} cannot be read \\(is a directory"):
+    with (
+        RunFolder(tmp_path, resume=True) as folder,
+        pytest.raises(DataError, match=f"{name} cannot be read \\(is a directory"),
+    ):
         folder.start(0, validates=True)
 
 
@@ -77,9 +93,17 @@ def test_a_checkpoint_follows_what_was_measured_before_it(tmp_path, monkeypatch)
         monkeypatch.setattr(os, "replace", noted_replace)
         folder.save(checkpoint_at(2))
     best, checkpoint = "best.safetensors", "checkpoint-00000002.safetensors"
-    assert done == ["flush log.csv", "flush epochs.csv",
-                    f"flush {best}", f"place {best}", "flush run", "flush validation.csv",
-                    f"flush {checkpoint}", f"place {checkpoint}", "flush run"]
+    assert done == [
+        "flush log.csv",
+        "flush epochs.csv",
+        f"flush {best}",
+        f"place {best}",
+        "flush run",
+        "flush validation.csv",
+        f"flush {checkpoint}",
+        f"place {checkpoint}",
+        "flush run",
+    ]
     assert folder.best()[1] == 0.25
 
 
@@ -92,8 +116,10 @@ def test_what_is_called_a_checkpoint_and_is_none_is_passed_over(tmp_path):
         folder.save(checkpoint_at(2))  # the first of them can't be removed
         newest, skipped = folder.newest()
     assert newest.iteration == 2
-    assert [re.search(r"skipped: .*(\d\d).safetensors is not there, or no file", line)[1]
-            for line in skipped] == ["99", "98"]
+    assert [
+        re.search(r"skipped: .*(\d\d).safetensors is not there, or no file", line)[1]
+        for line in skipped
+    ] == ["99", "98"]
 
 
 def test_lines_that_a_log_lacks_are_said(tmp_path):
@@ -128,5 +154,8 @@ def test_the_removal_that_a_kill_left_out_is_made_up_for(tmp_path):
         for iteration in range(1, 9):
             folder.log.add(iteration, 1, 0.5, 0.5, 0.5)
         folder.start(8, validates=False)
-    assert files(tmp_path / "run") == [*(f"checkpoint-0000000{number}.safetensors"
-                                         for number in (4, 6, 8)), "epochs.csv", "log.csv"]
+    assert files(tmp_path / "run") == [
+        *(f"checkpoint-0000000{number}.safetensors" for number in (4, 6, 8)),
+        "epochs.csv",
+        "log.csv",
+    ]

@@ -2,6 +2,7 @@
 
 In one process here, one after the other; test_compare.py has them in processes of their own.
 """
+
 import numpy as np
 import pytest
 
@@ -10,11 +11,28 @@ from wrn3d import Checkpoint
 
 PLAIN = {"depth": 16, "widen_factor": 1, "batch_size": 20, "volume_size": 16}
 LARGE = {"volume_size": None}
-FULL = PLAIN | {"widen_factor": 2, "dropout": 0.3, "momentum": 0.9, "nesterov": True,
-                "weight_decay": 5e-4, "augment": True, "learning_rate": 0.05}
-RECIPE = FULL | {"depth": 10, "dropout": 0.0, "iterations": 10, "schedule": "cosine", "warmup": 0.2,
-                 "label_smoothing": 0.1, "class_weights": True, "averaging": 0.9,
-                 "alternate_flips": True, "cutout": 8, "sizes": (0.625, 0.75, 1.0)}
+FULL = PLAIN | {
+    "widen_factor": 2,
+    "dropout": 0.3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "augment": True,
+    "learning_rate": 0.05,
+}
+RECIPE = FULL | {
+    "depth": 10,
+    "dropout": 0.0,
+    "iterations": 10,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "label_smoothing": 0.1,
+    "class_weights": True,
+    "averaging": 0.9,
+    "alternate_flips": True,
+    "cutout": 8,
+    "sizes": (0.625, 0.75, 1.0),
+}
 ADAM = PLAIN | {"depth": 10, "optimizer": "adam", "learning_rate": 1e-3}
 MUON = FULL | {"depth": 10, "optimizer": "muon", "strides": (2, 1, 2), "shortcut": "projection"}
 
@@ -33,9 +51,14 @@ def volumes(tmp_path_factory, digits):
     made = (digits.train_volumes[:160, :, ::2, ::2, 0] * fading).astype(np.uint8)
     rows = {"train": slice(100), "val": slice(100, 130), "test": slice(130, 160)}
     path = tmp_path_factory.mktemp("volumes") / "digits.npz"
-    np.savez_compressed(path, **{f"{split}_{kind}": array[rows[split]] for split in rows
-                                 for kind, array in (("images", made),
-                                                     ("labels", digits.train_labels[:160] % 2))})
+    np.savez_compressed(
+        path,
+        **{
+            f"{split}_{kind}": array[rows[split]]
+            for split in rows
+            for kind, array in (("images", made), ("labels", digits.train_labels[:160] % 2))
+        },
+    )
     return str(path)
 
 
@@ -58,27 +81,56 @@ def assert_same(left, right):
             assert np.array_equal(arrays[0][key], arrays[1][key]), key
 
 
-@pytest.mark.parametrize("dataset, settings", [
-    ("digits", PLAIN | {"depth": 10}), ("digits", FULL), ("cifar10", PLAIN | LARGE),
-    ("cifar10", FULL | LARGE | {"shortcut": "projection", "depth": 10}),
-    ("digits", RECIPE | {"precision": "bfloat16"}), ("digits", ADAM), ("digits", MUON),
-    ("digits", {"recipe": "fast", "widen_factor": 1, "batch_size": 20, "iterations": 10}),
-    ("volumes", {"recipe": "volumes", "volume_size": 12, "batch_size": 20, "iterations": 10}),
-    # As wide as it has to be for the filter gradients that are matrix products.
-    ("digits", FULL | LARGE | {"precision": "bfloat16", "depth": 10, "widen_factor": 4,
-                               "batch_size": 8}),
-], ids=["digits-plain", "digits-full", "cifar10-plain", "cifar10-full", "recipe",
-        "adam", "muon", "fast", "volumes", "bfloat16"])
+@pytest.mark.parametrize(
+    "dataset, settings",
+    [
+        ("digits", PLAIN | {"depth": 10}),
+        ("digits", FULL),
+        ("cifar10", PLAIN | LARGE),
+        ("cifar10", FULL | LARGE | {"shortcut": "projection", "depth": 10}),
+        ("digits", RECIPE | {"precision": "bfloat16"}),
+        ("digits", ADAM),
+        ("digits", MUON),
+        ("digits", {"recipe": "fast", "widen_factor": 1, "batch_size": 20, "iterations": 10}),
+        ("volumes", {"recipe": "volumes", "volume_size": 12, "batch_size": 20, "iterations": 10}),
+        # As wide as it has to be for the filter gradients that are matrix products.
+        (
+            "digits",
+            FULL
+            | LARGE
+            | {"precision": "bfloat16", "depth": 10, "widen_factor": 4, "batch_size": 8},
+        ),
+    ],
+    ids=[
+        "digits-plain",
+        "digits-full",
+        "cifar10-plain",
+        "cifar10-full",
+        "recipe",
+        "adam",
+        "muon",
+        "fast",
+        "volumes",
+        "bfloat16",
+    ],
+)
 def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, volumes, dataset, settings):
-    settings = settings | {"dataset": volumes if dataset == "volumes" else dataset,
-                           "data_dir": cifar10}
+    settings = settings | {
+        "dataset": volumes if dataset == "volumes" else dataset,
+        "data_dir": cifar10,
+    }
     assert_same(*(run(front_end, settings, tmp_path / front_end) for front_end in SCRIPTS))
 
 
 def test_a_run_can_change_sides(tmp_path):
-    settings = RECIPE | {"dataset": "digits", "dropout": 0.3, "widen_factor": 1, "batch_size": 64,
-                         "validation": 1000,
-                         "optimizer": "muon"}  # which moves all but kernels as SGD does
+    settings = RECIPE | {
+        "dataset": "digits",
+        "dropout": 0.3,
+        "widen_factor": 1,
+        "batch_size": 64,
+        "validation": 1000,
+        "optimizer": "muon",
+    }  # which moves all but kernels as SGD does
 
     def continued(front_end, start, until):
         env = environment_class(front_end)(**settings)
@@ -104,6 +156,8 @@ def test_a_run_repeats_itself(tmp_path, front_end):
 
 
 def test_another_seed_is_another_run(tmp_path):
-    said = [run("keras", PLAIN | {"dataset": "digits", "seed": seed}, tmp_path / "x")[0]
-            for seed in (0, 1)]
+    said = [
+        run("keras", PLAIN | {"dataset": "digits", "seed": seed}, tmp_path / "x")[0]
+        for seed in (0, 1)
+    ]
     assert said[0] != said[1]

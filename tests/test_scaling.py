@@ -1,4 +1,5 @@
 """The model of what many workers cost, beside what a step really sends."""
+
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -38,11 +39,19 @@ def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
     graph = step.get_concrete_function(*map(tf.constant, env.next_batch(8))).graph
     work = model.Work("", 0.0, 0.0, *model.messages_of(env.spec))
     assert len(work.gradients) > 2
-    sent = [(operation.type, operation.inputs[0]) for operation in graph.get_operations()
-            if operation.type.startswith("Collective")]
-    assert sorted((kind, array.shape.num_elements() * array.dtype.size) for kind, array in sent) \
-        == sorted([*(("CollectiveReduceV2", size) for size in work.gradients),
-                   *((how, size) for size in model.norm_messages(work, synchronised))])
+    sent = [
+        (operation.type, operation.inputs[0])
+        for operation in graph.get_operations()
+        if operation.type.startswith("Collective")
+    ]
+    assert sorted(
+        (kind, array.shape.num_elements() * array.dtype.size) for kind, array in sent
+    ) == sorted(
+        [
+            *(("CollectiveReduceV2", size) for size in work.gradients),
+            *((how, size) for size in model.norm_messages(work, synchronised)),
+        ]
+    )
 
 
 def test_small_arrays_are_passed_on_as_they_are_but_on_gpus():
@@ -103,18 +112,21 @@ def test_what_is_waited_for():
     network = model.Network(1.0, 0.0, 8.0)
     forward, backward, scores = 1 + 32, 1 + 16, 2 + 8
     assert model.step_seconds(work, network, 2, 1) == pytest.approx(
-        9 + forward + (backward - 9 / 3) + (2 + 8) + (2 + 16) + scores + 4.5)
+        9 + forward + (backward - 9 / 3) + (2 + 8) + (2 + 16) + scores + 4.5
+    )
     # Local batch norm's message is hidden behind 9 seconds of computing, the gradients' behind 6.
     assert model.step_seconds(work, network, 2, 1, synchronised=False) == pytest.approx(
-        9 + (1 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5)
+        9 + (1 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5
+    )
     assert replace(network, tree=True).latency(1024) == 2 * 10 and network.latency(1024) == 2 * 1023
 
 
 @given(st.floats(1e-6, 1e-2), st.floats(1e-11, 1e-7))
 def test_a_network_is_found_again_from_its_times(hop, per_byte):
     network = model.Network(hop, per_byte)
-    times = {(count, size): network.sum(count, size) for count in (2, 4)
-             for size in (4, 10**4, 10**7)}
+    times = {
+        (count, size): network.sum(count, size) for count in (2, 4) for size in (4, 10**4, 10**7)
+    }
     found = model.fit_network(times)
     assert found.hop == pytest.approx(hop, rel=1e-6)
     assert found.per_byte == pytest.approx(per_byte, rel=1e-6)
@@ -163,13 +175,18 @@ def test_more_workers_are_never_as_many_times_as_fast(count, bits_per_second, sy
     assert alone == pytest.approx(100)
     assert model.images_per_second(work, network, count, 32, synchronised) < count * alone
     faster = replace(network, bits_per_second=2 * bits_per_second)
-    assert (model.step_seconds(work, faster, count, 32) <=
-            model.step_seconds(work, network, count, 32))
+    assert model.step_seconds(work, faster, count, 32) <= model.step_seconds(
+        work, network, count, 32
+    )
 
 
 def test_the_picture_is_drawn(tmp_path):
     counts = (1, 8)
-    rates = {("WRN", worker, gigabits, way): [1.0, 6.0] for worker in ("CPU", "GPU")
-             for gigabits in (10, 100) for way in ("synchronised", "local")}
+    rates = {
+        ("WRN", worker, gigabits, way): [1.0, 6.0]
+        for worker in ("CPU", "GPU")
+        for gigabits in (10, 100)
+        for way in ("synchronised", "local")
+    }
     picture.draw(rates, counts, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,5 @@
 """The learning rate and the images' size as functions of the iteration."""
+
 import math
 
 import pytest
@@ -22,8 +23,10 @@ def test_constant_is_the_default():
 def test_steps_are_the_papers():
     """0.1 times 0.2 at epochs 60, 120 and 160 of 200, of 390 iterations each."""
     paper = RECIPES["paper"]
-    found = {epoch: learning_rate(paper, epoch * 390, 200 * 390)
-             for epoch in (0, 59, 60, 119, 120, 159, 160, 199)}
+    found = {
+        epoch: learning_rate(paper, epoch * 390, 200 * 390)
+        for epoch in (0, 59, 60, 119, 120, 159, 160, 199)
+    }
     assert list(found.values()) == pytest.approx([0.1, 0.1, 0.02, 0.02, 4e-3, 4e-3, 8e-4, 8e-4])
     assert learning_rate(paper, 60 * 390 - 1, 200 * 390) == 0.1
 

@@ -1,4 +1,5 @@
 """What makes a network, and what it holds."""
+
 import dataclasses
 from math import prod
 
@@ -9,14 +10,33 @@ from wrn3d import WideResNetSpec, initial_weights
 from wrn3d.network.parameters import network_parameters, parameter_count
 
 
-@pytest.mark.parametrize("field, value", [
-    ("depth", 9), ("depth", 4), ("depth", 12), ("depth", -2), ("depth", 16.0), ("depth", True),
-    ("widen_factor", 0), ("widen_factor", -1), ("widen_factor", 1.5),
-    ("dropout", -0.1), ("dropout", 1), ("dropout", float("nan")), ("dropout", "0.3"),
-    ("num_classes", 1), ("input_shape", (32, 32, 3)), ("input_shape", (1, 32, 0, 3)),
-    ("input_shape", 32), ("shortcut", "conv"), ("shortcut", None),
-    ("strides", (2, 2)), ("strides", (1, 2, 3)), ("strides", 2),
-])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("depth", 9),
+        ("depth", 4),
+        ("depth", 12),
+        ("depth", -2),
+        ("depth", 16.0),
+        ("depth", True),
+        ("widen_factor", 0),
+        ("widen_factor", -1),
+        ("widen_factor", 1.5),
+        ("dropout", -0.1),
+        ("dropout", 1),
+        ("dropout", float("nan")),
+        ("dropout", "0.3"),
+        ("num_classes", 1),
+        ("input_shape", (32, 32, 3)),
+        ("input_shape", (1, 32, 0, 3)),
+        ("input_shape", 32),
+        ("shortcut", "conv"),
+        ("shortcut", None),
+        ("strides", (2, 2)),
+        ("strides", (1, 2, 3)),
+        ("strides", 2),
+    ],
+)
 def test_values_that_make_no_network_are_refused_in_one_sentence(field, value):
     with pytest.raises(ValueError, match=f"^{field} is ") as caught:
         WideResNetSpec(**{field: value})
@@ -28,14 +48,22 @@ def test_a_spec_is_frozen():
         WideResNetSpec().depth = 16
 
 
-@pytest.mark.parametrize("depth, k, name, millions", [
-    # Table 5 of the paper counts 2D kernels and projections.
-    (16, 8, "WRN-16-8", 11.0), (28, 10, "WRN-28-10", 36.5), (40, 4, "WRN-40-4", 8.9),
-])
+@pytest.mark.parametrize(
+    "depth, k, name, millions",
+    [
+        # Table 5 of the paper counts 2D kernels and projections.
+        (16, 8, "WRN-16-8", 11.0),
+        (28, 10, "WRN-28-10", 36.5),
+        (40, 4, "WRN-40-4", 8.9),
+    ],
+)
 def test_centre_slices_count_what_the_paper_counts(depth, k, name, millions):
     spec = WideResNetSpec(depth, k, shortcut="projection")
-    in_2d = sum(prod(p.shape) // (p.shape[0] if len(p.shape) == 5 else 1)
-                for p in network_parameters(spec) if p.trainable)
+    in_2d = sum(
+        prod(p.shape) // (p.shape[0] if len(p.shape) == 5 else 1)
+        for p in network_parameters(spec)
+        if p.trainable
+    )
     assert spec.name == name
     assert in_2d / 1e6 == pytest.approx(millions, abs=0.06)
 
@@ -49,17 +77,21 @@ def test_parameter_count_with_the_arithmetic_beside_it():
 
 def test_names_are_those_of_the_authors():
     names = [p.name for p in network_parameters(WideResNetSpec(16, 2, shortcut="projection"))]
-    assert names[:6] == ["conv0", *(f"group0.block0.bn0.{end}" for end in
-                                    ("weight", "bias", "running_mean", "running_var")),
-                         "group0.block0.conv0"]
+    assert names[:6] == [
+        "conv0",
+        *(f"group0.block0.bn0.{end}" for end in ("weight", "bias", "running_mean", "running_var")),
+        "group0.block0.conv0",
+    ]
     assert "group0.block0.convdim" in names and "group0.block1.convdim" not in names
     assert names[-2:] == ["fc.weight", "fc.bias"]
     assert len(set(names)) == len(names)
 
 
 def test_initial_kernels_are_he_normal_in_the_inputs_that_they_meet():
-    image, volume = (initial_weights(WideResNetSpec(16, 4, input_shape=(depth, 32, 32, 3)), 0)
-                     for depth in (1, 32))
+    image, volume = (
+        initial_weights(WideResNetSpec(16, 4, input_shape=(depth, 32, 32, 3)), 0)
+        for depth in (1, 32)
+    )
     for name in ("group1.block1.conv0", "group2.block0.conv1"):
         channels = image[name].shape[3]
         assert image[name].std() == pytest.approx((2 / (9 * channels)) ** 0.5, rel=0.01)

@@ -1,4 +1,5 @@
 """What people see of a run: curves, epochs, TensorBoard's events, mistakes, run.json, test.json."""
+
 import json
 import re
 import shutil
@@ -51,8 +52,11 @@ def test_run_json_says_what_was_run_on_what(finished):
     found = json.loads((finished[0] / "run.json").read_text())
     assert [start["iteration"] for start in found["started"]] == [0, 50]
     assert found["settings"]["epochs"] == 2 and found["settings"]["dropout"] == 0.3
-    assert found["network"] == {"name": "WRN-10-1", "parameters": 223610,
-                                "input_shape": [1, 16, 16, 3]}
+    assert found["network"] == {
+        "name": "WRN-10-1",
+        "parameters": 223610,
+        "input_shape": [1, 16, 16, 3],
+    }
     assert (found["data"]["training"], found["data"]["test"]) == (1200, 297)
     assert found["machine"]["versions"]["keras"] and found["machine"]["cores"] > 0
     first, second = found["started"]
@@ -68,12 +72,15 @@ def test_what_came_of_it_is_told_printed_and_drawn(finished):
     assert matrix.sum() == 297 and matrix.shape == (10, 10)
     assert np.trace(matrix) / 297 == found["test"]["accuracy"]
     for name, line in zip(("test", "mirrored"), printed.splitlines()[-2:], strict=True):
-        assert line.startswith(f"test      loss {found[name]['loss']:.6f}  accuracy "
-                               f"{found[name]['accuracy']:.4f}  (297 images")
+        assert line.startswith(
+            f"test      loss {found[name]['loss']:.6f}  accuracy "
+            f"{found[name]['accuracy']:.4f}  (297 images"
+        )
     rows = re.findall(r"^\| (\d) +\| +(\d+) \| +([01]\.\d{4}) \|", printed, re.MULTILINE)
     assert {(int(name), int(count), float(share)) for name, count, share in rows} == {
         (row, count, round(matrix[row, row] / count, 4))
-        for row, count in enumerate(matrix.sum(axis=1).tolist())}
+        for row, count in enumerate(matrix.sum(axis=1).tolist())
+    }
     assert all(is_picture(path / f"{name}.png") for name in ("curves", "confusion", "mistakes"))
 
 
@@ -94,7 +101,7 @@ def test_long_runs_are_drawn_as_means(tmp_path):
     log.write()
     found = read_curves(tmp_path)
     losses = np.arange(1, count + 1) % 4
-    expected = [losses[start:start + 4].mean() for start in range(0, count, 4)]
+    expected = [losses[start : start + 4].mean() for start in range(0, count, 4)]
     assert np.allclose(found.training["loss"], expected, rtol=1e-15)
     assert len(found.training["iteration"]) <= POINTS and found.training["accuracy"].max() == 0.5
 
@@ -110,10 +117,17 @@ def test_runs_are_drawn_over_each_other(finished, tmp_path):
     assert is_picture(target)
 
 
-@pytest.mark.parametrize("arguments, status, said", [
-    (["nowhere"], 1, "error: nowhere holds no log of a run: name the folder that --output named\n"),
-    ([], 2, "error: no runs are named: name the folders of some\n"),
-])
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (
+            ["nowhere"],
+            1,
+            "error: nowhere holds no log of a run: name the folder that --output named\n",
+        ),
+        ([], 2, "error: no runs are named: name the folders of some\n"),
+    ],
+)
 def test_what_is_no_run_is_said(tmp_path, arguments, status, said):
     process = run_command("-m", "wrn3d.plot", *arguments, "--output", tmp_path / "x.png")
     assert (process.returncode, process.stderr) == (status, said)
@@ -125,8 +139,10 @@ def read_events(path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(path), size_guidance={"scalars": 0}).Reload()
-    return {tag: {event.step: event.value for event in found.Scalars(tag)}
-            for tag in found.Tags()["scalars"]}
+    return {
+        tag: {event.step: event.value for event in found.Scalars(tag)}
+        for tag in found.Tags()["scalars"]
+    }
 
 
 def test_tensorboard_reads_the_events_of_both_halves(finished):
@@ -137,7 +153,8 @@ def test_tensorboard_reads_the_events_of_both_halves(finished):
     assert found["loss"] == {row[0]: np.float32(row[3]) for row in rows}
     assert found["learning rate"] == {row[0]: np.float32(row[2]) for row in rows}
     assert found["validation accuracy"] == {
-        step: np.float32(number) for step, number in folder.validations.column("accuracy").items()}
+        step: np.float32(number) for step, number in folder.validations.column("accuracy").items()
+    }
 
 
 def test_events_beyond_the_point_that_a_run_goes_back_to_no_longer_count(tmp_path):
@@ -151,12 +168,14 @@ def test_events_beyond_the_point_that_a_run_goes_back_to_no_longer_count(tmp_pat
 
 def test_without_tensorboard_a_run_says_how_to_have_it(tmp_path):
     """A package of that name that is none: `find_spec` finds nothing."""
-    program = ("import sys, importlib.util as u; find = u.find_spec\n"
-               "u.find_spec = lambda name, *rest: None if name == 'tensorboard' "
-               "else find(name, *rest)\n"
-               "from cifar_wide_resnet_keras import CNNEnv\n"
-               "from wrn3d.runs.command import main\n"
-               "sys.exit(main(CNNEnv, 'x'))")
+    program = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'tensorboard' "
+        "else find(name, *rest)\n"
+        "from cifar_wide_resnet_keras import CNNEnv\n"
+        "from wrn3d.runs.command import main\n"
+        "sys.exit(main(CNNEnv, 'x'))"
+    )
     process = run_python("-c", program, *SMALL, "--output", tmp_path / "run")
     assert process.returncode == 0
     assert process.stdout.count("pip install tensorboard") == 1
@@ -179,8 +198,11 @@ def test_what_cannot_be_drawn_or_noted_is_said_once_and_the_run_goes_on(tmp_path
 def test_events_end_where_the_disk_does(tmp_path):
     with files_end_at(400):
         written = events.Events(tmp_path, 0)
-        with pytest.warns(UserWarning, match=r"TensorBoard's events end at iteration \d, the run "
-                                             r"goes on: no space left") as said:
+        with pytest.warns(
+            UserWarning,
+            match=r"TensorBoard's events end at iteration \d, the run "
+            r"goes on: no space left",
+        ) as said:
             for iteration in range(1, 10):
                 written.add(iteration, {"loss": 0.5, "accuracy": 0.25})
     written.add(10, {"loss": 0.5})  # room again: what is there stays readable
@@ -214,10 +236,15 @@ def test_the_confusion_matrix_is_scikit_learns(predictions):
 
 def test_classes_are_told_the_worst_first():
     matrix = np.array([[9, 1, 0, 0], [2, 5, 3, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]]
-            for line in class_table(matrix, ["a", "b\x1b[31m", "c", "d"]).splitlines()]
-    assert rows[2:] == [["b?[31m", "10", "0.5000", "c (30.0%)"],
-                        ["a", "10", "0.9000", "b?[31m (10.0%)"], ["c", "4", "1.0000", "-"]]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in class_table(matrix, ["a", "b\x1b[31m", "c", "d"]).splitlines()
+    ]
+    assert rows[2:] == [
+        ["b?[31m", "10", "0.5000", "c (30.0%)"],
+        ["a", "10", "0.9000", "b?[31m (10.0%)"],
+        ["c", "4", "1.0000", "-"],
+    ]
     many = class_table(np.eye(100, dtype=int), [str(number) for number in range(100)])
     assert len(many.splitlines()) == 22 and many.startswith("| the worst 20 classes |")
 
@@ -237,15 +264,18 @@ def test_the_most_confidently_wrong_are_drawn(tmp_path, predictions, shape, monk
     assert len(shown) == 24
     for row, picture, title in zip(expected, shown, titles, strict=True):
         assert np.array_equal(picture, volumes[row, shape[0] // 2].squeeze())
-        assert title == (f"{'abcd'[predictions.classes[row]]} ({confidence[row].max():.1%})\n"
-                         f"instead of {'abcd'[predictions.labels[row]]}")
+        assert title == (
+            f"{'abcd'[predictions.classes[row]]} ({confidence[row].max():.1%})\n"
+            f"instead of {'abcd'[predictions.labels[row]]}"
+        )
 
 
 def test_pictures_come_of_no_mistakes_and_of_many_classes(tmp_path):
     perfect = Predictions(np.log(np.eye(4) + 1e-9), np.arange(4))
     draw_worst(np.zeros((4, 1, 2, 2, 1), np.uint8), perfect, "abcd", tmp_path / "none.png")
-    draw_confusion(np.diag(np.arange(200)), [str(number) for number in range(200)],
-                   tmp_path / "many.png")
+    draw_confusion(
+        np.diag(np.arange(200)), [str(number) for number in range(200)], tmp_path / "many.png"
+    )
     assert is_picture(tmp_path / "many.png") and (tmp_path / "none.png").stat().st_size > 1000
 
 

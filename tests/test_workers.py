@@ -2,6 +2,7 @@
 
 `make soak` asks for more workers; `soak_workers` has what takes longer.
 """
+
 import json
 import os
 import random
@@ -42,32 +43,61 @@ from wrn3d.runs.folder import RunFolder
 from wrn3d.system.errors import UsageError, WorkerError
 from wrn3d.system.randomness import dropout_position, dropout_shares
 
-UNEVEN = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
-          "batch_size": 31, "dropout": 0.2, "augment": True, "learning_rate": 0.01,
-          "weight_decay": 5e-4}
+UNEVEN = {
+    "dataset": "digits",
+    "volume_size": 16,
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 31,
+    "dropout": 0.2,
+    "augment": True,
+    "learning_rate": 0.01,
+    "weight_decay": 5e-4,
+}
 NOTICED = 60  # seconds, after which a worker that hangs has been missed
 
 
 def config(index, count=2, kind="worker", **others):
-    return {"TF_CONFIG": json.dumps({"cluster": {"worker": ["a:1"] * count} | others,
-                                     "task": {"type": kind, "index": index}})}
+    return {
+        "TF_CONFIG": json.dumps(
+            {
+                "cluster": {"worker": ["a:1"] * count} | others,
+                "task": {"type": kind, "index": index},
+            }
+        )
+    }
 
 
-@pytest.mark.parametrize("variables, place", [
-    ({}, WorkerRank()), ({"TF_CONFIG": ""}, WorkerRank()), ({"TF_CONFIG": "{}"}, WorkerRank()),
-    ({"SLURM_STEP_NUM_TASKS": "4"}, WorkerRank()),
-    (config(1), WorkerRank(1, 2, "TF_CONFIG", 2)),
-    (config(1, chief=["b:1"]), WorkerRank(2, 3, "TF_CONFIG", 2)),
-    (config(0, kind="chief", chief=["b:1"]), WorkerRank(0, 3, "TF_CONFIG", 1)),
-    ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, WorkerRank()),
-    ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, WorkerRank(3, 4, "SLURM"))])
+@pytest.mark.parametrize(
+    "variables, place",
+    [
+        ({}, WorkerRank()),
+        ({"TF_CONFIG": ""}, WorkerRank()),
+        ({"TF_CONFIG": "{}"}, WorkerRank()),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, WorkerRank()),
+        (config(1), WorkerRank(1, 2, "TF_CONFIG", 2)),
+        (config(1, chief=["b:1"]), WorkerRank(2, 3, "TF_CONFIG", 2)),
+        (config(0, kind="chief", chief=["b:1"]), WorkerRank(0, 3, "TF_CONFIG", 1)),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, WorkerRank()),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, WorkerRank(3, 4, "SLURM")),
+    ],
+)
 def test_the_environment_says_which_worker_a_process_is(variables, place):
     assert find_rank(variables) == place
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "7", *(config(*bad)["TF_CONFIG"] for bad in (
-    (2,), (-1,), (0, 2, "evaluator"), (0, 2, "ps"))), config(0, ps=["a:1"])["TF_CONFIG"],
-    config(0, chief=["a:1", "b:1"])["TF_CONFIG"], '{"cluster": {"worker": ["a:1", "b:1"]}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "7",
+        *(config(*bad)["TF_CONFIG"] for bad in ((2,), (-1,), (0, 2, "evaluator"), (0, 2, "ps"))),
+        config(0, ps=["a:1"])["TF_CONFIG"],
+        config(0, chief=["a:1", "b:1"])["TF_CONFIG"],
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+    ],
+)
 def test_a_cluster_that_cannot_be_is_refused(text):
     with pytest.raises(UsageError, match="TF_CONFIG"):
         find_rank({"TF_CONFIG": text})
@@ -111,8 +141,10 @@ def test_a_worker_has_its_rows_of_the_dropout_mask():
 def test_a_kernels_gradient_is_there_before_the_layer_below_hands_its_own_on():
     """So that it can be sent meanwhile; and it changes no bit."""
     draw = np.random.default_rng(0)
-    arrays = [tf.constant(draw.normal(size=shape), tf.float32)
-              for shape in ((2, 1, 6, 6, 4), (3, 3, 3, 4, 5), (3, 3, 3, 5, 6), (3, 3, 3, 6, 7))]
+    arrays = [
+        tf.constant(draw.normal(size=shape), tf.float32)
+        for shape in ((2, 1, 6, 6, 4), (3, 3, 3, 4, 5), (3, 3, 3, 5, 6), (3, 3, 3, 6, 7))
+    ]
 
     def gradients(x, *kernels):
         with tf.GradientTape() as tape:
@@ -120,7 +152,7 @@ def test_a_kernels_gradient_is_there_before_the_layer_below_hands_its_own_on():
             y = x
             for kernel in kernels:
                 y = tf.nn.relu(convolution.conv3d(y, kernel))
-            loss = tf.reduce_sum(y ** 2)
+            loss = tf.reduce_sum(y**2)
         return tape.gradient(loss, [x, *kernels])
 
     share = collectives.Shard(2, synchronised=True, single_depth=True)
@@ -129,12 +161,16 @@ def test_a_kernels_gradient_is_there_before_the_layer_below_hands_its_own_on():
         with collectives.tracing_for(share):
             return gradients(*arrays)
 
-    alone, of_several = (tf.function(function, autograph=False).get_concrete_function(*arrays)
-                         for function in (gradients, shared))
+    alone, of_several = (
+        tf.function(function, autograph=False).get_concrete_function(*arrays)
+        for function in (gradients, shared)
+    )
     # The first two layers' gradients of x wait for the kernel's of the next one.
-    waiting = [[before.name for before in operation.control_inputs]
-               for operation in of_several.graph.get_operations()
-               if operation.type == "Identity" and operation.control_inputs]
+    waiting = [
+        [before.name for before in operation.control_inputs]
+        for operation in of_several.graph.get_operations()
+        if operation.type == "Identity" and operation.control_inputs
+    ]
     *_, second, third = [output.op.inputs[0].op.name for output in of_several.graph.outputs]
     assert waiting == [[third], [second]]
     for found in of_several(*arrays), shared(*arrays):
@@ -159,7 +195,7 @@ class InThreads:
         share.total.assign(self.bounds[-1])
         share.sum = lambda array: self._sum(index, array)
         with collectives.tracing_for(share):
-            return work(slice(*self.bounds[index:index + 2]))
+            return work(slice(*self.bounds[index : index + 2]))
 
     def _sum(self, index, array):
         self.arrays[index] = array
@@ -175,8 +211,9 @@ def test_batch_norm_goes_over_every_workers_rows(shape, precision, tolerance):
     """Output, averages and gradients, of uneven rows, beside TensorFlow's own of all of them."""
     draw = np.random.default_rng(0)
     x, upstream = (tf.constant(draw.normal(3, 2, shape), precision) for _ in range(2))
-    weight, bias, mean, var = (tf.constant(draw.uniform(0.5, 2, shape[-1]), tf.float32)
-                               for _ in range(4))
+    weight, bias, mean, var = (
+        tf.constant(draw.uniform(0.5, 2, shape[-1]), tf.float32) for _ in range(4)
+    )
 
     def work(rows):
         with tf.GradientTape() as tape:
@@ -210,7 +247,7 @@ def test_batch_norms_statistics_lose_little_far_from_zero(distance):
 
     mean, var = InThreads([0, 2, 6]).results(work)[0]
     wide = x.reshape(-1, 16).astype(np.float64)
-    momentum, allowed = ops.BATCH_NORM_MOMENTUM, 2e-7 * (1 + distance ** 2)
+    momentum, allowed = ops.BATCH_NORM_MOMENTUM, 2e-7 * (1 + distance**2)
     np.testing.assert_allclose(mean, momentum * wide.mean(0), rtol=2e-7, atol=2e-8)
     np.testing.assert_allclose(var, momentum * wide.var(0, ddof=1), rtol=allowed)
 
@@ -225,8 +262,10 @@ def several(count, front_end, path, iterations, **settings):
 
 def difference(run, other, kind):
     """The relative difference (Euclidean) of all arrays of a kind together."""
-    a, b = (np.concatenate([found[name].ravel() for name in other if name.startswith(kind)])
-            for found in (run, other))
+    a, b = (
+        np.concatenate([found[name].ravel() for name in other if name.startswith(kind)])
+        for found in (run, other)
+    )
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
@@ -251,17 +290,30 @@ def test_several_workers_compute_what_one_does(front_end, tmp_path, worker_count
     # A ReLU at zero may fall on either side, so that a few of the gradients' terms come or go.
     assert difference(found, one, "gradient/") < 5e-3
     assert difference(found, one, "gradient/fc") < 1e-5
-    env.set_weights({name.removeprefix("weight/"): array for name, array in found.items()
-                     if name.startswith("weight/")})
+    env.set_weights(
+        {
+            name.removeprefix("weight/"): array
+            for name, array in found.items()
+            if name.startswith("weight/")
+        }
+    )
     assert env.predict_split().log_probabilities == pytest.approx(found["predictions"], abs=1e-4)
     with capsys.disabled():
-        print(f"\n{worker_count} workers against one, {front_end}, after 50 iterations: "
-              f"{', '.join(said)}")
+        print(
+            f"\n{worker_count} workers against one, {front_end}, after 50 iterations: "
+            f"{', '.join(said)}"
+        )
 
 
 def test_local_batch_norm_goes_by_each_workers_rows(front_end, tmp_path):
-    settings = {"dataset": "digits", "volume_size": 16, "depth": 10, "widen_factor": 1,
-                "batch_size": 32, "batch_norm": "local"}
+    settings = {
+        "dataset": "digits",
+        "volume_size": 16,
+        "depth": 10,
+        "widen_factor": 1,
+        "batch_size": 32,
+        "batch_norm": "local",
+    }
     found = several(2, front_end, tmp_path / "local.npz", 1, **settings)
     env = small_environment(front_end)
     images, labels = env.next_batch(32)
@@ -278,8 +330,17 @@ def test_local_batch_norm_goes_by_each_workers_rows(front_end, tmp_path):
 
 
 def launch(front_end, *arguments, workers=2, restarts=0, **options):
-    return start_python("-m", "wrn3d.launch", "-n", workers, "--restarts", restarts,
-                        f"{SCRIPTS[front_end]}.py", *arguments, **options)
+    return start_python(
+        "-m",
+        "wrn3d.launch",
+        "-n",
+        workers,
+        "--restarts",
+        restarts,
+        f"{SCRIPTS[front_end]}.py",
+        *arguments,
+        **options,
+    )
 
 
 def workers_of(launcher):
@@ -288,10 +349,15 @@ def workers_of(launcher):
     return [int(number) for number in found.stdout.split()]
 
 
-@pytest.mark.parametrize("arguments, said", [
-    ([], "name a script"), (["nowhere.py"], "nowhere.py is no file"),
-    (["-n", "0", "x.py"], "workers is 0"),
-    (["--restarts", "1", f"{SCRIPTS['keras']}.py"], "--output")])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([], "name a script"),
+        (["nowhere.py"], "nowhere.py is no file"),
+        (["-n", "0", "x.py"], "workers is 0"),
+        (["--restarts", "1", f"{SCRIPTS['keras']}.py"], "--output"),
+    ],
+)
 def test_what_cannot_be_launched_is_said(arguments, said):
     process = run_python("-m", "wrn3d.launch", *arguments)
     assert process.returncode == 2
@@ -306,19 +372,32 @@ def test_a_batch_without_an_image_for_each_worker_is_refused():
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("meanwhile, ends", [
-    ("time.sleep(60)", True), ("while time.monotonic() < start + 5: pass", False)])
+@pytest.mark.parametrize(
+    "meanwhile, ends",
+    [("time.sleep(60)", True), ("while time.monotonic() < start + 5: pass", False)],
+)
 def test_who_only_waits_is_ended_and_not_who_computes(meanwhile, ends):
-    program = ("import time\nfrom wrn3d.distributed import cluster\ncluster.PATIENCE = 2\n"
-               f"start = time.monotonic()\nwith cluster._patience(1):\n    {meanwhile}")
+    program = (
+        "import time\nfrom wrn3d.distributed import cluster\ncluster.PATIENCE = 2\n"
+        f"start = time.monotonic()\nwith cluster._patience(1):\n    {meanwhile}"
+    )
     process = run_python("-c", program)
     assert process.returncode == (WorkerError.exit_status if ends else 0)
     assert process.stderr.startswith("error: worker 1 has waited") == ends
     assert process.stderr.count("\n") == ends
 
 
-@pytest.mark.parametrize("variables", [{}, {
-    "SLURM_STEP_NODELIST": "c[1-2]n3", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_PROCID": "0"}])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {
+            "SLURM_STEP_NODELIST": "c[1-2]n3",
+            "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+            "SLURM_PROCID": "0",
+        },
+    ],
+)
 def test_what_slurm_says_of_no_workers_is_refused(variables, monkeypatch):
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
@@ -337,12 +416,23 @@ def test_training_that_knows_nothing_of_the_others_is_refused():
 
 def test_slurms_tasks_find_each_other(tmp_path):
     """With the variables that srun sets, for two tasks on this machine."""
-    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2",
-             "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"}
-    program = [ROOT / "tests" / "worker_run.py", "keras", tmp_path / "slurm.npz", 2,
-               json.dumps(UNEVEN)]
-    tasks = [start_command(*program, env=FROM_ANYWHERE | slurm | {"SLURM_PROCID": str(number)})
-             for number in range(2)]
+    slurm = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+    }
+    program = [
+        ROOT / "tests" / "worker_run.py",
+        "keras",
+        tmp_path / "slurm.npz",
+        2,
+        json.dumps(UNEVEN),
+    ]
+    tasks = [
+        start_command(*program, env=FROM_ANYWHERE | slurm | {"SLURM_PROCID": str(number)})
+        for number in range(2)
+    ]
     for task in tasks:
         _, errors = task.communicate(timeout=300)
         assert task.returncode == 0, errors
@@ -353,9 +443,21 @@ def test_slurms_tasks_find_each_other(tmp_path):
 def test_workers_with_other_settings_are_refused():
     ports = free_ports(2)
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    workers = [start_script("keras", *SMALL, "--seed", index, env=os.environ | {
-        "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})})
-        for index in range(2)]
+    workers = [
+        start_script(
+            "keras",
+            *SMALL,
+            "--seed",
+            index,
+            env=os.environ
+            | {
+                "TF_CONFIG": json.dumps(
+                    {"cluster": cluster, "task": {"type": "worker", "index": index}}
+                )
+            },
+        )
+        for index in range(2)
+    ]
     for worker in workers:
         _, errors = worker.communicate(timeout=300)
         assert worker.returncode == 2
@@ -363,10 +465,13 @@ def test_workers_with_other_settings_are_refused():
 
 
 def test_where_nobody_reads_the_output_any_more_all_end():
-    command = (f"{sys.executable} -m wrn3d.launch -n 2 {SCRIPTS['tensorlayer']}.py "
-               f"{' '.join(SMALL)} --iterations 3000 | head -n 9; exit ${{PIPESTATUS[0]}}")
-    process = subprocess.run(["bash", "-c", command], cwd=ROOT, text=True, capture_output=True,
-                             timeout=300)
+    command = (
+        f"{sys.executable} -m wrn3d.launch -n 2 {SCRIPTS['tensorlayer']}.py "
+        f"{' '.join(SMALL)} --iterations 3000 | head -n 9; exit ${{PIPESTATUS[0]}}"
+    )
+    process = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, text=True, capture_output=True, timeout=300
+    )
     assert process.returncode == 128 + signal.SIGPIPE, process.stderr
     assert "Traceback" not in process.stderr
 
@@ -376,8 +481,9 @@ def test_all_stop_after_the_same_iteration_and_any_number_goes_on(tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
     options = [*SMALL, "--momentum", "0.9", "--nesterov", "--output", folder]
     with log.open("w") as output:
-        process = launch(front_end, *options, "--iterations", "3000", stdout=output,
-                         stderr=subprocess.STDOUT)
+        process = launch(
+            front_end, *options, "--iterations", "3000", stdout=output, stderr=subprocess.STDOUT
+        )
     assert wait_until(lambda: "iteration   60/" in log.read_text(), process, pause=0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
@@ -394,8 +500,16 @@ def disturb(front_end, folder, log, number, draw, restarts=0):
     """(exit status, seconds until it ended) of a run of which a worker gets a signal."""
     trained = max(RunFolder(folder).log.column("loss"), default=0)
     with log.open("w") as output:
-        process = launch(front_end, *FULL, "--output", folder, "--resume", restarts=restarts,
-                         stdout=output, stderr=subprocess.STDOUT)
+        process = launch(
+            front_end,
+            *FULL,
+            "--output",
+            folder,
+            "--resume",
+            restarts=restarts,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     iteration = trained + draw.randrange(1, 25)
     try:
         wait_until(lambda: f"iteration {iteration:2}/" in log.read_text(), process, pause=0.01)

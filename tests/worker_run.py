@@ -2,6 +2,7 @@
 
 Trains, and the first worker writes to FILE what `trained` says.
 """
+
 import json
 import sys
 
@@ -16,12 +17,14 @@ def trained(env, iterations):
     they predict of the test split."""
     gradients = env.gradients()
     results = [env.step() for _ in range(iterations)]
-    return {"loss": np.array([result.loss for result in results]),
-            "accuracy": np.array([result.accuracy for result in results]),
-            "batch_size": np.array([result.batch_size for result in results]),
-            "predictions": env.predict_split().log_probabilities,
-            **{f"gradient/{name}": array for name, array in gradients.items()},
-            **{f"weight/{name}": array for name, array in env.get_weights().items()}}
+    return {
+        "loss": np.array([result.loss for result in results]),
+        "accuracy": np.array([result.accuracy for result in results]),
+        "batch_size": np.array([result.batch_size for result in results]),
+        "predictions": env.predict_split().log_probabilities,
+        **{f"gradient/{name}": array for name, array in gradients.items()},
+        **{f"weight/{name}": array for name, array in env.get_weights().items()},
+    }
 
 
 def work(front_end, path, iterations, settings):

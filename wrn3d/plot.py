@@ -1,7 +1,8 @@
 """Draw the curves of runs over each other.
 
-    python -m wrn3d.plot runs/first runs/second --output curves.png
+python -m wrn3d.plot runs/first runs/second --output curves.png
 """
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,7 @@ class PlotConfig:
 
 def main() -> int:
     """Draw; returns the exit status, as `exit_status` says."""
-    return exit_status(plot, tyro.cli(PlotConfig, prog="python -m wrn3d.plot",
-                                      description=__doc__))
+    return exit_status(plot, tyro.cli(PlotConfig, prog="python -m wrn3d.plot", description=__doc__))
 
 
 def plot(config):

@@ -1,8 +1,9 @@
 """Classify pictures and volumes with a network that was trained here.
 
-    python -m wrn3d.predict runs/first/best.safetensors cat.png dog.jpg
-    python -m wrn3d.predict runs/adrenal/best.safetensors volume.npy --json
+python -m wrn3d.predict runs/first/best.safetensors cat.png dog.jpg
+python -m wrn3d.predict runs/adrenal/best.safetensors volume.npy --json
 """
+
 import json
 import sys
 from dataclasses import dataclass
@@ -56,12 +57,15 @@ class Classifier:
         try:
             self.spec, self.class_names, precision = described(checkpoint)
         except KeyError as error:
-            raise DataError(f"{path} does not say what its {error.args[0]} is (converted weights "
-                            "do not, nor an earlier version's files): env.load it on its data, "
-                            "and env.save it") from error
+            raise DataError(
+                f"{path} does not say what its {error.args[0]} is (converted weights "
+                "do not, nor an earlier version's files): env.load it on its data, "
+                "and env.save it"
+            ) from error
         except (UsageError, DataError, TypeError) as error:
-            raise DataError(f"{path} is no checkpoint to classify with "
-                            f"({reason(error)})") from error
+            raise DataError(
+                f"{path} is no checkpoint to classify with ({reason(error)})"
+            ) from error
         self.mean, self.std = (checkpoint.normalisation[name] for name in ("mean", "std"))
         import_tensorflow()
         self.model = keras_model(self.spec, precision=precision)
@@ -90,8 +94,10 @@ class Classifier:
         if ending not in ENDINGS:
             raise DataError(f"{path} is no picture ({', '.join(ENDINGS)}) and no volume (.npy)")
         if depth > 1:
-            raise DataError(f"{path} is a picture, but the network takes volumes of "
-                            f"{'x'.join(map(str, self.spec.input_shape))}: name a .npy file")
+            raise DataError(
+                f"{path} is a picture, but the network takes volumes of "
+                f"{'x'.join(map(str, self.spec.input_shape))}: name a .npy file"
+            )
         return read_picture(path, (height, width), channels)[None]
 
 
@@ -106,22 +112,36 @@ def described(checkpoint):
     precision = settings.pop("precision")
     check_precision(precision)
     names, weights = list(checkpoint.config[CLASSES]), checkpoint.evaluated
-    require(len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
-            "its classes can't be")
-    require(mean.ndim == 5 and len(mean) == 1 and mean.shape[-1] in MODES
-            and std.shape == (1,) and std > 0, "its data can't be")
-    require(all(np.isfinite(array).all() for array in (mean, std, *weights.values())),
-            "not all that is in it are finite numbers")
+    require(
+        len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
+        "its classes can't be",
+    )
+    require(
+        mean.ndim == 5
+        and len(mean) == 1
+        and mean.shape[-1] in MODES
+        and std.shape == (1,)
+        and std > 0,
+        "its data can't be",
+    )
+    require(
+        all(np.isfinite(array).all() for array in (mean, std, *weights.values())),
+        "not all that is in it are finite numbers",
+    )
     spec = WideResNetSpec(**settings, num_classes=len(names), input_shape=mean.shape[1:])
-    check_same({parameter.name: parameter for parameter in network_parameters(spec)},
-               weights, f"weights for {spec.name}")
+    check_same(
+        {parameter.name: parameter for parameter in network_parameters(spec)},
+        weights,
+        f"weights for {spec.name}",
+    )
     return spec, names, precision
 
 
 def main() -> int:
     """Classify; returns the exit status, as `exit_status` says."""
-    return exit_status(predict, tyro.cli(PredictConfig, prog="python -m wrn3d.predict",
-                                         description=__doc__))
+    return exit_status(
+        predict, tyro.cli(PredictConfig, prog="python -m wrn3d.predict", description=__doc__)
+    )
 
 
 def predict(config):
@@ -133,17 +153,39 @@ def predict(config):
     classifier = Classifier(config.checkpoint)
     volumes = np.stack([classifier.read(path) for path in config.files])
     # {class: probability} of each, the most probable first.
-    found = [dict(sorted(zip(classifier.class_names, map(float, row), strict=True),
-                         key=lambda pair: -pair[1])) for row in classifier(volumes)]
+    found = [
+        dict(
+            sorted(
+                zip(classifier.class_names, map(float, row), strict=True), key=lambda pair: -pair[1]
+            )
+        )
+        for row in classifier(volumes)
+    ]
     named = list(zip(map(str, config.files), found, strict=True))
     if config.json:
-        print(json.dumps([{"file": path, "class": next(iter(row)), "probabilities": row}
-                          for path, row in named], indent=2))
+        print(
+            json.dumps(
+                [
+                    {"file": path, "class": next(iter(row)), "probabilities": row}
+                    for path, row in named
+                ],
+                indent=2,
+            )
+        )
         return
     titles = ["file", "most probable", *["then"] * (min(top, len(found[0])) - 1)]
-    print(markdown_table(titles, [
-        [visible(path), *[f"{visible(name)} {share:.2%}" for name, share in row.items()][:top]]
-        for path, row in named]))
+    print(
+        markdown_table(
+            titles,
+            [
+                [
+                    visible(path),
+                    *[f"{visible(name)} {share:.2%}" for name, share in row.items()][:top],
+                ]
+                for path, row in named
+            ],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """The time of a step on many workers: what each computes, and what goes round the ring."""
+
 from dataclasses import dataclass, replace
 from math import ceil, inf, log2, prod
 from statistics import NormalDist
@@ -79,8 +80,9 @@ def sent(count, size) -> float:
 
 def sent_in_a_step(work, count, synchronised=True) -> float:
     """Bytes that each worker in a ring sends in a step."""
-    return (sent(count, sum(work.gradients) + SCORES)
-            + (count - 1) * sum(norm_messages(work, synchronised)))
+    return sent(count, sum(work.gradients) + SCORES) + (count - 1) * sum(
+        norm_messages(work, synchronised)
+    )
 
 
 def step_seconds(work, network, count, images, synchronised=True) -> float:
@@ -104,8 +106,14 @@ def step_seconds(work, network, count, images, synchronised=True) -> float:
     else:
         waits = max(0.0, sum(norms) - compute)
         travel = max(each[-1], travel - BACKWARD * compute)
-    return (work.alone(images) + waits + network.handled(count, sum(work.gradients)) + travel
-            + network.sum(count, SCORES) + work.lag * compute * slowest(count))
+    return (
+        work.alone(images)
+        + waits
+        + network.handled(count, sum(work.gradients))
+        + travel
+        + network.sum(count, SCORES)
+        + work.lag * compute * slowest(count)
+    )
 
 
 def norm_messages(work, synchronised) -> tuple[int, ...]:
@@ -117,6 +125,7 @@ def norm_messages(work, synchronised) -> tuple[int, ...]:
 def slowest(count) -> float:
     """By how much the slowest of `count` normally distributed times lags, in units of the slower
     one's of two (Blom 1958)."""
+
     def expected(count):
         return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 
@@ -139,8 +148,10 @@ def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
             lengths.append(prod(parameter.shape) // (depth if spec.input_shape[0] == 1 else 1))
         if parameter.name.endswith(".running_mean"):
             norms += [2 * 2 * FLOAT * parameter.shape[0], 2 * FLOAT * parameter.shape[0]]
-    return (tuple(FLOAT * sum(lengths[place] for place in places) for places in messages(lengths)),
-            tuple(norms))
+    return (
+        tuple(FLOAT * sum(lengths[place] for place in places) for places in messages(lengths)),
+        tuple(norms),
+    )
 
 
 def fit_network(times) -> Network:

@@ -5,6 +5,7 @@ the bytes that went over the loopback in a step, the seconds of sums of several 
 a checkpoint. With "calls", a FIFO, it takes its steps anew for each line that comes out of that,
 and prints a line with the median seconds of one each time.
 """
+
 import json
 import sys
 import tempfile
@@ -26,8 +27,15 @@ class Environment(CNNEnv):
 
     def __init__(self, case, batch_norm):
         self.case = case
-        super().__init__(spec=case.spec, dataset="digits", batch_size=case.batch_size, momentum=0.9,
-                         nesterov=True, augment=True, batch_norm=batch_norm)
+        super().__init__(
+            spec=case.spec,
+            dataset="digits",
+            batch_size=case.batch_size,
+            momentum=0.9,
+            nesterov=True,
+            augment=True,
+            batch_norm=batch_norm,
+        )
 
     def load_data(self):
         return self.case.dataset()

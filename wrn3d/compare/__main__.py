@@ -1,4 +1,5 @@
 """Train both scripts from the same start and say whether, and where, their results differ."""
+
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,8 +45,11 @@ def main() -> int:
     """
     leave_others()
     outcome = []
-    status = exit_status(lambda: outcome.append(run(read_flags(
-        CompareConfig, prog="python -m wrn3d.compare", description=__doc__))))
+    status = exit_status(
+        lambda: outcome.append(
+            run(read_flags(CompareConfig, prog="python -m wrn3d.compare", description=__doc__))
+        )
+    )
     return status or (0 if outcome[0] else DIFFERENT)
 
 
@@ -72,8 +76,15 @@ def show(comparisons, config, folder) -> str:
     with writing_to(folder):
         report.write_iterations(folder / "iterations.csv", comparisons)
         report.write_summary(folder / "summary.json", comparisons, said, settings, found)
-        page.write(folder / "report.html", comparisons, said, agrees,
-                   picture.draw(comparisons, folder), settings, machine.sentence(found))
+        page.write(
+            folder / "report.html",
+            comparisons,
+            said,
+            agrees,
+            picture.draw(comparisons, folder),
+            settings,
+            machine.sentence(found),
+        )
     print(f"\n{report.text(comparisons)}\n\n{fitted(machine.sentence(found), indent=0)}\n")
     print(f"in {folder}: report.html, {', '.join(picture.PLOTS)}, iterations.csv, summary.json")
     return said
@@ -90,8 +101,10 @@ def _compare(config, seed):
                 said = str(pair.first or "the same so far")
                 progress.advance(said)
                 if number % every == 0 or number == pair.total:
-                    progress.print(f"iteration {number:{len(str(pair.total))}}/{pair.total}  "
-                                   f"loss {losses}  {said}")
+                    progress.print(
+                        f"iteration {number:{len(str(pair.total))}}/{pair.total}  "
+                        f"loss {losses}  {said}"
+                    )
         return pair.comparison(config.evaluate)
 
 

@@ -1,4 +1,5 @@
 """Two sides, iteration by iteration: what each reached, and where they differ."""
+
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
@@ -38,8 +39,10 @@ class Difference:
 
     def __str__(self):
         others = f" (and {self.others} more)" if self.others else ""
-        return f"differs first at iteration {self.iteration} in {self.name} by {self.size:.3g}" \
-               + others
+        return (
+            f"differs first at iteration {self.iteration} in {self.name} by {self.size:.3g}"
+            + others
+        )
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ class Comparison:
     @property
     def loss(self) -> float:
         """Over all iterations."""
-        return max(largest_difference(left.loss, right.loss) for left, right
-                   in zip(*(run.results for run in self.runs.values()), strict=True))
+        return max(
+            largest_difference(left.loss, right.loss)
+            for left, right in zip(*(run.results for run in self.runs.values()), strict=True)
+        )
 
     @property
     def largest(self) -> dict[str, float]:
@@ -96,9 +101,15 @@ class Pair:
                 # Before the other side starts: the time to the first step counts from the start.
                 self.first_steps.append(side.step())
                 self.sides.append(side)
-            self.first = _difference_of_arrays(0, [
-                name for name, array in starts[0].items()
-                if array.tobytes() != starts[1][name].tobytes()], starts)
+            self.first = _difference_of_arrays(
+                0,
+                [
+                    name
+                    for name, array in starts[0].items()
+                    if array.tobytes() != starts[1][name].tobytes()
+                ],
+                starts,
+            )
             self.total, self.title = self.sides[0].total_iterations(), self.sides[0].title()
             self.stack = stack.pop_all()
         return self
@@ -120,24 +131,34 @@ class Pair:
         memory = [side.peak_memory() for side in self.sides]  # in training
         logits = [side.logits() for side in self.sides]
         evaluations = [side.evaluation() if evaluate else None for side in self.sides]
-        runs = {side.front_end: Run(self.results[side.front_end], side.first_step_seconds, *rest)
-                for side, *rest in zip(self.sides, memory, evaluations, strict=True)}
+        runs = {
+            side.front_end: Run(self.results[side.front_end], side.first_step_seconds, *rest)
+            for side, *rest in zip(self.sides, memory, evaluations, strict=True)
+        }
         last = len(self.results[self.sides[0].front_end])
         if self.first is None and logits[0].tobytes() != logits[1].tobytes():
             self.first = Difference(last, "the logits", largest_difference(*logits), 0)
         if self.first is None and str(evaluations[0]) != str(evaluations[1]):
             self.first = Difference(last, "the evaluation", largest_difference(*evaluations), 0)
         left, right = (side.arrays() for side in self.sides)
-        weights = {name: largest_difference(left[name], right[name]) for name in left
-                   if OF not in name}
-        return Comparison(self.settings["seed"], runs, self.first, weights,
-                          largest_difference(*logits), self.title)
+        weights = {
+            name: largest_difference(left[name], right[name]) for name in left if OF not in name
+        }
+        return Comparison(
+            self.settings["seed"],
+            runs,
+            self.first,
+            weights,
+            largest_difference(*logits),
+            self.title,
+        )
 
     def _difference_of_steps(self, left, right):
         iteration = left.result.iteration
         names = [name for name, digest in left.digests.items() if right.digests[name] != digest]
-        found = _difference_of_arrays(iteration, names, names and [side.arrays() for side
-                                                                   in self.sides])
+        found = _difference_of_arrays(
+            iteration, names, names and [side.arrays() for side in self.sides]
+        )
         for name in ("loss", "accuracy"):
             values = getattr(left.result, name), getattr(right.result, name)
             if found is None and values[0].hex() != values[1].hex():

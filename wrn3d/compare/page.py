@@ -1,4 +1,5 @@
 """A comparison as one HTML page that needs no other file."""
+
 import base64
 import html
 
@@ -56,10 +57,12 @@ of the logits of the first test volumes and of the weights at the end.</p>
 </body>
 </html>
 """
-NOTE = ("Both sides start from the same weights, see the same batches and compute with the same "
-        "operations; each runs in a process of its own, the two iterate in turn. images/s leaves "
-        "the first iteration out, which builds the graph; the first step counts from the start of "
-        "the process; memory is the most that the process held.")
+NOTE = (
+    "Both sides start from the same weights, see the same batches and compute with the same "
+    "operations; each runs in a process of its own, the two iterate in turn. images/s leaves "
+    "the first iteration out, which builds the graph; the first step counts from the start of "
+    "the process; memory is the most that the process held."
+)
 
 
 def write(path, comparisons, said, agrees, pictures, settings, machine):
@@ -68,15 +71,20 @@ def write(path, comparisons, said, agrees, pictures, settings, machine):
         f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,'
         f'{base64.b64encode(picture.read_bytes()).decode()}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, picture in pictures.items())
+        for caption, picture in pictures.items()
+    )
     content = PAGE.format(
-        title=html.escape(comparisons[0].title), verdict=html.escape(said),
+        title=html.escape(comparisons[0].title),
+        verdict=html.escape(said),
         colour="#d8f0dd" if agrees else "#fbdcd9",
-        summary=_table(*report.summary_rows(comparisons)), note=NOTE, figures=figures,
+        summary=_table(*report.summary_rows(comparisons)),
+        note=NOTE,
+        figures=figures,
         largest=_table(*report.largest_rows(comparisons)),
         parameters=_table(*report.parameter_rows(comparisons)),
         settings=html.escape(" ".join(f"{name}={value}" for name, value in settings.items())),
-        machine=html.escape(machine))
+        machine=html.escape(machine),
+    )
     write_atomic(path, content.encode())
 
 

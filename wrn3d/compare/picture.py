@@ -12,6 +12,7 @@ STYLES = ({"color": "#f2a541", "linewidth": 4}, {"color": "#1b4965", "linewidth"
 def draw(comparisons, folder):
     """Write the PNGs; returns {caption: path}."""
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.ticker import MaxNLocator
@@ -23,10 +24,13 @@ def draw(comparisons, folder):
             for (front_end, run), style in zip(comparison.runs.items(), STYLES, strict=True):
                 # The first iteration builds the graph: its speed is no speed.
                 results = run.results[1:] if field == "images_per_second" else run.results
-                axes.plot([result.iteration for result in results],
-                          [getattr(result, field) for result in results],
-                          label=front_end if comparison is comparisons[0] else None,
-                          marker="o" if len(results) < 2 else None, **style)
+                axes.plot(
+                    [result.iteration for result in results],
+                    [getattr(result, field) for result in results],
+                    label=front_end if comparison is comparisons[0] else None,
+                    marker="o" if len(results) < 2 else None,
+                    **style,
+                )
         axes.set_xlabel("iteration")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,5 @@
 """A comparison as a verdict and tables, as CSV and as JSON."""
+
 import csv
 import io
 import json
@@ -32,18 +33,26 @@ def verdict(comparisons, tolerance) -> str:
     seed = f" with seed {first.seed}" if len(comparisons) > 1 else ""
     if all(comparison.agrees(tolerance) for comparison in comparisons):
         size = max(comparison.size for comparison in apart)
-        return (f"within the tolerance of {tolerance:g}: at most {size:.3g} apart; "
-                f"{first.first}{seed}")
+        return (
+            f"within the tolerance of {tolerance:g}: at most {size:.3g} apart; {first.first}{seed}"
+        )
     return f"{first.first}{seed}"
 
 
 def values(comparisons):
     """{quantity: {front end: [its value for each seed]}}, those that were measured."""
-    found = {name: {front_end: [of(comparison.runs[front_end]) for comparison in comparisons]
-                    for front_end in comparisons[0].runs}
-             for name, (of, _) in QUANTITIES.items()}
-    return {name: sides for name, sides in found.items()
-            if all(value is not None for side in sides.values() for value in side)}
+    found = {
+        name: {
+            front_end: [of(comparison.runs[front_end]) for comparison in comparisons]
+            for front_end in comparisons[0].runs
+        }
+        for name, (of, _) in QUANTITIES.items()
+    }
+    return {
+        name: sides
+        for name, sides in found.items()
+        if all(value is not None for side in sides.values() for value in side)
+    }
 
 
 def mean_and_deviation(numbers):
@@ -72,8 +81,11 @@ def difference_interval(sides):
 def summary_rows(comparisons):
     """(titles, rows) of both sides, with means and standard deviations where there are seeds."""
     several = len(comparisons) > 1
-    titles = ["mean ± standard deviation" if several else "", *comparisons[0].runs,
-              f"difference ({CONFIDENCE:.0%} interval)" if several else "difference"]
+    titles = [
+        "mean ± standard deviation" if several else "",
+        *comparisons[0].runs,
+        f"difference ({CONFIDENCE:.0%} interval)" if several else "difference",
+    ]
     rows = []
     for name, sides in values(comparisons).items():
         text = QUANTITIES[name][1].format
@@ -90,17 +102,25 @@ def summary_rows(comparisons):
 def largest_rows(comparisons):
     """(titles, rows) of the largest differences for each seed."""
     return ["seed", "loss", "logits", "weights", "first difference"], [
-        [str(comparison.seed), *(f"{size:.3g}" for size in comparison.largest.values()),
-         str(comparison.first or "none")] for comparison in comparisons]
+        [
+            str(comparison.seed),
+            *(f"{size:.3g}" for size in comparison.largest.values()),
+            str(comparison.first or "none"),
+        ]
+        for comparison in comparisons
+    ]
 
 
 def parameter_rows(comparisons):
     """(titles, rows): each parameter's largest difference at the end over the seeds, the largest
     first."""
-    sizes = {name: max(comparison.weights[name] for comparison in comparisons)
-             for name in comparisons[0].weights}
+    sizes = {
+        name: max(comparison.weights[name] for comparison in comparisons)
+        for name in comparisons[0].weights
+    }
     return ["parameter", "largest difference"], [
-        [name, f"{size:.3g}"] for name, size in sorted(sizes.items(), key=lambda item: -item[1])]
+        [name, f"{size:.3g}"] for name, size in sorted(sizes.items(), key=lambda item: -item[1])
+    ]
 
 
 def text(comparisons) -> str:
@@ -109,27 +129,46 @@ def text(comparisons) -> str:
     apart = [row for row in rows if float(row[1])]
     if apart:
         rest = [[f"{len(apart) - SHOWN_PARAMETERS} more", "see the report"]]
-        parameters = markdown_table(titles, apart[:SHOWN_PARAMETERS] +
-                                    (rest if len(apart) > SHOWN_PARAMETERS else []))
+        parameters = markdown_table(
+            titles, apart[:SHOWN_PARAMETERS] + (rest if len(apart) > SHOWN_PARAMETERS else [])
+        )
     else:
         parameters = f"weights: all {len(rows)} arrays are equal to the last bit"
-    return "\n\n".join([markdown_table(*summary_rows(comparisons)),
-                        markdown_table(*largest_rows(comparisons)), parameters])
+    return "\n\n".join(
+        [
+            markdown_table(*summary_rows(comparisons)),
+            markdown_table(*largest_rows(comparisons)),
+            parameters,
+        ]
+    )
 
 
 def write_iterations(path, comparisons):
     """A line for each seed and iteration, numbers to their last bit."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
-    names = [f"{front_end.lower()}_{name}" for front_end in comparisons[0].runs
-             for name in ("loss", "accuracy", "seconds")]
+    names = [
+        f"{front_end.lower()}_{name}"
+        for front_end in comparisons[0].runs
+        for name in ("loss", "accuracy", "seconds")
+    ]
     writer.writerow(["seed", "iteration", "learning_rate", "batch_size", *names])
     for comparison in comparisons:
         for results in zip(*(run.results for run in comparison.runs.values()), strict=True):
             one = results[0]
-            writer.writerow([comparison.seed, one.iteration, one.learning_rate, one.batch_size,
-                             *(value for result in results for value
-                               in (result.loss, result.accuracy, result.seconds))])
+            writer.writerow(
+                [
+                    comparison.seed,
+                    one.iteration,
+                    one.learning_rate,
+                    one.batch_size,
+                    *(
+                        value
+                        for result in results
+                        for value in (result.loss, result.accuracy, result.seconds)
+                    ),
+                ]
+            )
     write_atomic(path, file.getvalue().encode())
 
 
@@ -142,11 +181,20 @@ def write_summary(path, comparisons, said, settings, machine):
         if len(comparisons) > 1:
             quantities[name]["interval"] = [low, high]
     summary = {
-        "verdict": said, "settings": settings, "machine": machine, "quantities": quantities,
-        "seeds": [{"seed": comparison.seed,
-                   "first_difference": comparison.first and vars(comparison.first),
-                   "largest_differences": comparison.largest,
-                   "weights": comparison.weights} for comparison in comparisons]}
+        "verdict": said,
+        "settings": settings,
+        "machine": machine,
+        "quantities": quantities,
+        "seeds": [
+            {
+                "seed": comparison.seed,
+                "first_difference": comparison.first and vars(comparison.first),
+                "largest_differences": comparison.largest,
+                "weights": comparison.weights,
+            }
+            for comparison in comparisons
+        ],
+    }
     content = json.dumps(_finite(summary), indent=2, default=str, allow_nan=False)
     write_atomic(path, f"{content}\n".encode())
 

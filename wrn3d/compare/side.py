@@ -1,4 +1,5 @@
 """A script's run in a process of its own, each iteration a question that is put to it."""
+
 import hashlib
 import multiprocessing
 import os
@@ -38,8 +39,9 @@ class Side:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         context = multiprocessing.get_context("spawn")  # nothing of this process is inherited
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, daemon=True, name=front_end, args=(
-            theirs, front_end, settings))
+        self.process = context.Process(
+            target=serve, daemon=True, name=front_end, args=(theirs, front_end, settings)
+        )
         self.start = time.perf_counter()
         # Ctrl-C reaches both, but is for the one who asks; what is ignored stays so in the other.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,8 +96,10 @@ class Side:
             answer = self.connection.recv()
         except (EOFError, OSError):
             self.process.join(timeout=5)
-            raise UserError(f"the {self.front_end} side ended without an answer "
-                            f"({_ending(self.process.exitcode)})") from None
+            raise UserError(
+                f"the {self.front_end} side ended without an answer "
+                f"({_ending(self.process.exitcode)})"
+            ) from None
         if isinstance(answer, UserError):
             raise answer
         return answer
@@ -133,21 +137,37 @@ def serve(connection, front_end, settings):
 def _answers(env):
     def arrays():
         state = env.snapshot()
-        return state.weights | {f"{kind}{OF}{name}": array for kind in LEARNED
-                                for name, array in getattr(state, kind).items()}
+        return state.weights | {
+            f"{kind}{OF}{name}": array
+            for kind in LEARNED
+            for name, array in getattr(state, kind).items()
+        }
 
     def step():
         result = env.step()
-        return Step(result, {name: hashlib.blake2b(array.tobytes(), digest_size=8).digest()
-                             for name, array in arrays().items()})
+        return Step(
+            result,
+            {
+                name: hashlib.blake2b(array.tobytes(), digest_size=8).digest()
+                for name, array in arrays().items()
+            },
+        )
 
     def title():
-        return (f"{env.spec.name}, {env.spec.shortcut} shortcut, on {env.dataset.title} from "
-                f"{env.dataset.origin}")
+        return (
+            f"{env.spec.name}, {env.spec.shortcut} shortcut, on {env.dataset.title} from "
+            f"{env.dataset.origin}"
+        )
 
     def logits():
         return env.predict(env.dataset.normalise(env.dataset.test_volumes[:COMPARED_VOLUMES]))
 
-    return {"step": step, "title": title, "logits": logits, "arrays": arrays,
-            "evaluation": env.evaluate, "peak_memory": peak_memory,
-            "total_iterations": lambda: env.config.total_iterations(env.num_examples)}
+    return {
+        "step": step,
+        "title": title,
+        "logits": logits,
+        "arrays": arrays,
+        "evaluation": env.evaluate,
+        "peak_memory": peak_memory,
+        "total_iterations": lambda: env.config.total_iterations(env.num_examples),
+    }

@@ -5,6 +5,7 @@
 
 From the files that the paper's authors publish and from those of WideResNet-pytorch.
 """
+
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,8 +41,9 @@ class ConvertConfig:
 
 def main() -> int:
     """Convert; returns the exit status, as `exit_status` says."""
-    return exit_status(convert, tyro.cli(
-        ConvertConfig, prog="python -m wrn3d.convert", description=__doc__))
+    return exit_status(
+        convert, tyro.cli(ConvertConfig, prog="python -m wrn3d.convert", description=__doc__)
+    )
 
 
 def convert(config):
@@ -55,30 +57,42 @@ def convert(config):
 def _to_pytorch(config):
     checkpoint = Checkpoint.load(config.source)
     weights, strides = checkpoint.evaluated, checkpoint.config.get("strides", PAPER_STRIDES)
-    require(strides in (PAPER_STRIDES, list(PAPER_STRIDES)), f"{config.source} is of a network of "
-            f"the strides {quoted(strides)}, which PyTorch's of these names have not")
+    require(
+        strides in (PAPER_STRIDES, list(PAPER_STRIDES)),
+        f"{config.source} is of a network of "
+        f"the strides {quoted(strides)}, which PyTorch's of these names have not",
+    )
     with _named(config.source):
         arrays = to_pytorch(weights, config.naming, config.kernels)
     write_arrays(config.target, arrays, "params" if config.naming == "authors" else None)
-    kept = {"centre": "the kernels' centre slices, which are all that volumes of depth 1 meet",
-            "inflated": "2D kernels, the sums over the depth", "whole": "3D kernels"}
-    return (f"{config.target}: {len(arrays)} arrays under the names of {config.naming}; "
-            f"{kept[config.kernels]}")
+    kept = {
+        "centre": "the kernels' centre slices, which are all that volumes of depth 1 meet",
+        "inflated": "2D kernels, the sums over the depth",
+        "whole": "3D kernels",
+    }
+    return (
+        f"{config.target}: {len(arrays)} arrays under the names of {config.naming}; "
+        f"{kept[config.kernels]}"
+    )
 
 
 def _from_pytorch(config):
-    require(config.target.suffix == ".safetensors", f"{config.target} will be a checkpoint of this "
-            "project: name a .safetensors file")
+    require(
+        config.target.suffix == ".safetensors",
+        f"{config.target} will be a checkpoint of this project: name a .safetensors file",
+    )
     arrays = read_arrays(config.source)
     with _named(config.source):
         spec, weights = from_pytorch(arrays, config.kernels)
     network = {"depth": spec.depth, "widen_factor": spec.widen_factor, "shortcut": spec.shortcut}
     Checkpoint(weights, config=network).save(config.target)
     keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
-    return (f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
-            f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; with the data set "
-            "that they were trained on:\n"
-            f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})")
+    return (
+        f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
+        f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; with the data set "
+        "that they were trained on:\n"
+        f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})"
+    )
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 """Files of PyTorch weights, read without running code from them."""
+
 import io
 import zipfile
 from pathlib import Path
@@ -34,8 +35,10 @@ def read_arrays(path) -> dict[str, np.ndarray]:
         # weights_only: an unpickler that makes tensors and containers, and calls nothing else.
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, for files that are not what they should be
-        raise DataError(f"{path} holds no weights that can be read without running code from it "
-                        f"({reason(error)})") from error
+        raise DataError(
+            f"{path} holds no weights that can be read without running code from it "
+            f"({reason(error)})"
+        ) from error
     tensors = _tensors(path, saved)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > path.stat().st_size:
@@ -63,8 +66,9 @@ def _read_safetensors(path):
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no safetensors file that can be read "
-                        f"({reason(error)})") from error
+        raise DataError(
+            f"{path} is no safetensors file that can be read ({reason(error)})"
+        ) from error
 
 
 def _check_contents(path):
@@ -83,8 +87,9 @@ def _check_contents(path):
             raise ValueError("it has two entries of one name")  # PyTorch reads names in any case
         claimed = sum(entry.file_size for entry in entries)
         if claimed > path.stat().st_size or any(entry.compress_type for entry in entries):
-            raise ValueError(f"it is compressed, which torch.save never does, and would be "
-                             f"{claimed:,} bytes")
+            raise ValueError(
+                f"it is compressed, which torch.save never does, and would be {claimed:,} bytes"
+            )
         for entry in entries:
             if entry.filename.lower().endswith("data.pkl"):
                 with archive.open(entry) as file:
@@ -108,10 +113,28 @@ class _TensorUnpickler(RestrictedUnpickler):
     """Admits what `torch.save` writes of tensors in dictionaries."""
 
     def __init__(self, file):
-        names = [("collections", "OrderedDict"), *(("torch._utils", name) for name in (
-            "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"))]
-        names += [("torch", f"{kind}Storage") for kind in (
-            "Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")]
+        names = [
+            ("collections", "OrderedDict"),
+            *(
+                ("torch._utils", name)
+                for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+            ),
+        ]
+        names += [
+            ("torch", f"{kind}Storage")
+            for kind in (
+                "Double",
+                "Float",
+                "Half",
+                "BFloat16",
+                "Long",
+                "Int",
+                "Short",
+                "Char",
+                "Byte",
+                "Bool",
+            )
+        ]
         super().__init__(file, dict.fromkeys([*names, ("torch", "Size")], _StandIn))
 
     def persistent_load(self, key):  # a storage, which has no more than the file
@@ -122,8 +145,10 @@ def _torch(path):
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"{path} needs PyTorch, which is not installed: pip install -r "
-                        "requirements-bench.txt, or use a .safetensors file") from error
+        raise UserError(
+            f"{path} needs PyTorch, which is not installed: pip install -r "
+            "requirements-bench.txt, or use a .safetensors file"
+        ) from error
     return torch
 
 
@@ -137,8 +162,13 @@ def _tensors(path, saved):
             saved = {name: tensor for part in parts for name, tensor in part.items()}
             break
     for name, tensor in saved.items():
-        dense = (hasattr(tensor, "detach") and not tensor.is_sparse and not tensor.is_quantized
-                 and not tensor.is_nested and tensor.device.type == "cpu")
+        dense = (
+            hasattr(tensor, "detach")
+            and not tensor.is_sparse
+            and not tensor.is_quantized
+            and not tensor.is_nested
+            and tensor.device.type == "cpu"
+        )
         if not (isinstance(name, str) and dense and not tensor.is_complex()):
             raise DataError(f"{path} holds {quoted(name)}, which is no array of real numbers")
     return saved

@@ -5,6 +5,7 @@
 
 PyTorch's kernels are (out, in, [depth,] height, width), its dense weights (out, in).
 """
+
 import re
 
 import numpy as np
@@ -18,8 +19,13 @@ from wrn3d.system.errors import DataError, printable
 KERNELS = ("centre", "inflated", "whole")
 MOST_BLOCKS = 200  # in a group, of which the deepest that has been published has 166
 _TOP_LAYERS = {"conv0": "conv1", "bn": "bn1", "fc": "fc"}
-_BLOCK_LAYERS = {"bn0": "bn1", "conv0": "conv1", "bn1": "bn2", "conv1": "conv2",
-                 "convdim": "convShortcut"}
+_BLOCK_LAYERS = {
+    "bn0": "bn1",
+    "conv0": "conv1",
+    "bn1": "bn2",
+    "conv1": "conv2",
+    "convdim": "convShortcut",
+}
 
 
 def _in_modules(name):
@@ -52,15 +58,21 @@ def from_pytorch(arrays, kernels="centre"):
     left over or of the wrong shape.
     """
     _check_kernels(kernels)
-    arrays = {name.removeprefix("module."): array for name, array in arrays.items()
-              if not name.endswith("num_batches_tracked")}
+    arrays = {
+        name.removeprefix("module."): array
+        for name, array in arrays.items()
+        if not name.endswith("num_batches_tracked")
+    }
     their_name = _naming(arrays)
     spec = _checked_network(arrays, their_name)
     if kernels == "whole" and arrays[their_name("conv0")].ndim == 4:
         raise DataError("its kernels are 2D: say whether they become centre slices or are inflated")
-    return spec, {parameter.name: _from_their_layout(arrays[their_name(parameter.name)],
-                                                     parameter.shape, kernels)
-                  for parameter in network_parameters(spec)}
+    return spec, {
+        parameter.name: _from_their_layout(
+            arrays[their_name(parameter.name)], parameter.shape, kernels
+        )
+        for parameter in network_parameters(spec)
+    }
 
 
 def to_pytorch(weights, naming="authors", kernels="centre"):
@@ -73,12 +85,18 @@ def to_pytorch(weights, naming="authors", kernels="centre"):
     """
     _check_kernels(kernels)
     if "group1.block0.conv0" in weights and "group1.block0.convdim" not in weights:
-        raise DataError("it has the pad shortcut, which PyTorch's networks of these names have "
-                        "not: only a network with the projection shortcut can be converted")
-    _checked_network({name: _to_their_layout(array, "whole") for name, array in weights.items()},
-                     NAMINGS["authors"])
-    return {NAMINGS[naming](name): np.ascontiguousarray(_to_their_layout(array, kernels))
-            for name, array in weights.items()}
+        raise DataError(
+            "it has the pad shortcut, which PyTorch's networks of these names have "
+            "not: only a network with the projection shortcut can be converted"
+        )
+    _checked_network(
+        {name: _to_their_layout(array, "whole") for name, array in weights.items()},
+        NAMINGS["authors"],
+    )
+    return {
+        NAMINGS[naming](name): np.ascontiguousarray(_to_their_layout(array, kernels))
+        for name, array in weights.items()
+    }
 
 
 def _check_kernels(kernels):
@@ -89,8 +107,10 @@ def _naming(arrays):
     for their_name in NAMINGS.values():
         if their_name("conv0") in arrays:
             return their_name
-    raise DataError(f"none of {', '.join(name('conv0') for name in NAMINGS.values())} is in it, of "
-                    "which a Wide ResNet has one")
+    raise DataError(
+        f"none of {', '.join(name('conv0') for name in NAMINGS.values())} is in it, of "
+        "which a Wide ResNet has one"
+    )
 
 
 def _checked_network(arrays, their_name):
@@ -98,9 +118,12 @@ def _checked_network(arrays, their_name):
     in 3D as the first kernel."""
     spec = _network(arrays, their_name)
     kernels = "whole" if arrays[their_name("conv0")].ndim == 5 else "centre"
-    expected = {their_name(parameter.name):
-                _to_their_layout(np.broadcast_to(0, parameter.shape), kernels).shape
-                for parameter in network_parameters(spec)}
+    expected = {
+        their_name(parameter.name): _to_their_layout(
+            np.broadcast_to(0, parameter.shape), kernels
+        ).shape
+        for parameter in network_parameters(spec)
+    }
     for name, shape in expected.items():
         if name not in arrays:
             raise DataError(f"{name} is missing, which a {spec.name} has")
@@ -122,14 +145,22 @@ def _network(arrays, their_name):
         return array.shape[index]
 
     # A block counts where any of its arrays is there, so that one that is missing is missed.
-    blocks = [block for block in range(MOST_BLOCKS)
-              if any(their_name(f"group{group}.block{block}.{layer}") in arrays
-                     for group in range(3) for layer in ("conv0", "conv1", "bn0.weight"))]
+    blocks = [
+        block
+        for block in range(MOST_BLOCKS)
+        if any(
+            their_name(f"group{group}.block{block}.{layer}") in arrays
+            for group in range(3)
+            for layer in ("conv0", "conv1", "bn0.weight")
+        )
+    ]
     return WideResNetSpec(
         depth=6 * max(blocks, default=0) + 10,
         widen_factor=max(1, shape("group0.block0.conv0", 0) // STEM_FILTERS),
-        num_classes=max(2, shape("fc.bias", 0)), input_shape=(1, 32, 32, max(1, shape("conv0", 1))),
-        shortcut="projection")
+        num_classes=max(2, shape("fc.bias", 0)),
+        input_shape=(1, 32, 32, max(1, shape("conv0", 1))),
+        shortcut="projection",
+    )
 
 
 def _to_their_layout(array, kernels):

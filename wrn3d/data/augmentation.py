@@ -1,4 +1,5 @@
 """Crops, flips and cutouts, as pure functions of (seed, position)."""
+
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,8 +32,12 @@ class Augmentation:
         position = epoch * total + index
         count, *sides = volumes.shape[:-1]
         words = random_words(seed, "crop and flip", position, count)
-        axes = [_reflected(words[:, axis] % (2 * self.padding + 1), side, self.padding)
-                if side > 1 else np.zeros((count, 1), np.intp) for axis, side in enumerate(sides)]
+        axes = [
+            _reflected(words[:, axis] % (2 * self.padding + 1), side, self.padding)
+            if side > 1
+            else np.zeros((count, 1), np.intp)
+            for axis, side in enumerate(sides)
+        ]
         flips, turns = words[:, 3], np.uint64(0)
         if self.alternate:
             flips, turns = _first_flips(seed, total)[rows], np.uint64(epoch)
@@ -47,8 +52,10 @@ class Augmentation:
     def _mirrored(self, words, turns):
         """{axis: (N,) whether a sample is mirrored}."""
         # The width by the lowest bit, the height by the next; each alternates half as often.
-        return {name: ((words >> bit) + (turns >> bit)) % 2 == 1 for bit, name in
-                ((np.uint64(2 - AXES.index(name)), name) for name in self.flip_axes)}
+        return {
+            name: ((words >> bit) + (turns >> bit)) % 2 == 1
+            for bit, name in ((np.uint64(2 - AXES.index(name)), name) for name in self.flip_axes)
+        }
 
 
 @lru_cache(maxsize=2)
@@ -76,6 +83,8 @@ def _at(volumes, depths, rows, columns):
 def _cut_out(volumes, side, words):
     """Zeros in a cube of each volume, wholly inside; in place."""
     for volume, (*draws, _) in zip(volumes, words, strict=True):
-        corners = [int(draw) % max(1, length - side + 1)
-                   for draw, length in zip(draws, volume.shape, strict=False)]
+        corners = [
+            int(draw) % max(1, length - side + 1)
+            for draw, length in zip(draws, volume.shape, strict=False)
+        ]
         volume[tuple(slice(corner, corner + side) for corner in corners)] = 0

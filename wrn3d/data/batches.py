@@ -1,4 +1,5 @@
 """What is seen at a position: a pure function of (data, seed, position)."""
+
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, size=1.
     """(volumes (N, D, H, W, C) float32, labels (N,)): samples index ... index + batch_size - 1
     of `epoch`, normalised, augmented by an Augmentation, and resized to the share `size`."""
     count = len(dataset.train_labels)
-    rows = epoch_order(seed, epoch, count)[index:index + batch_size]
+    rows = epoch_order(seed, epoch, count)[index : index + batch_size]
     volumes = dataset.normalise(dataset.train_volumes[rows])
     if augmentation:
         volumes = augmentation(volumes, seed, epoch, index, rows, count)
@@ -28,16 +29,26 @@ def own_batch(images, labels, shapes, classes):
 
     Raises UsageError for anything else.
     """
-    require(images is not None and labels is not None, "a batch of your own is images and labels, "
-            "both; a learning rate goes by its name, learning_rate=0.02")
+    require(
+        images is not None and labels is not None,
+        "a batch of your own is images and labels, "
+        "both; a learning rate goes by its name, learning_rate=0.02",
+    )
     images, labels = _array("images", images), _array("labels", labels)
-    require(images.dtype.kind == "f", f"images are {images.dtype}, but must be floats: "
-            "env.dataset.normalise(volumes) makes them of bytes")
+    require(
+        images.dtype.kind == "f",
+        f"images are {images.dtype}, but must be floats: "
+        "env.dataset.normalise(volumes) makes them of bytes",
+    )
     images = images.astype(np.float32)
     check_volumes("images", images, shapes)
-    require(labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
-            and labels.min() >= 0 and labels.max() < classes,
-            f"labels must be {len(images)} whole numbers from 0 to {classes - 1}")
+    require(
+        labels.shape == images.shape[:1]
+        and labels.dtype.kind in "iu"
+        and labels.min() >= 0
+        and labels.max() < classes,
+        f"labels must be {len(images)} whole numbers from 0 to {classes - 1}",
+    )
     return images, labels.astype(np.int64)
 
 
@@ -50,9 +61,12 @@ def _array(name, values):
 
 def check_volumes(name, volumes, shapes):
     """Raise UsageError unless `volumes` are some, each of one of `shapes`."""
-    require(volumes.shape[1:] in shapes and len(volumes),
-            f"{name} have the shape {volumes.shape}, but must be " + " or ".join(
-                f"(N, {', '.join(map(str, shape))})" for shape in shapes) + " with N from 1 up")
+    require(
+        volumes.shape[1:] in shapes and len(volumes),
+        f"{name} have the shape {volumes.shape}, but must be "
+        + " or ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
+        + " with N from 1 up",
+    )
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,5 @@
 """CIFAR-10 and CIFAR-100 in their official layouts (cs.toronto.edu/~kriz/cifar.html)."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,23 +48,70 @@ class Cifar:
 _SITE = "https://www.cs.toronto.edu/~kriz/"
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
-CIFAR10 = Cifar("CIFAR-10", 10, 10_000, 1, b"labels", b"label_names", (
-    Layout(Archive(f"{_SITE}cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
-                   "cifar-10-batches-py"),
-           _BATCHES, "test_batch", "batches.meta", binary=False),
-    Layout(Archive(f"{_SITE}cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530",
-                   "cifar-10-batches-bin"),
-           tuple(f"{name}.bin" for name in _BATCHES), "test_batch.bin", "batches.meta.txt",
-           binary=True),
-))
-CIFAR100 = Cifar("CIFAR-100", 100, 50_000, 2, b"fine_labels", b"fine_label_names", (
-    Layout(Archive(f"{_SITE}cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
-                   "cifar-100-python"),
-           ("train",), "test", "meta", binary=False),
-    Layout(Archive(f"{_SITE}cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8",
-                   "cifar-100-binary"),
-           ("train.bin",), "test.bin", "fine_label_names.txt", binary=True),
-))
+CIFAR10 = Cifar(
+    "CIFAR-10",
+    10,
+    10_000,
+    1,
+    b"labels",
+    b"label_names",
+    (
+        Layout(
+            Archive(
+                f"{_SITE}cifar-10-python.tar.gz",
+                "c58f30108f718f92721af3b95e74349a",
+                "cifar-10-batches-py",
+            ),
+            _BATCHES,
+            "test_batch",
+            "batches.meta",
+            binary=False,
+        ),
+        Layout(
+            Archive(
+                f"{_SITE}cifar-10-binary.tar.gz",
+                "c32a1d4ab5d03f1284b67883e8d87530",
+                "cifar-10-batches-bin",
+            ),
+            tuple(f"{name}.bin" for name in _BATCHES),
+            "test_batch.bin",
+            "batches.meta.txt",
+            binary=True,
+        ),
+    ),
+)
+CIFAR100 = Cifar(
+    "CIFAR-100",
+    100,
+    50_000,
+    2,
+    b"fine_labels",
+    b"fine_label_names",
+    (
+        Layout(
+            Archive(
+                f"{_SITE}cifar-100-python.tar.gz",
+                "eb9058c3a382ffc7106e4002c42a8d85",
+                "cifar-100-python",
+            ),
+            ("train",),
+            "test",
+            "meta",
+            binary=False,
+        ),
+        Layout(
+            Archive(
+                f"{_SITE}cifar-100-binary.tar.gz",
+                "03b5dce01913d631647c71ecec9e9cb8",
+                "cifar-100-binary",
+            ),
+            ("train.bin",),
+            "test.bin",
+            "fine_label_names.txt",
+            binary=True,
+        ),
+    ),
+)
 
 
 def load(cifar: Cifar, data_dir: Path) -> Dataset:
@@ -81,12 +129,20 @@ def load(cifar: Cifar, data_dir: Path) -> Dataset:
     expected = len(test_labels) * TRAIN_TO_TEST // len(layout.train_files)
     for name, (_, labels) in zip(layout.train_files, train, strict=True):
         if len(labels) != expected:
-            raise _unfit(folder / name, f"it holds {len(labels):,} images, where {expected:,} "
-                                        f"go with the {len(test_labels):,} of {layout.test_file}")
-    return Dataset(cifar.title, str(folder), _class_names(cifar, layout, folder),
-                   _volumes(np.concatenate([pixels for pixels, _ in train])),
-                   np.concatenate([labels for _, labels in train]),
-                   _volumes(test_pixels), test_labels)
+            raise _unfit(
+                folder / name,
+                f"it holds {len(labels):,} images, where {expected:,} "
+                f"go with the {len(test_labels):,} of {layout.test_file}",
+            )
+    return Dataset(
+        cifar.title,
+        str(folder),
+        _class_names(cifar, layout, folder),
+        _volumes(np.concatenate([pixels for pixels, _ in train])),
+        np.concatenate([labels for _, labels in train]),
+        _volumes(test_pixels),
+        test_labels,
+    )
 
 
 def _volumes(pixels):
@@ -100,8 +156,10 @@ def _read_batch(cifar, layout, path):
     try:
         pixels, labels = read(cifar, _content(cifar, path))
         if not 0 <= min(labels) <= max(labels) < cifar.num_classes:
-            raise ValueError(f"its labels run from {min(labels)} to {max(labels)} instead of "
-                             f"from 0 to {cifar.num_classes - 1}")
+            raise ValueError(
+                f"its labels run from {min(labels)} to {max(labels)} instead of "
+                f"from 0 to {cifar.num_classes - 1}"
+            )
     except ValueError as error:
         raise _unfit(path, error) from error
     return pixels, np.array(labels, np.int64)
@@ -112,7 +170,7 @@ def _read_binary(cifar, content):
     if not content or len(content) % record:
         raise ValueError(f"its {len(content):,} bytes are not whole records of {record:,}")
     records = np.frombuffer(content, np.uint8).reshape(-1, record)
-    return records[:, cifar.label_bytes:], records[:, cifar.label_bytes - 1].tolist()
+    return records[:, cifar.label_bytes :], records[:, cifar.label_bytes - 1].tolist()
 
 
 def _read_python(cifar, content):
@@ -133,8 +191,11 @@ def _class_names(cifar, layout, folder):
     try:
         content = _content(cifar, path)
         names = content.split() if layout.binary else unpickle(content).get(cifar.names_key)
-        if not isinstance(names, list) or len(names) != cifar.num_classes \
-                or not all(type(name) is bytes for name in names):
+        if (
+            not isinstance(names, list)
+            or len(names) != cifar.num_classes
+            or not all(type(name) is bytes for name in names)
+        ):
             raise ValueError(f"it does not name {cifar.num_classes} classes")
         return tuple(name.decode() for name in names)
     except ValueError as error:
@@ -155,5 +216,6 @@ def _content(cifar, path):
 
 
 def _unfit(path, problem):
-    return DataError(f"{path} cannot be used ({problem}): delete {path.parent} and run again to "
-                     "fetch it anew")
+    return DataError(
+        f"{path} cannot be used ({problem}): delete {path.parent} and run again to fetch it anew"
+    )

@@ -1,4 +1,5 @@
 """Read CIFAR's pickles."""
+
 import io
 import pickle
 

@@ -1,4 +1,5 @@
 """What a data set is: volumes and labels as arrays, and how they are normalised."""
+
 import hashlib
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -44,8 +45,11 @@ class Dataset:
         """(volumes, labels) of one of SPLITS; raises UsageError for another or an empty one."""
         check_choice("split", name, SPLITS)
         volumes, labels = getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
-        require(len(labels), f"{self.title} has no {name} split here: set training images aside "
-                "for it, such as validation=5000")
+        require(
+            len(labels),
+            f"{self.title} has no {name} split here: set training images aside "
+            "for it, such as validation=5000",
+        )
         return volumes, labels
 
     def with_validation(self, count) -> "Dataset":
@@ -55,19 +59,29 @@ class Dataset:
         """
         if not count:
             return self
-        require(not len(self.validation_labels), f"{self.title} has a validation split, of "
-                f"{len(self.validation_labels):,}: leave validation out")
-        require(count < len(self.train_labels), f"validation is {count}, but {self.title} has only "
-                f"{len(self.train_labels):,} training images, of which some must be left")
-        return replace(self, train_volumes=self.train_volumes[:-count],
-                       train_labels=self.train_labels[:-count],
-                       validation_volumes=self.train_volumes[-count:],
-                       validation_labels=self.train_labels[-count:])
+        require(
+            not len(self.validation_labels),
+            f"{self.title} has a validation split, of "
+            f"{len(self.validation_labels):,}: leave validation out",
+        )
+        require(
+            count < len(self.train_labels),
+            f"validation is {count}, but {self.title} has only "
+            f"{len(self.train_labels):,} training images, of which some must be left",
+        )
+        return replace(
+            self,
+            train_volumes=self.train_volumes[:-count],
+            train_labels=self.train_labels[:-count],
+            validation_volumes=self.train_volumes[-count:],
+            validation_labels=self.train_labels[-count:],
+        )
 
     def with_training_rows(self, rows) -> "Dataset":
         """The same with these rows of its training split as the whole of it."""
-        return replace(self, train_volumes=self.train_volumes[rows],
-                       train_labels=self.train_labels[rows])
+        return replace(
+            self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
+        )
 
     def resized(self, longest) -> "Dataset":
         """The same with its volumes' longest side as `longest`; raises DataError where they would
@@ -75,9 +89,14 @@ class Dataset:
         shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]
         count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
         check_room(f"the {count:,} volumes of {self.title}", count * prod(shape))
-        return replace(self, **{f"{name}_volumes": resize_bytes(volumes, longest)
-                                for name in SPLITS
-                                if len(volumes := getattr(self, f"{name}_volumes"))})
+        return replace(
+            self,
+            **{
+                f"{name}_volumes": resize_bytes(volumes, longest)
+                for name in SPLITS
+                if len(volumes := getattr(self, f"{name}_volumes"))
+            },
+        )
 
     @property
     def is_uneven(self) -> bool:

@@ -1,4 +1,5 @@
 """The embedded data set: real handwritten digits that scikit-learn ships."""
+
 import numpy as np
 
 from wrn3d.data.dataset import Dataset, as_volumes
@@ -17,6 +18,12 @@ def load() -> Dataset:
     large = gray.repeat(4, axis=1).repeat(4, axis=2)
     volumes = as_volumes(np.stack([large] * 3, axis=-1))
     labels = digits.target.astype(np.int64)
-    return Dataset("digits", f"scikit-learn {sklearn.__version__}", tuple("0123456789"),
-                   volumes[:TRAIN_COUNT], labels[:TRAIN_COUNT],
-                   volumes[TRAIN_COUNT:], labels[TRAIN_COUNT:])
+    return Dataset(
+        "digits",
+        f"scikit-learn {sklearn.__version__}",
+        tuple("0123456789"),
+        volumes[:TRAIN_COUNT],
+        labels[:TRAIN_COUNT],
+        volumes[TRAIN_COUNT:],
+        labels[TRAIN_COUNT:],
+    )

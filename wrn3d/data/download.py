@@ -1,4 +1,5 @@
 """How an archive gets to a data directory: found, unpacked or downloaded, never half."""
+
 import gzip
 import hashlib
 import os
@@ -41,16 +42,21 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
     """
     try:
         if data_dir.exists() and not data_dir.is_dir():
-            raise DataError(f"{data_dir} is a file, but should be the folder for data sets: "
-                            "name another with --data-dir")
+            raise DataError(
+                f"{data_dir} is a file, but should be the folder for data sets: "
+                "name another with --data-dir"
+            )
         if data_dir.is_dir() and data_dir.name in [archive.folder for archive in archives]:
-            raise DataError(f"{data_dir} is the data set's own folder: name the one that it lies "
-                            f"in, --data-dir {data_dir.parent}")
+            raise DataError(
+                f"{data_dir} is the data set's own folder: name the one that it lies "
+                f"in, --data-dir {data_dir.parent}"
+            )
         unpacked = [archive for archive in archives if (data_dir / archive.folder).exists()]
         packed = [archive for archive in archives if (data_dir / archive.file_name).exists()]
     except OSError as error:
-        raise DataError(f"{data_dir} cannot be read ({reason(error)}): name another "
-                        "folder with --data-dir") from error
+        raise DataError(
+            f"{data_dir} cannot be read ({reason(error)}): name another folder with --data-dir"
+        ) from error
     if unpacked:
         return unpacked[0]
     if packed:
@@ -67,14 +73,21 @@ def _download(title, archive, data_dir):
 
         try:
             with _socket_timeout(TIMEOUT), _progress_for_terminals(archive):
-                path = keras.utils.get_file(archive.file_name, archive.url, file_hash=archive.md5,
-                                            hash_algorithm="md5", cache_dir=folder, cache_subdir="")
+                path = keras.utils.get_file(
+                    archive.file_name,
+                    archive.url,
+                    file_hash=archive.md5,
+                    hash_algorithm="md5",
+                    cache_dir=folder,
+                    cache_subdir="",
+                )
         except Exception as error:  # get_file raises bare Exceptions
             raise MissingDataError(
                 f"{title} is not in {data_dir.absolute()} and could not be downloaded "
                 f"({reason(error)}): put {archive.file_name} from {archive.url} there, name "
                 "another folder with --data-dir, or use --dataset digits, which needs no "
-                "download") from error
+                "download"
+            ) from error
         _unpack(archive, Path(path), data_dir)
 
 
@@ -84,24 +97,37 @@ def _unpack(archive, path, data_dir):
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({reason(error)}): delete it and run "
-                        "again to fetch it anew") from error
+        raise DataError(
+            f"{path} cannot be read ({reason(error)}): delete it and run again to fetch it anew"
+        ) from error
     if found != archive.md5:
-        raise DataError(f"{path} is not the official archive (its MD5 is {found}, not "
-                        f"{archive.md5}): delete it and run again to fetch it anew")
+        raise DataError(
+            f"{path} is not the official archive (its MD5 is {found}, not "
+            f"{archive.md5}): delete it and run again to fetch it anew"
+        )
     with _working_folder(data_dir) as folder:
         try:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter=_bounded_data_filter())
             if not (folder / archive.folder).is_dir():
                 raise ValueError("it holds something else")
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError,
-                OverflowError) as error:
-            raise DataError(f"{path} does not unpack to {archive.folder} ({reason(error)}): "
-                            "delete it and run again to fetch it anew") from error
+        except (
+            tarfile.TarError,
+            gzip.BadGzipFile,
+            zlib.error,
+            EOFError,
+            ValueError,
+            OverflowError,
+        ) as error:
+            raise DataError(
+                f"{path} does not unpack to {archive.folder} ({reason(error)}): "
+                "delete it and run again to fetch it anew"
+            ) from error
         except OSError as error:
-            raise DataError(f"{data_dir} cannot take what {path.name} holds "
-                            f"({reason(error)}): name another folder with --data-dir") from error
+            raise DataError(
+                f"{data_dir} cannot take what {path.name} holds "
+                f"({reason(error)}): name another folder with --data-dir"
+            ) from error
         with suppress(OSError):  # another process may have been faster
             os.rename(folder / archive.folder, data_dir / archive.folder)
 
@@ -128,8 +154,10 @@ def _working_folder(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=data_dir)
     except OSError as error:
-        raise DataError(f"{data_dir} cannot be written to ({reason(error)}): name another "
-                        "folder with --data-dir") from error
+        raise DataError(
+            f"{data_dir} cannot be written to ({reason(error)}): name another "
+            "folder with --data-dir"
+        ) from error
     try:
         with folder as name:
             yield Path(name)

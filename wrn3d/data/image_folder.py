@@ -1,4 +1,5 @@
 """Pictures in folders: train/<class>/*.png, test/<class>/*.jpg."""
+
 import os
 from hashlib import blake2b
 from itertools import chain
@@ -27,30 +28,43 @@ def load(path: Path, side=None) -> Dataset:
     folders = {ours: path / theirs for ours, theirs in SPLIT_NAMES.items()}
     try:
         names = _classes(folders["train"])
-        files = {split: _files(folder, names) for split, folder in folders.items()
-                 if split != "validation" or folder.is_dir()}
+        files = {
+            split: _files(folder, names)
+            for split, folder in folders.items()
+            if split != "validation" or folder.is_dir()
+        }
     except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be used ({reason(error)}): pictures are "
-                        "expected in train/<class>/ and test/<class>/") from error
+        raise DataError(
+            f"{error.filename or path} cannot be used ({reason(error)}): pictures are "
+            "expected in train/<class>/ and test/<class>/"
+        ) from error
     if len(names) < 2:
         raise DataError(f"{folders['train']} holds {len(names)} classes: make a folder for each")
     empty = set(range(len(names))) - {label for _, label in files["train"]}
     if empty:
-        raise DataError(f"{folders['train'] / names[min(empty)]} holds no pictures: put some into "
-                        "it, or take it away")
+        raise DataError(
+            f"{folders['train'] / names[min(empty)]} holds no pictures: put some into "
+            "it, or take it away"
+        )
     files["train"].sort(key=lambda found: _shuffled(*found))
     side = (side, side) if side else _common_side(chain(*files.values()))
     count = sum(map(len, files.values()))
     check_room(f"the {count:,} pictures in {path}", count * side[0] * side[1] * 3)
-    arrays = {f"{split}_{kind}": array for split, found in files.items() for kind, array in
-              zip(("volumes", "labels"), _read(found, side), strict=True)}
+    arrays = {
+        f"{split}_{kind}": array
+        for split, found in files.items()
+        for kind, array in zip(("volumes", "labels"), _read(found, side), strict=True)
+    }
     return Dataset(path.name, str(path), tuple(names), **arrays)
 
 
 def _classes(folder):
     """The names of its folders, but for those that are hidden."""
-    return sorted(entry.name for entry in folder.iterdir()
-                  if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _files(folder, names):
@@ -58,12 +72,18 @@ def _files(folder, names):
     others = [name for name in _classes(folder) if name not in names]
     if others:
         raise DataError(f"{folder} has a class {others[0]!r}, which train/ has not")
-    found = [(file, label) for label, name in enumerate(names) if (folder / name).is_dir()
-             for file in sorted((folder / name).iterdir())
-             if file.suffix.lower() in ENDINGS and file.is_file()]
+    found = [
+        (file, label)
+        for label, name in enumerate(names)
+        if (folder / name).is_dir()
+        for file in sorted((folder / name).iterdir())
+        if file.suffix.lower() in ENDINGS and file.is_file()
+    ]
     if not found:
-        raise DataError(f"{folder} holds no pictures: put {', '.join(ENDINGS)} files into its "
-                        "folders, one for each class")
+        raise DataError(
+            f"{folder} holds no pictures: put {', '.join(ENDINGS)} files into its "
+            "folders, one for each class"
+        )
     return found
 
 
@@ -78,8 +98,10 @@ def _common_side(files):
         sizes.setdefault(picture_size(file), file)
     if len(sizes) > 1:
         (first, one), (second, other), *_ = sizes.items()
-        raise DataError(f"pictures differ in size ({one} is {first[1]}x{first[0]}, {other} "
-                        f"{second[1]}x{second[0]}): name one side for all with --volume-size")
+        raise DataError(
+            f"pictures differ in size ({one} is {first[1]}x{first[0]}, {other} "
+            f"{second[1]}x{second[0]}): name one side for all with --volume-size"
+        )
     return next(iter(sizes))
 
 

@@ -1,4 +1,5 @@
 """The data sets by name."""
+
 from pathlib import Path
 
 from wrn3d.data import cifar, digits, image_folder, medmnist
@@ -36,7 +37,11 @@ def load_dataset(name: str, data_dir="data", volume_size=None) -> Dataset:
 
 def check_name(name: str) -> None:
     """Raise UsageError unless `name` is a data set's, or may be a file's or a folder's."""
-    if not (isinstance(name, str) and (name in NAMES or name.endswith(FILE_ENDING)
-                                       or image_folder.is_image_folder(name))):
-        raise UsageError(f"dataset is {quoted(name)}, but must be {', '.join(NAMES)}, the path of "
-                         f"an {FILE_ENDING} file, or that of a folder with train/<class>/ in it")
+    if not (
+        isinstance(name, str)
+        and (name in NAMES or name.endswith(FILE_ENDING) or image_folder.is_image_folder(name))
+    ):
+        raise UsageError(
+            f"dataset is {quoted(name)}, but must be {', '.join(NAMES)}, the path of "
+            f"an {FILE_ENDING} file, or that of a folder with train/<class>/ in it"
+        )

@@ -1,4 +1,5 @@
 """NumPy's arrays in files, of which no header makes more than there is."""
+
 import math
 from pathlib import Path
 
@@ -14,8 +15,10 @@ def read_npy(file, name, size) -> np.ndarray:
     """The array in an open file of `size` bytes; raises ValueError where its header says anything
     else than what follows, before that is read: NumPy would take the memory first."""
     version = np.lib.format.read_magic(file)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0,
-                   (2, 0): np.lib.format.read_array_header_2_0}[version]
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
     shape, _, dtype = read_header(file, max_header_size=LARGEST_HEADER)
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - file.tell():
         raise ValueError(f"{name} does not hold what its header says")
@@ -43,5 +46,7 @@ def read_volume(path, shape) -> np.ndarray:
             return volume
         return resize_bytes(volume[None], max(shape[:3]))[0]
     except Exception as error:  # NumPy raises nearly anything for a damaged file
-        raise DataError(f"{path} is no volume that the network takes, uint8 in NumPy's .npy of "
-                        f"{'x'.join(map(str, shape))} ({reason(error)})") from error
+        raise DataError(
+            f"{path} is no volume that the network takes, uint8 in NumPy's .npy of "
+            f"{'x'.join(map(str, shape))} ({reason(error)})"
+        ) from error

@@ -1,4 +1,5 @@
 """Pictures from files, as pixels."""
+
 import warnings
 
 import numpy as np
@@ -37,5 +38,6 @@ def _opened(file, use):
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 return use(image)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        raise DataError(f"{file} is no picture that can be read ({reason(error)}): mend it, or "
-                        "take it away") from error
+        raise DataError(
+            f"{file} is no picture that can be read ({reason(error)}): mend it, or take it away"
+        ) from error

@@ -1,4 +1,5 @@
 """Volumes in another size."""
+
 from functools import lru_cache
 from math import prod
 
@@ -43,9 +44,13 @@ def resize(volumes, side):
 def resize_bytes(volumes, side):
     """The same for uint8, of which no more than AT_ONCE are numbers of four bytes at a time."""
     together = max(1, AT_ONCE // volumes[0].size)
-    parts = (volumes[first:first + together] for first in range(0, len(volumes), together))
-    return np.concatenate([np.rint(resize(part.astype(np.float32), side)).clip(0, 255)
-                           .astype(np.uint8) for part in parts])
+    parts = (volumes[first : first + together] for first in range(0, len(volumes), together))
+    return np.concatenate(
+        [
+            np.rint(resize(part.astype(np.float32), side)).clip(0, 255).astype(np.uint8)
+            for part in parts
+        ]
+    )
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,5 @@
 """TensorFlow's cluster of workers: joining it, and noticing that another worker is gone."""
+
 import os
 import signal
 import threading
@@ -31,11 +32,14 @@ def expecting_workers(index, count):
             yield
     except tf.errors.OpError as error:
         if isinstance(error, tf.errors.ResourceExhaustedError) or not any(
-                word in str(error).lower() for word in OTHERS):
+            word in str(error).lower() for word in OTHERS
+        ):
             raise
-        raise WorkerError(f"worker {index} goes no further, since another of the {count} is gone "
-                          "or does not answer: start all again, with --resume if the run has a "
-                          "folder") from error
+        raise WorkerError(
+            f"worker {index} goes no further, since another of the {count} is gone "
+            "or does not answer: start all again, with --resume if the run has a "
+            "folder"
+        ) from error
 
 
 _waits = []  # those that go on
@@ -73,9 +77,12 @@ def _watch():
             for wait in list(_waits):
                 wait.seconds = 0.0 if busy else wait.seconds + now - start
                 if wait.seconds > PATIENCE:
-                    os.write(2, f"error: worker {wait.index} has waited for the others for "
-                                f"{PATIENCE} seconds: start all again, with --resume if the run "
-                                "has a folder\n".encode())
+                    os.write(
+                        2,
+                        f"error: worker {wait.index} has waited for the others for "
+                        f"{PATIENCE} seconds: start all again, with --resume if the run "
+                        "has a folder\n".encode(),
+                    )
                     os._exit(WorkerError.exit_status)  # a call of TensorFlow cannot be ended
 
     threading.Thread(target=look, daemon=True, name="patience").start()
@@ -98,8 +105,11 @@ def join(source, synchronised):
 def _joined(source, threads):
     import tensorflow as tf
 
-    resolver = _slurm_resolver() if source == "SLURM" else \
-        tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    resolver = (
+        _slurm_resolver()
+        if source == "SLURM"
+        else tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    )
     try:
         if usable_cores() == 1 and "TF_NUM_INTEROP_THREADS" not in os.environ:
             tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -107,8 +117,10 @@ def _joined(source, threads):
     except RuntimeError as error:
         if not any(word in str(error) for word in ("startup", "initialization")):
             raise
-        raise UsageError("TensorFlow has computed something in this process already, after which "
-                         "it cannot join other workers: make the CNNEnv first") from error
+        raise UsageError(
+            "TensorFlow has computed something in this process already, after which "
+            "it cannot join other workers: make the CNNEnv first"
+        ) from error
     finally:
         # TensorFlow has put a handler of its own there, after which SIGTERM does nothing.
         if threading.current_thread() is threading.main_thread():
@@ -124,9 +136,15 @@ def _slurm_resolver(variables=os.environ):
 
         def cluster_spec(self):
             self.task_type, self.task_id = "worker", self._rank
-            return tf.train.ClusterSpec({"worker": [
-                f"{node}:{self._port_base + number}"
-                for node, tasks in self._task_configuration.items() for number in range(tasks)]})
+            return tf.train.ClusterSpec(
+                {
+                    "worker": [
+                        f"{node}:{self._port_base + number}"
+                        for node, tasks in self._task_configuration.items()
+                        for number in range(tasks)
+                    ]
+                }
+            )
 
         def num_accelerators(self, *arguments, **keywords):
             return {"GPU": len(tf.config.list_physical_devices("GPU"))}
@@ -134,8 +152,14 @@ def _slurm_resolver(variables=os.environ):
     # Other ports for the steps that run on a node at the same time.
     step = "{SLURM_JOB_ID}.{SLURM_STEP_ID}".format_map(defaultdict(str, variables)).encode()
     try:
-        return InSlurmsOrder(port_base=20_000 + 16 * (crc32(step) % 700), gpus_per_node=0,
-                             gpus_per_task=0, auto_set_gpu=False)
+        return InSlurmsOrder(
+            port_base=20_000 + 16 * (crc32(step) % 700),
+            gpus_per_node=0,
+            gpus_per_task=0,
+            auto_set_gpu=False,
+        )
     except (ValueError, RuntimeError, KeyError) as error:
-        raise UsageError(f"SLURM's variables describe no workers ({reason(error)}): give each of "
-                         "them a TF_CONFIG instead") from error
+        raise UsageError(
+            f"SLURM's variables describe no workers ({reason(error)}): give each of "
+            "them a TF_CONFIG instead"
+        ) from error

@@ -1,10 +1,11 @@
-"""What the graph of one worker among several has to know of the others, and sums with them.
+"""Sums over several workers inside a traced graph.
 
-Every worker trains the same network on its rows of the batch. `tracing_for` says so while a function
-is traced: `ops` and `optimizer` then sum over the workers what concerns the whole batch, and
-`convolution` computes its gradients in another order. Without it there is one worker, and nothing
-is summed.
+Every worker trains the same network on its rows of the batch. While a function is traced inside
+`tracing_for`, `ops` and `optimizer` sum over the workers what concerns the whole batch, and
+`convolution` orders its gradients so that they can be sent early. Outside it there is one worker,
+and nothing is summed.
 """
+
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count as counter
@@ -85,15 +86,26 @@ def reduce_over(count, array, key, how, token=()):
     gRPC where not, whatever the hint says."""
     # Without timeout_seconds, for which each sum would leave a thread behind.
     return tf.raw_ops.CollectiveReduceV2(
-        input=array, group_size=count, group_key=GROUP, instance_key=key, ordering_token=token,
-        merge_op=how, final_op="Id", communication_hint="nccl")
+        input=array,
+        group_size=count,
+        group_key=GROUP,
+        instance_key=key,
+        ordering_token=token,
+        merge_op=how,
+        final_op="Id",
+        communication_hint="nccl",
+    )
 
 
 def gather_from(count, array, key, token):
     """(count, ...): the arrays of `count` workers, in their order."""
     gathered = tf.raw_ops.CollectiveGatherV2(
-        input=array[tf.newaxis], group_size=count, group_key=GROUP, instance_key=key,
-        ordering_token=token)
+        input=array[tf.newaxis],
+        group_size=count,
+        group_key=GROUP,
+        instance_key=key,
+        ordering_token=token,
+    )
     return tf.ensure_shape(gathered, (count, *array.shape))
 
 

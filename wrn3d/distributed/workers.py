@@ -1,4 +1,5 @@
 """The workers of a run: which of them this process is, and what they agree on between steps."""
+
 import json
 import os
 import zlib
@@ -31,8 +32,9 @@ def find_rank(variables=os.environ) -> WorkerRank:
     if variables.get("TF_CONFIG"):
         return _in_cluster(variables["TF_CONFIG"])
     if "SLURM_PROCID" in variables and int(variables.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return WorkerRank(int(variables["SLURM_PROCID"]), int(variables["SLURM_STEP_NUM_TASKS"]),
-                     "SLURM")
+        return WorkerRank(
+            int(variables["SLURM_PROCID"]), int(variables["SLURM_STEP_NUM_TASKS"]), "SLURM"
+        )
     return WorkerRank()
 
 
@@ -45,20 +47,27 @@ def leave_others():
 def _in_cluster(text):
     try:
         found = json.loads(text)
-        cluster = {kind: [str(address) for address in addresses]
-                   for kind, addresses in found.get("cluster", {}).items()}
+        cluster = {
+            kind: [str(address) for address in addresses]
+            for kind, addresses in found.get("cluster", {}).items()
+        }
         if not cluster:
             return WorkerRank()
         kind, index = found["task"]["type"], int(found["task"]["index"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UsageError(f"TF_CONFIG describes no cluster ({reason(error)})") from error
-    places = [(kind, index) for kind in ("chief", "worker")
-              for index in range(len(cluster.get(kind, [])))]
-    require(set(cluster) <= {"chief", "worker"} and len(cluster.get("chief", [])) < 2,
-            f"TF_CONFIG has a cluster of {', '.join(cluster)}: a run has workers, and perhaps one "
-            "chief")
-    require((kind, index) in places, f"TF_CONFIG makes this process {kind} {index}, which is not "
-            "in its cluster")
+    places = [
+        (kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, [])))
+    ]
+    require(
+        set(cluster) <= {"chief", "worker"} and len(cluster.get("chief", [])) < 2,
+        f"TF_CONFIG has a cluster of {', '.join(cluster)}: a run has workers, and perhaps one "
+        "chief",
+    )
+    require(
+        (kind, index) in places,
+        f"TF_CONFIG makes this process {kind} {index}, which is not in its cluster",
+    )
     hosts = [cluster[kind][index].rpartition(":")[0] for kind, index in places]
     place = places.index((kind, index))
     return WorkerRank(place, len(places), "TF_CONFIG", hosts.count(hosts[place]))
@@ -71,8 +80,11 @@ def part(total, index, count) -> slice:
 
 def check_workers(batch_size, count):
     """Raise UsageError for a batch that has no image for each of `count` workers."""
-    require(batch_size >= count, f"a batch of {batch_size} has no image for each of the {count} "
-            f"workers: make batch_size {count} or more, or start fewer")
+    require(
+        batch_size >= count,
+        f"a batch of {batch_size} has no image for each of the {count} "
+        f"workers: make batch_size {count} or more, or start fewer",
+    )
 
 
 class Worker:
@@ -145,8 +157,10 @@ class SharingWorker(Worker):
         arrays = [np.asarray(array) for array in arrays]
         message = self._reduced(np.concatenate([array.ravel() for array in arrays]), "Add")
         ends = np.cumsum([array.size for array in arrays])
-        return [piece.reshape(array.shape) for piece, array in
-                zip(np.split(message, ends[:-1]), arrays, strict=True)]
+        return [
+            piece.reshape(array.shape)
+            for piece, array in zip(np.split(message, ends[:-1]), arrays, strict=True)
+        ]
 
     def all_max(self, number):
         return int(self._reduced(np.asarray(number, np.int64), "Max"))
@@ -159,8 +173,11 @@ class SharingWorker(Worker):
 
     def check_same(self, what):
         number = zlib.crc32(what.encode())
-        require(self.all_max(number) == -self.all_max(-number), "the workers have different settings "
-                "or data: start all with the same flags on the same files")
+        require(
+            self.all_max(number) == -self.all_max(-number),
+            "the workers have different settings "
+            "or data: start all with the same flags on the same files",
+        )
 
     def _reduced(self, array, how):
         import tensorflow as tf
@@ -179,8 +196,9 @@ def _reduction(count, shape, dtype, how):
     from wrn3d.distributed import collectives
 
     key = collectives.first_key()
-    return tf.function(lambda array: collectives.reduce_over(count, array, key, how),
-                       autograph=False).get_concrete_function(tf.TensorSpec(shape, dtype))
+    return tf.function(
+        lambda array: collectives.reduce_over(count, array, key, how), autograph=False
+    ).get_concrete_function(tf.TensorSpec(shape, dtype))
 
 
 def find_worker(synchronised=True, single_depth=True) -> Worker:

@@ -5,6 +5,7 @@
 What follows the script are its own flags. Each worker has its part of the cores and, where there
 are some, a GPU; what it prints begins with its number. When one fails the others are ended.
 """
+
 import json
 import os
 import socket
@@ -50,10 +51,15 @@ def launch(config, command) -> int:
     require(command, "there is nothing to start: name a script, and its flags after it")
     require(Path(command[0]).is_file(), f"{command[0]} is no file: name a script")
     gpus = visible_gpus()
-    require(not gpus or config.workers <= len(gpus), f"there are only {len(gpus)} GPUs for "
-            f"{config.workers} workers: start fewer, or none on GPUs (CUDA_VISIBLE_DEVICES=)")
-    require(not config.restarts or any(flag.split("=")[0] == "--output" for flag in command),
-            "restarts go on from the run's checkpoints: add --output to the script's flags")
+    require(
+        not gpus or config.workers <= len(gpus),
+        f"there are only {len(gpus)} GPUs for "
+        f"{config.workers} workers: start fewer, or none on GPUs (CUDA_VISIBLE_DEVICES=)",
+    )
+    require(
+        not config.restarts or any(flag.split("=")[0] == "--output" for flag in command),
+        "restarts go on from the run's checkpoints: add --output to the script's flags",
+    )
     command, left = list(command), config.restarts
     while True:
         status, may_go_on = run_workers(command, config.workers)
@@ -62,8 +68,11 @@ def launch(config, command) -> int:
         left -= 1
         if "--resume" not in command:
             command.append("--resume")
-        print(f"restarted {config.workers} workers from the last checkpoint, since one had ended "
-              f"with status {status}; {left} more times at most", flush=True)
+        print(
+            f"restarted {config.workers} workers from the last checkpoint, since one had ended "
+            f"with status {status}; {left} more times at most",
+            flush=True,
+        )
 
 
 def run_workers(command, count):
@@ -83,7 +92,8 @@ def run_workers(command, count):
             for process in processes:
                 process.end()
         while any(process.running for process in processes) and (
-                first.status in STOPPED or time.monotonic() < deadline):
+            first.status in STOPPED or time.monotonic() < deadline
+        ):
             time.sleep(POLL)  # after a stop the first worker may still be saving
     return first.status, stop.number is None and first.was_lost
 
@@ -131,15 +141,25 @@ class _Worker:
         if gpus := visible_gpus():
             variables["CUDA_VISIBLE_DEVICES"] = gpus[index]
         self.process = subprocess.Popen(
-            [sys.executable, *command], env=variables, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
-            start_new_session=True)  # Ctrl-C comes from here, once
+            [sys.executable, *command],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="backslashreplace",
+            start_new_session=True,
+        )  # Ctrl-C comes from here, once
         if hasattr(os, "sched_setaffinity"):
             with suppress(OSError):  # it may be gone already, as `running` will tell
                 os.sched_setaffinity(self.process.pid, cores_of(index, len(addresses)))
-        self.readers = [threading.Thread(target=_copy, args=(source, target, f"[{index}] "))
-                        for source, target in ((self.process.stdout, sys.stdout),
-                                               (self.process.stderr, sys.stderr))]
+        self.readers = [
+            threading.Thread(target=_copy, args=(source, target, f"[{index}] "))
+            for source, target in (
+                (self.process.stdout, sys.stdout),
+                (self.process.stderr, sys.stderr),
+            )
+        ]
         for reader in self.readers:
             reader.start()
 
@@ -195,8 +215,7 @@ def visible_gpus() -> list[str]:
     driver: without a framework's start."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in chosen.split(",") if name]
-    return [str(number) for number, _ in
-            enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
 
 
 def free_ports(count) -> list[int]:
@@ -213,8 +232,16 @@ def main(arguments=None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     own, command = _split(arguments)
     found = []
-    failed = exit_status(lambda: found.append(launch(tyro.cli(
-        LaunchConfig, args=own, prog="python -m wrn3d.launch", description=__doc__), command)))
+    failed = exit_status(
+        lambda: found.append(
+            launch(
+                tyro.cli(
+                    LaunchConfig, args=own, prog="python -m wrn3d.launch", description=__doc__
+                ),
+                command,
+            )
+        )
+    )
     return failed or found[0]
 
 

@@ -2,6 +2,7 @@
 
 Volumes are (N, D, H, W, C) with static D, H, W, C.
 """
+
 import tensorflow as tf
 
 from wrn3d.distributed.collectives import kernel_gradient_soon
@@ -73,8 +74,11 @@ def _computing_precision(x):
     device, since such volumes are little work.
     """
     small_volume = x.shape[1] > 1 and min(x.shape[1:-1]) < 4
-    return tf.float32 if x.dtype == tf.bfloat16 and (
-        small_volume or not has_fast_bfloat16()) else x.dtype
+    return (
+        tf.float32
+        if x.dtype == tf.bfloat16 and (small_volume or not has_fast_bfloat16())
+        else x.dtype
+    )
 
 
 def _has_slow_filter_gradient(x, kernel, stride):
@@ -85,13 +89,18 @@ def _has_slow_filter_gradient(x, kernel, stride):
     two cores with AMX. A GPU's would not be slow, but takes the same way.
     """
     *windows, channels, filters = kernel.shape
-    return (x.dtype == tf.bfloat16 and windows == [3, 3] and stride <= 2
-            and min(channels, filters) ** 2 * stride ** 3 >= 100 * x.shape[1] * x.shape[2])
+    return (
+        x.dtype == tf.bfloat16
+        and windows == [3, 3]
+        and stride <= 2
+        and min(channels, filters) ** 2 * stride**3 >= 100 * x.shape[1] * x.shape[2]
+    )
 
 
 def _convolve_small_images(x, kernel, stride, padding):
     """3x3 convolution, (N, H, W, C) -> (N, h, w, F), with its filter gradient as three matrix
     products."""
+
     @tf.custom_gradient
     def convolve(x, kernel):
         def gradients(upstream):
@@ -119,6 +128,6 @@ def _filter_gradient(x, upstream, stride, padding):
     rows = []
     for row in range(3):
         block, place = divmod(row, stride)
-        met = tf.reshape(columns[block:block + height, place], [-1, 3 * channels])
+        met = tf.reshape(columns[block : block + height, place], [-1, 3 * channels])
         rows.append(tf.matmul(met, upstream, transpose_a=True))
     return tf.reshape(tf.stack(rows), [3, 3, channels, filters])

@@ -3,6 +3,7 @@
 Each layer's `parameters` maps the end of a canonical name ("" where the layer's name is all of
 it) to the variable.
 """
+
 import keras
 import tensorflow as tf
 
@@ -60,8 +61,11 @@ class Conv3d(Layer):
         return {"": self.kernel}
 
     def get_config(self):
-        return super().get_config() | {"filters": self.filters, "kernel_size": self.kernel_size,
-                                       "stride": self.stride}
+        return super().get_config() | {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+        }
 
 
 @serializable
@@ -72,14 +76,22 @@ class BatchNormRelu(Layer):
         shape = (input_shape[-1],)
         self.weight = self.add_weight(shape=shape, initializer="ones", name="weight")
         self.bias = self.add_weight(shape=shape, initializer="zeros", name="bias")
-        self.running_mean = self.add_weight(shape=shape, initializer="zeros", trainable=False,
-                                            name="running_mean")
-        self.running_var = self.add_weight(shape=shape, initializer="ones", trainable=False,
-                                           name="running_var")
+        self.running_mean = self.add_weight(
+            shape=shape, initializer="zeros", trainable=False, name="running_mean"
+        )
+        self.running_var = self.add_weight(
+            shape=shape, initializer="ones", trainable=False, name="running_var"
+        )
 
     def call(self, x, training=False):
-        y, mean, var = ops.batch_norm_relu(x, self.weight, self.bias, self.running_mean,
-                                           self.running_var, training and self.trainable)
+        y, mean, var = ops.batch_norm_relu(
+            x,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            training and self.trainable,
+        )
         if training and self.trainable:
             self.running_mean.assign(mean)
             self.running_var.assign(var)
@@ -87,8 +99,12 @@ class BatchNormRelu(Layer):
 
     @property
     def parameters(self):
-        return {".weight": self.weight, ".bias": self.bias,
-                ".running_mean": self.running_mean, ".running_var": self.running_var}
+        return {
+            ".weight": self.weight,
+            ".bias": self.bias,
+            ".running_mean": self.running_mean,
+            ".running_var": self.running_var,
+        }
 
 
 @serializable
@@ -103,8 +119,12 @@ class Dropout(Layer):
         # TensorFlow's own variable: Keras would save it, and `rate` says the same.
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False)
         self.position = self.add_weight(
-            shape=(2,), dtype="int64", trainable=False, name="position",
-            initializer=_starting_at(dropout_position(self.seed, self.name, 0)))
+            shape=(2,),
+            dtype="int64",
+            trainable=False,
+            name="position",
+            initializer=_starting_at(dropout_position(self.seed, self.name, 0)),
+        )
 
     def call(self, x, training=False):
         if not training:
@@ -149,8 +169,9 @@ class Dense(Layer):
         self.units = units
 
     def build(self, input_shape):
-        self.weight = self.add_weight(shape=(input_shape[-1], self.units), initializer="zeros",
-                                      name="weight")
+        self.weight = self.add_weight(
+            shape=(input_shape[-1], self.units), initializer="zeros", name="weight"
+        )
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, x):

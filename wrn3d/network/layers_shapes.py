@@ -1,4 +1,5 @@
 """The network's layers reduced to their shapes."""
+
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
 
@@ -56,8 +57,9 @@ class Conv3d:
         fan_in = channels * prod(1 if side == 1 else self.kernel_size for side in sides)
         shape = (self.kernel_size,) * 3 + (channels, self.filters)
         y = x.of(*_strided(sides, self.stride), self.filters)
-        x.found.append(Parameter(self.name, shape, fan_in=fan_in,
-                                 multiply_adds=fan_in * prod(y.shape)))
+        x.found.append(
+            Parameter(self.name, shape, fan_in=fan_in, multiply_adds=fan_in * prod(y.shape))
+        )
         return y
 
 
@@ -67,10 +69,14 @@ class BatchNormRelu:
 
     def __call__(self, x):
         shape = x.shape[-1:]
-        x.found.extend([Parameter(f"{self.name}.weight", shape, start=1.0),
-                    Parameter(f"{self.name}.bias", shape),
-                    Parameter(f"{self.name}.running_mean", shape, trainable=False),
-                    Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0)])
+        x.found.extend(
+            [
+                Parameter(f"{self.name}.weight", shape, start=1.0),
+                Parameter(f"{self.name}.bias", shape),
+                Parameter(f"{self.name}.running_mean", shape, trainable=False),
+                Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0),
+            ]
+        )
         return x.of(*x.shape)
 
 
@@ -113,10 +119,18 @@ class Dense:
         self.units, self.name = units, name
 
     def __call__(self, x):
-        features, = x.shape
-        x.found.extend([Parameter(f"{self.name}.weight", (features, self.units), fan_in=features,
-                              multiply_adds=features * self.units),
-                    Parameter(f"{self.name}.bias", (self.units,))])
+        (features,) = x.shape
+        x.found.extend(
+            [
+                Parameter(
+                    f"{self.name}.weight",
+                    (features, self.units),
+                    fan_in=features,
+                    multiply_adds=features * self.units,
+                ),
+                Parameter(f"{self.name}.bias", (self.units,)),
+            ]
+        )
         return x.of(self.units)
 
 

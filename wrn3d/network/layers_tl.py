@@ -3,6 +3,7 @@
 Each layer's `parameters` maps the end of a canonical name ("" where the layer's name is all of
 it) to the variable.
 """
+
 import tensorflow as tf
 import tensorlayer as tl
 
@@ -58,8 +59,10 @@ class Conv3d(Layer):
         self.filters, self.kernel_size, self.stride = filters, kernel_size, stride
 
     def __repr__(self):
-        return (f"Conv3d(filters={self.filters}, kernel_size={self.kernel_size}, "
-                f"stride={self.stride}, name='{self.name}')")
+        return (
+            f"Conv3d(filters={self.filters}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, name='{self.name}')"
+        )
 
     def build(self, inputs_shape):
         shape = (self.kernel_size,) * 3 + (inputs_shape[-1], self.filters)
@@ -86,14 +89,15 @@ class BatchNormRelu(Layer):
         shape = (inputs_shape[-1],)
         self.weight = self._get_weights("weight", shape=shape, init=ONES)
         self.bias = self._get_weights("bias", shape=shape, init=ZEROS)
-        self.running_mean = self._get_weights("running_mean", shape=shape, init=ZEROS,
-                                              trainable=False)
-        self.running_var = self._get_weights("running_var", shape=shape, init=ONES,
-                                             trainable=False)
+        self.running_mean = self._get_weights(
+            "running_mean", shape=shape, init=ZEROS, trainable=False
+        )
+        self.running_var = self._get_weights("running_var", shape=shape, init=ONES, trainable=False)
 
     def forward(self, inputs):
-        y, mean, var = ops.batch_norm_relu(inputs, self.weight, self.bias, self.running_mean,
-                                           self.running_var, self.is_train)
+        y, mean, var = ops.batch_norm_relu(
+            inputs, self.weight, self.bias, self.running_mean, self.running_var, self.is_train
+        )
         if self.is_train:
             self.running_mean.assign(mean)
             self.running_var.assign(var)
@@ -101,8 +105,12 @@ class BatchNormRelu(Layer):
 
     @property
     def parameters(self):
-        return {".weight": self.weight, ".bias": self.bias,
-                ".running_mean": self.running_mean, ".running_var": self.running_var}
+        return {
+            ".weight": self.weight,
+            ".bias": self.bias,
+            ".running_mean": self.running_mean,
+            ".running_var": self.running_var,
+        }
 
 
 class Dropout(Layer):
@@ -117,8 +125,9 @@ class Dropout(Layer):
 
     def build(self, inputs_shape):
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False, name="shares")
-        self.position = tf.Variable(dropout_position(self.seed, self.name, 0),
-                                    trainable=False, name="position")
+        self.position = tf.Variable(
+            dropout_position(self.seed, self.name, 0), trainable=False, name="position"
+        )
         self._nontrainable_weights += [self.shares, self.position]
 
     def forward(self, inputs):

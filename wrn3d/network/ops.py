@@ -4,6 +4,7 @@ That both front ends run these same ops on the same shapes is why their results 
 the last bit. Volumes are (N, D, H, W, C) with static D, H, W, C. What follows a convolution
 computes in the precision of its volumes; statistics, head and loss are float32.
 """
+
 import tensorflow as tf
 
 from wrn3d.distributed.collectives import batch_mean, current_shard
@@ -25,13 +26,15 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
     flat = tf.reshape(x, [-1, depth * height, width, channels])  # the op is for images
     share = current_shard() if training else None
     if share and share.synchronised:
-        y, mean, var = _batch_norm_of_all(share)(flat, *map(tf.convert_to_tensor,
-                                                                (weight, bias)))
-        new_mean, new_var = (average + BATCH_NORM_MOMENTUM * (found - average) for average, found
-                             in ((running_mean, mean), (running_var, var)))
+        y, mean, var = _batch_norm_of_all(share)(flat, *map(tf.convert_to_tensor, (weight, bias)))
+        new_mean, new_var = (
+            average + BATCH_NORM_MOMENTUM * (found - average)
+            for average, found in ((running_mean, mean), (running_var, var))
+        )
     else:
         y, new_mean, new_var, *_ = _fused_batch_norm(
-            flat, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training)
+            flat, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training
+        )
     if share and not share.synchronised:
         part = tf.cast(tf.shape(x)[0], tf.float32) / tf.cast(share.total, tf.float32)
         new_mean, new_var = tf.unstack(share.sum(part * tf.stack([new_mean, new_var])))
@@ -42,13 +45,21 @@ def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
 
 def _fused_batch_norm(x, weight, bias, mean, var, factor, training):
     return tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=weight, offset=bias, mean=mean, variance=var, epsilon=BATCH_NORM_EPSILON,
-        exponential_avg_factor=factor, is_training=training)
+        x=x,
+        scale=weight,
+        offset=bias,
+        mean=mean,
+        variance=var,
+        epsilon=BATCH_NORM_EPSILON,
+        exponential_avg_factor=factor,
+        is_training=training,
+    )
 
 
 def _batch_norm_of_all(share):
     """A function of (x (N, H, W, C), weight, bias): (y, mean, unbiased variance) by the statistics
     of every worker's rows. The workers send one message forward and one back."""
+
     @tf.custom_gradient
     def normalise(x, weight, bias):
         height, width, channels = x.shape[1:]
@@ -56,10 +67,13 @@ def _batch_norm_of_all(share):
         # TensorFlow sums short rows fastest; what they come to is summed in float64. So the
         # variance is right within 2e-7 (1 + mean^2 / variance) of itself.
         rows = tf.cast(tf.reshape(x, [-1, width, channels]), tf.float32)
-        sums, norms = (tf.cast(reduced, tf.float64) for reduced in (
-            tf.reduce_sum(rows, 1), tf.math.reduce_euclidean_norm(rows, 1)))
-        mean, square = tf.unstack(share.sum(tf.reduce_sum(tf.stack([sums, norms * norms]), 1))
-                                  / count)
+        sums, norms = (
+            tf.cast(reduced, tf.float64)
+            for reduced in (tf.reduce_sum(rows, 1), tf.math.reduce_euclidean_norm(rows, 1))
+        )
+        mean, square = tf.unstack(
+            share.sum(tf.reduce_sum(tf.stack([sums, norms * norms]), 1)) / count
+        )
         var = tf.maximum(square - mean * mean, 0)
         unbiased = tf.cast(var * (count / tf.maximum(count - 1, 1)), tf.float32)
         mean, var = tf.cast(mean, tf.float32), tf.cast(var, tf.float32)
@@ -68,13 +82,22 @@ def _batch_norm_of_all(share):
         def gradients(upstream, *_):
             # With the statistics as constants; what depends on them is taken off below.
             x_gradient, weight_gradient, bias_gradient, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=upstream, x=x, scale=weight, reserve_space_1=mean, reserve_space_2=var,
-                reserve_space_3=[], epsilon=BATCH_NORM_EPSILON, is_training=False)
+                y_backprop=upstream,
+                x=x,
+                scale=weight,
+                reserve_space_1=mean,
+                reserve_space_2=var,
+                reserve_space_3=[],
+                epsilon=BATCH_NORM_EPSILON,
+                is_training=False,
+            )
             means = share.sum(tf.stack([weight_gradient, bias_gradient])) / tf.cast(
-                count, tf.float32)
+                count, tf.float32
+            )
             scale = weight * tf.math.rsqrt(var + BATCH_NORM_EPSILON)
-            through, *_ = _fused_batch_norm(x, scale * means[0], scale * means[1], mean, var, 1.0,
-                                            False)
+            through, *_ = _fused_batch_norm(
+                x, scale * means[0], scale * means[1], mean, var, 1.0, False
+            )
             return x_gradient - through, weight_gradient, bias_gradient
 
         return (y, mean, unbiased), gradients
@@ -94,8 +117,9 @@ def dropout(x, shares, position):
     if share:  # Philox makes four numbers at each value of its counter, a row many times four
         before = tf.cast(share.first * (x.shape[1:].num_elements() // 4), tf.uint64)
         counter += tf.stack([before, tf.zeros([], tf.uint64)])
-    uniform = tf.raw_ops.StatelessRandomUniformV2(shape=tf.shape(x), key=key, counter=counter,
-                                                  alg=PHILOX)
+    uniform = tf.raw_ops.StatelessRandomUniformV2(
+        shape=tf.shape(x), key=key, counter=counter, alg=PHILOX
+    )
     dropped, kept = tf.unstack(shares)
     scale = tf.cast(uniform >= dropped, tf.float32) / kept  # which bfloat16 would round
     return tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)

@@ -1,5 +1,5 @@
-"""What a network holds, known without a framework: names, shapes, initial values, counts.
-"""
+"""What a network holds, known without a framework: names, shapes, initial values, counts."""
+
 from math import prod
 
 import numpy as np

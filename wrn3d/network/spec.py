@@ -1,4 +1,5 @@
 """What a network is: depth, width, shortcut, classes and the shape of its input."""
+
 from dataclasses import dataclass
 
 from wrn3d.system.checks import check_choice, check_count, check_each, check_share, require
@@ -27,21 +28,28 @@ class WideResNetSpec:
 
     def __post_init__(self):
         shape = self.input_shape
-        require(isinstance(shape, (tuple, list)) and len(shape) == 4,
-                f"input_shape is {shape!r}, but must be (D, H, W, C): four numbers")
+        require(
+            isinstance(shape, (tuple, list)) and len(shape) == 4,
+            f"input_shape is {shape!r}, but must be (D, H, W, C): four numbers",
+        )
         checked = {
             "depth": check_count("depth", self.depth, most=DEEPEST),
             "widen_factor": check_count("widen_factor", self.widen_factor, most=WIDEST),
             "dropout": check_share("dropout", self.dropout),
             "num_classes": check_count("num_classes", self.num_classes, least=2),
-            "input_shape": tuple(check_count(f"input_shape is {shape!r}: a side", side)
-                                 for side in shape),
+            "input_shape": tuple(
+                check_count(f"input_shape is {shape!r}: a side", side) for side in shape
+            ),
             "strides": check_each("strides", self.strides, check_count, 1, 2),
         }
-        require(self.depth >= 10 and (self.depth - 4) % 6 == 0,
-                f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...")
-        require(len(self.strides) == len(PAPER_STRIDES),
-                f"strides is {self.strides!r}, but must be three numbers, one for each group")
+        require(
+            self.depth >= 10 and (self.depth - 4) % 6 == 0,
+            f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ...",
+        )
+        require(
+            len(self.strides) == len(PAPER_STRIDES),
+            f"strides is {self.strides!r}, but must be three numbers, one for each group",
+        )
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
@@ -60,4 +68,3 @@ class WideResNetSpec:
     def group_filters(self) -> tuple[int, int, int]:
         """Filters of the convolutions in each group."""
         return tuple(base * self.widen_factor for base in (16, 32, 64))
-

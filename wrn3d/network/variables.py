@@ -1,4 +1,5 @@
 """A model's variables under the canonical names: naming, reading, assigning."""
+
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,8 +11,11 @@ from wrn3d.system.randomness import dropout_position, dropout_shares
 
 def named_variables(model):
     """{canonical name: variable}, in the network's order; a variable has `assign`, `numpy`."""
-    return {f"{layer.name}{end}": variable for layer in _layers(model)
-            for end, variable in getattr(layer, "parameters", {}).items()}
+    return {
+        f"{layer.name}{end}": variable
+        for layer in _layers(model)
+        for end, variable in getattr(layer, "parameters", {}).items()
+    }
 
 
 def set_dropout(model, rate, seed, iteration):
@@ -26,8 +30,10 @@ def set_dropout(model, rate, seed, iteration):
 def named_slots(model, optimizer):
     """{slot: {canonical name: variable}} of what the optimizer remembers, such as momentum."""
     names = trained_names(model)
-    return {slot: dict(zip(names, variables, strict=True))
-            for slot, variables in optimizer.slots.items()}
+    return {
+        slot: dict(zip(names, variables, strict=True))
+        for slot, variables in optimizer.slots.items()
+    }
 
 
 def trained_names(model):
@@ -40,8 +46,9 @@ def network_order(model, spec) -> tuple[int, ...]:
     """The places in `trained_names`, which TensorLayer sorts by depth, of the network's weights in
     their order."""
     names = trained_names(model)
-    return tuple(names.index(parameter.name) for parameter in network_parameters(spec)
-                 if parameter.trainable)
+    return tuple(
+        names.index(parameter.name) for parameter in network_parameters(spec) if parameter.trainable
+    )
 
 
 def values(variables):
@@ -71,8 +78,9 @@ def check_same(variables, arrays, what):
             raise DataError(f"{what} are of another network: {printable(name)} is too many")
         shapes = np.shape(arrays[name]), tuple(variables[name].shape)
         if shapes[0] != shapes[1]:
-            raise DataError(f"{what} are of another network: {name} is {shapes[0]} instead of "
-                            f"{shapes[1]}")
+            raise DataError(
+                f"{what} are of another network: {name} is {shapes[0]} instead of {shapes[1]}"
+            )
 
 
 def _layers(model):

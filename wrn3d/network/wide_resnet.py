@@ -4,6 +4,7 @@
 GlobalAveragePool and Dense, and Cast where the precision is not float32: `layers_keras` and
 `layers_tl` build models of them, `parameters` only follows the shapes.
 """
+
 from wrn3d.system.checks import check_choice
 
 STEM_FILTERS = 16
@@ -53,8 +54,15 @@ def wide_resnet(layers, volumes, spec, seed, precision="float32"):
     x = layers.Conv3d(STEM_FILTERS, kernel_size=3, stride=1, name="conv0")(x)
     for group, (filters, stride) in enumerate(zip(spec.group_filters, spec.strides, strict=True)):
         for block in range(spec.blocks_per_group):
-            x = wide_residual_block(layers, x, filters, stride if block == 0 else 1,
-                                    spec, seed, f"group{group}.block{block}")
+            x = wide_residual_block(
+                layers,
+                x,
+                filters,
+                stride if block == 0 else 1,
+                spec,
+                seed,
+                f"group{group}.block{block}",
+            )
     x = layers.BatchNormRelu(name="bn")(x)
     x = layers.GlobalAveragePool(name="pool")(x)
     return layers.Dense(spec.num_classes, name="fc")(x)

@@ -1,4 +1,5 @@
 """What an action is: positions in the ranges of settings, or factors on them."""
+
 from dataclasses import dataclass
 from math import exp, log
 
@@ -44,8 +45,12 @@ class Range:
         return 1 - value if self.of_rest else value
 
 
-RANGES = {"learning_rate": Range(1e-4, 1.0), "momentum": Range(0.5, 0.999, of_rest=True),
-          "weight_decay": Range(1e-6, 1e-2), "dropout": Range(0.01, 0.8)}
+RANGES = {
+    "learning_rate": Range(1e-4, 1.0),
+    "momentum": Range(0.5, 0.999, of_rest=True),
+    "weight_decay": Range(1e-6, 1e-2),
+    "dropout": Range(0.01, 0.8),
+}
 
 
 class Control:
@@ -73,8 +78,11 @@ class Control:
         """A configuration's own values, where they lie in their ranges, or the nearest."""
         found = {name: getattr(config, name) for name in self.names}
         for name, value in found.items():
-            require(value, f"adjust names {name}, of which the run has none: give its settings a "
-                           f"{name} above 0")
+            require(
+                value,
+                f"adjust names {name}, of which the run has none: give its settings a "
+                f"{name} above 0",
+            )
         return {name: RANGES[name].multiplied(value, 1.0) for name, value in found.items()}
 
     def apply(self, action, settings) -> dict[str, float]:
@@ -82,10 +90,14 @@ class Control:
         is its end; raises UsageError for what is no action."""
         choices = self._choices(action)
         if self.kind == "continuous":
-            return {name: RANGES[name].value_at(choice)
-                    for name, choice in zip(self.names, choices, strict=True)}
-        return {name: RANGES[name].multiplied(settings[name], FACTORS[int(choice)])
-                for name, choice in zip(self.names, choices, strict=True)}
+            return {
+                name: RANGES[name].value_at(choice)
+                for name, choice in zip(self.names, choices, strict=True)
+            }
+        return {
+            name: RANGES[name].multiplied(settings[name], FACTORS[int(choice)])
+            for name, choice in zip(self.names, choices, strict=True)
+        }
 
     def _choices(self, action):
         try:
@@ -99,6 +111,9 @@ class Control:
         else:
             expected = f"a whole number from 0 to {len(FACTORS) - 1}"
             right = right and np.isin(choices, range(len(FACTORS))).all()
-        require(right, f"action is {quoted(action)}, but must be {expected} for each of "
-                       f"{', '.join(self.names)}")
+        require(
+            right,
+            f"action is {quoted(action)}, but must be {expected} for each of "
+            f"{', '.join(self.names)}",
+        )
         return choices

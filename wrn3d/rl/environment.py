@@ -1,4 +1,5 @@
 """The environment."""
+
 from math import isfinite, isnan, nan
 from numbers import Real
 from typing import NamedTuple
@@ -54,9 +55,19 @@ class TrainingEpisode(gymnasium.Env):
 
     metadata = {"render_modes": []}  # noqa: RUF012, as Gymnasium has it
 
-    def __init__(self, front_end="tensorlayer", *, control="continuous",
-                 adjust=("learning_rate",), reward="loss", reward_every=50, penalty=10.0,
-                 networks=None, subset=None, **settings):
+    def __init__(
+        self,
+        front_end="tensorlayer",
+        *,
+        control="continuous",
+        adjust=("learning_rate",),
+        reward="loss",
+        reward_every=50,
+        penalty=10.0,
+        networks=None,
+        subset=None,
+        **settings,
+    ):
         self._front_end = environment_class(front_end)
         if not callable(reward):
             check_choice("reward", reward, ("loss", "accuracy"))
@@ -68,8 +79,10 @@ class TrainingEpisode(gymnasium.Env):
         require("seed" not in settings, "seed is drawn by reset(seed=...): leave it out here")
         if not settings.keys() & {"iterations", "epochs", "recipe"}:
             settings["iterations"] = ITERATIONS
-        require(find_rank().count == 1, "an episode is for one worker: start this without "
-                "TF_CONFIG and SLURM_PROCID")
+        require(
+            find_rank().count == 1,
+            "an episode is for one worker: start this without TF_CONFIG and SLURM_PROCID",
+        )
         config = configuration(None, settings)
         self._data = load_dataset(config.dataset, config.data_dir, config.volume_size)
         if not config.validation and not len(self._data.validation_labels):
@@ -80,12 +93,17 @@ class TrainingEpisode(gymnasium.Env):
         self._start = self.control.start(config)
         kept = self._data.with_validation(settings.get("validation", config.validation))
         self._num_examples = len(kept.train_labels)
-        self.subset = subset if subset is None else check_count(
-            "subset", subset, config.batch_size, self._num_examples)
-        parts = dict.fromkeys(part_of(parameter.name) for parameter in
-                              network_parameters(specs[0]))
-        self.observer = Observer(len(self._data.class_names), parts,
-                                 dict.fromkeys(("learning_rate", *self.control.names)))
+        self.subset = (
+            subset
+            if subset is None
+            else check_count("subset", subset, config.batch_size, self._num_examples)
+        )
+        parts = dict.fromkeys(part_of(parameter.name) for parameter in network_parameters(specs[0]))
+        self.observer = Observer(
+            len(self._data.class_names),
+            parts,
+            dict.fromkeys(("learning_rate", *self.control.names)),
+        )
         self.action_space, self.observation_space = self.control.space, self.observer.space
         self.over = True  # until it is reset
 
@@ -93,8 +111,9 @@ class TrainingEpisode(gymnasium.Env):
         super().reset(seed=seed)
         network = int(self.np_random.integers(len(self._settings)))
         run_seed = int(self.np_random.integers(2**31))
-        rows = self.subset and np.sort(self.np_random.choice(self._num_examples, self.subset,
-                                                             replace=False))
+        rows = self.subset and np.sort(
+            self.np_random.choice(self._num_examples, self.subset, replace=False)
+        )
         self._go_on_with(network, rows)
         self.training.reset(seed=run_seed)
         self.settings = {"learning_rate": self.training.learning_rate} | self._start
@@ -117,22 +136,37 @@ class TrainingEpisode(gymnasium.Env):
             reward = -self.penalty
         self.over = ends or diverged
         self.observation = self._observe()
-        return (self.observation, reward, self.over, False,
-                self._info() | {"loss": result.loss, "accuracy": result.accuracy,
-                                "diverged": diverged})
+        return (
+            self.observation,
+            reward,
+            self.over,
+            False,
+            self._info() | {"loss": result.loss, "accuracy": result.accuracy, "diverged": diverged},
+        )
 
     def snapshot(self) -> Moment:
         """The episode as it is now, to go back to by `restore` any number of times."""
-        return Moment(self._network, self._rows, self.training.snapshot(), self.settings,
-                      self.validation, self.observer.history, self.over, self.observation)
+        return Moment(
+            self._network,
+            self._rows,
+            self.training.snapshot(),
+            self.settings,
+            self.validation,
+            self.observer.history,
+            self.over,
+            self.observation,
+        )
 
     def restore(self, moment: Moment):
         """Go back; returns the observation and info of then. The generator of later episodes'
         seeds stays where it is."""
         self._go_on_with(moment.network, moment.rows)
         self.training.restore(moment.checkpoint)
-        self.settings, self.validation, self.over = (moment.settings, moment.validation,
-                                                     moment.over)
+        self.settings, self.validation, self.over = (
+            moment.settings,
+            moment.validation,
+            moment.over,
+        )
         self.observer.history, self.observation = moment.history, moment.observation
         return self.observation, self._info()
 
@@ -146,8 +180,10 @@ class TrainingEpisode(gymnasium.Env):
         if not isfinite(self.validation.loss):
             return nan
         reward = self.reward(before, self.validation)
-        require(isinstance(reward, Real) and isfinite(reward),
-                f"reward gave {quoted(reward)}, but must give a number")
+        require(
+            isinstance(reward, Real) and isfinite(reward),
+            f"reward gave {quoted(reward)}, but must give a number",
+        )
         return float(reward)
 
     def _drop_of_loss(self, before, after):
@@ -170,20 +206,27 @@ class TrainingEpisode(gymnasium.Env):
 
     def _observe(self):
         training = self.training
-        return self.observer.observe(training.iteration / training.total, self.validation,
-                                     training.norms(), self.settings)
+        return self.observer.observe(
+            training.iteration / training.total, self.validation, training.norms(), self.settings
+        )
 
     def _info(self):
-        return {"iteration": self.training.iteration, "validation_loss": self.validation.loss,
-                "validation_accuracy": self.validation.accuracy} | self.settings
+        return {
+            "iteration": self.training.iteration,
+            "validation_loss": self.validation.loss,
+            "validation_accuracy": self.validation.accuracy,
+        } | self.settings
 
 
 def _networks(pairs):
     """Settings for each (depth, widen factor); one without any where there are none."""
     if pairs is None:
         return [{}]
-    require(isinstance(pairs, (tuple, list)) and pairs and all(
-        isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs),
+    require(
+        isinstance(pairs, (tuple, list))
+        and pairs
+        and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs),
         f"networks is {quoted(pairs)}, but must be pairs of depth and widen factor, such as "
-        "((10, 1), (16, 2))")
+        "((10, 1), (16, 2))",
+    )
     return [{"depth": depth, "widen_factor": widen_factor} for depth, widen_factor in pairs]

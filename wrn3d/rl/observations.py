@@ -1,4 +1,5 @@
 """What an agent sees of a run: numbers from -1 to 1."""
+
 from math import isfinite, log, log10
 
 import numpy as np
@@ -22,10 +23,13 @@ class Observer:
     def __init__(self, classes, parts, settings):
         self.chance = log(classes), 1 / classes
         self.names = [
-            "progress", *(f"{score} {back} back" for score in ("loss", "accuracy")
-                          for back in range(HISTORY)), "validation loss", "validation accuracy",
+            "progress",
+            *(f"{score} {back} back" for score in ("loss", "accuracy") for back in range(HISTORY)),
+            "validation loss",
+            "validation accuracy",
             *(f"{kind} norm {part}" for kind in ("weight", "gradient") for part in parts),
-            *settings]
+            *settings,
+        ]
         self.space = spaces.Box(-1.0, 1.0, (len(self.names),), np.float32)
         self.forget()
 
@@ -41,10 +45,15 @@ class Observer:
     def observe(self, progress, validation, norms, settings) -> np.ndarray:
         """float32, in `space`."""
         losses, accuracies = zip(*self.history, strict=True)
-        found = [progress, *map(self._of_loss, losses), *accuracies,
-                 self._of_loss(validation.loss), validation.accuracy,
-                 *map(_of_norm, (*norms.weights.values(), *norms.gradients.values())),
-                 *(RANGES[name].position_of(value) for name, value in settings.items())]
+        found = [
+            progress,
+            *map(self._of_loss, losses),
+            *accuracies,
+            self._of_loss(validation.loss),
+            validation.accuracy,
+            *map(_of_norm, (*norms.weights.values(), *norms.gradients.values())),
+            *(RANGES[name].position_of(value) for name, value in settings.items()),
+        ]
         return np.nan_to_num(np.array(found, np.float32), nan=0.0).clip(-1, 1)
 
     def _of_loss(self, loss):

@@ -1,4 +1,5 @@
 """The scripts from the shell: flags, what is printed, and how a run ends."""
+
 import argparse
 import time
 from collections import deque
@@ -26,14 +27,17 @@ from wrn3d.training.evaluation import mean_of, measure
 from wrn3d.training.recipes import ORIGINAL, RECIPES, recipe_settings
 
 RATES = 1000  # of the last iterations, of which the median is given
-RECIPE_HELP = (f"Settings that belong together, of which other flags override any: "
-               f"{', '.join(RECIPES)}, or a .toml file of yours.")
+RECIPE_HELP = (
+    f"Settings that belong together, of which other flags override any: "
+    f"{', '.join(RECIPES)}, or a .toml file of yours."
+)
 LINES = 100  # a run of twice as many iterations or more prints one for several together,
 MOST_TOGETHER = 1000  # so many at most
 
 
 def main(environment_class, description, arguments=None) -> int:
     """Run a script's command line; returns its exit status, as `exit_status` says."""
+
     def work():
         summary = description.split("\n", 1)[0]
         config = read_flags(RunConfig, description=summary, args=arguments)
@@ -50,9 +54,18 @@ def read_flags(config_class, args=None, **options):
 
     tyro would put a box of its own around that, so it reads the fields alone.
     """
-    unchecked = dataclass(frozen=True)(type("_Flags", (config_class,), {
-        "__annotations__": {"recipe": Annotated[str, tyro.conf.arg(help=RECIPE_HELP)]},
-        "recipe": ORIGINAL, "__post_init__": lambda self: None, "__doc__": config_class.__doc__}))
+    unchecked = dataclass(frozen=True)(
+        type(
+            "_Flags",
+            (config_class,),
+            {
+                "__annotations__": {"recipe": Annotated[str, tyro.conf.arg(help=RECIPE_HELP)]},
+                "recipe": ORIGINAL,
+                "__post_init__": lambda self: None,
+                "__doc__": config_class.__doc__,
+            },
+        )
+    )
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("recipe", "iterations", "epochs"):
         first.add_argument(f"--{name}", nargs="?", default=argparse.SUPPRESS)
@@ -66,8 +79,11 @@ def train(environment_class, config, keeps=True):
     """Train as `config` says, print how it goes and keep what is asked for; of several workers the
     first `keeps`."""
     # The folder comes first: what is wrong with it is said before TensorFlow is imported.
-    with RunFolder(config.output, config.resume, config.save_every) \
-            if config.output and keeps else nullcontext() as folder:
+    with (
+        RunFolder(config.output, config.resume, config.save_every)
+        if config.output and keeps
+        else nullcontext() as folder
+    ):
         checkpoint, said = starting_point(config, folder)
         environment = environment_class(**config.settings)
         for line in [*describe(environment, config), *said]:
@@ -88,8 +104,11 @@ def train(environment_class, config, keeps=True):
 def _stopped_at_once(training):
     said = f"stopped at once by {training.stop.name}"
     if training.folder:
-        said += (f", after iteration {training.saved} was saved" if training.saved else
-                 ", before anything was saved") + ": to go on add --resume"
+        said += (
+            f", after iteration {training.saved} was saved"
+            if training.saved
+            else ", before anything was saved"
+        ) + ": to go on add --resume"
     return Stopped(training.stop.number, said)
 
 
@@ -114,15 +133,20 @@ def _iterate(training):
     best_by = training.config.best_by
     best, score = training.folder.best(best_by) if training.folder else (None, None)
     if best:
-        print(fitted(f"best      iteration {best.iteration}, validation {best_by} {score:.4f}: "
-                     f"{training.folder.path / BEST}"))
+        print(
+            fitted(
+                f"best      iteration {best.iteration}, validation {best_by} {score:.4f}: "
+                f"{training.folder.path / BEST}"
+            )
+        )
 
 
 def _evaluate(environment, training):
     mirror = environment.config.mirror
     with Progress(len(environment.y_test), "evaluating") as progress:
-        views = environment.predict_views(mirror=mirror, track=lambda batches: progress.track(
-            training.until_stopped(batches)))
+        views = environment.predict_views(
+            mirror=mirror, track=lambda batches: progress.track(training.until_stopped(batches))
+        )
     found = {"test": views[0]} | ({"mirrored": mean_of(views)} if mirror else {})
     results = {name: measure(predictions) for name, predictions in found.items()}
     names = environment.dataset.class_names
@@ -132,24 +156,31 @@ def _evaluate(environment, training):
         how = ", with their mirror images" if name == "mirrored" else ""
         how += ", averaged weights" if training.config.averaging else ""
         said = scores(result, training.config, environment.dataset)
-        print(f"test      loss {result.loss:.6f}  {said}  "
-              f"({len(environment.y_test):,} images{how})")
+        print(
+            f"test      loss {result.loss:.6f}  {said}  ({len(environment.y_test):,} images{how})"
+        )
     if training.folder:
         record.record_test(training.folder.path, environment, results, found["test"], matrix)
 
 
 def iteration_line(results, total):
     """A line for one iteration, or the means over several."""
-    loss, accuracy, seconds = (sum(getattr(result, name) for result in results) / len(results)
-                               for name in ("loss", "accuracy", "seconds"))
-    return (f"iteration {results[-1].iteration:{len(str(total))}}/{total}  loss {loss:.6f}  "
-            f"accuracy {accuracy:.4f}  {results[-1].batch_size / seconds:.1f} images/s")
+    loss, accuracy, seconds = (
+        sum(getattr(result, name) for result in results) / len(results)
+        for name in ("loss", "accuracy", "seconds")
+    )
+    return (
+        f"iteration {results[-1].iteration:{len(str(total))}}/{total}  loss {loss:.6f}  "
+        f"accuracy {accuracy:.4f}  {results[-1].batch_size / seconds:.1f} images/s"
+    )
 
 
 def bar_note(result):
     """What the live bar says about an iteration."""
-    return (f"loss {result.loss:.3f} acc {result.accuracy:.2f} lr {result.learning_rate:.2g} "
-            f"{result.images_per_second:.3g} images/s")
+    return (
+        f"loss {result.loss:.3f} acc {result.accuracy:.2f} lr {result.learning_rate:.2g} "
+        f"{result.images_per_second:.3g} images/s"
+    )
 
 
 def closing_line(count, rates, seconds):

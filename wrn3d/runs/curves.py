@@ -1,4 +1,5 @@
 """Curves of runs: loss, accuracy and learning rate over the iterations, from their folders."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,13 @@ def read_curves(path) -> Curves:
         counts[place // together] += 1
     means = sums[counts[:, 0] > 0] / counts[counts > 0][:, None]
     validation = np.array(list(folder.validations.rows())).reshape(
-        -1, len(folder.validations.columns))
-    return Curves(Path(path).name or str(path),
-                  _columns(folder.log, means),
-                  _columns(folder.validations, validation))
+        -1, len(folder.validations.columns)
+    )
+    return Curves(
+        Path(path).name or str(path),
+        _columns(folder.log, means),
+        _columns(folder.validations, validation),
+    )
 
 
 def draw(runs, path):
@@ -54,11 +58,22 @@ def draw(runs, path):
     for number, run in enumerate(runs):
         colour = f"C{number % 10}"
         for name, panel in zip(PANELS, panels, strict=True):
-            panel.plot(run.training["iteration"], run.training[name], color=colour, linewidth=1.4,
-                       marker="o" if len(run.training[name]) == 1 else None)
+            panel.plot(
+                run.training["iteration"],
+                run.training[name],
+                color=colour,
+                linewidth=1.4,
+                marker="o" if len(run.training[name]) == 1 else None,
+            )
             if name in run.validation:
-                panel.plot(run.validation["iteration"], run.validation[name], "o--", markersize=3,
-                           color=colour if several else "C1", linewidth=1)
+                panel.plot(
+                    run.validation["iteration"],
+                    run.validation[name],
+                    "o--",
+                    markersize=3,
+                    color=colour if several else "C1",
+                    linewidth=1,
+                )
     for name, panel in zip(PANELS, panels, strict=True):
         panel.set_title(name.replace("_", " "))
         panel.set_xlabel("iteration")

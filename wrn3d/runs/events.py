@@ -1,4 +1,5 @@
 """TensorBoard's event files, where the package is installed."""
+
 import io
 import os
 import socket
@@ -30,17 +31,31 @@ class Events:
             self._end(error)
             return
         self.event, self.summary, self.record = event_pb2.Event, summary_pb2.Summary, RecordWriter
-        self._write(self.event(file_version="brain.Event:2", wall_time=time.time()),
-                    self.event(step=iteration + 1, wall_time=time.time(), session_log=
-                               event_pb2.SessionLog(status=event_pb2.SessionLog.START)))
+        self._write(
+            self.event(file_version="brain.Event:2", wall_time=time.time()),
+            self.event(
+                step=iteration + 1,
+                wall_time=time.time(),
+                session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
+            ),
+        )
 
     def add(self, iteration, numbers):
         """Add {name: number}; once something cannot be written it is said, and no more is."""
         self.iteration = iteration
         if not self.ended:
-            self._write(self.event(step=iteration, wall_time=time.time(), summary=self.summary(
-                value=[self.summary.Value(tag=name.replace("_", " "), simple_value=number)
-                       for name, number in numbers.items()])))
+            self._write(
+                self.event(
+                    step=iteration,
+                    wall_time=time.time(),
+                    summary=self.summary(
+                        value=[
+                            self.summary.Value(tag=name.replace("_", " "), simple_value=number)
+                            for name, number in numbers.items()
+                        ]
+                    ),
+                )
+            )
 
     def _write(self, *events):
         records = io.BytesIO()
@@ -53,5 +68,8 @@ class Events:
 
     def _end(self, error):
         self.ended = True
-        warnings.warn(f"TensorBoard's events end at iteration {self.iteration}, the run goes on: "
-                      f"{reason(error)}", stacklevel=2)
+        warnings.warn(
+            f"TensorBoard's events end at iteration {self.iteration}, the run goes on: "
+            f"{reason(error)}",
+            stacklevel=2,
+        )

@@ -1,4 +1,5 @@
 """Figures as PNG files, whatever the names in them are."""
+
 import warnings
 
 from wrn3d.system.errors import printable

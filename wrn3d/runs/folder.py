@@ -1,15 +1,16 @@
 """The folder of one run: its checkpoints, its logs, and the lock that keeps a second run out.
 
-    checkpoint-00000200.safetensors    the last KEPT of them
-    best.safetensors                   the one that was best on the validation split
-    log.csv                            a line for each iteration, its numbers to the last bit
-    epochs.csv                         a line for each epoch: the last learning rate, the mean loss
-    validation.csv                     a line for each measurement on the validation split
-    curves.png                         all that as a picture, renewed in the course of the run
-    run.json, test.json                what was run, when and where; what came of it
-    confusion.png, mistakes.png        what the network takes for what, and the worst of it
-    events.out.tfevents.*              the same for TensorBoard, where that is installed
+checkpoint-00000200.safetensors    the last KEPT of them
+best.safetensors                   the one that was best on the validation split
+log.csv                            a line for each iteration, its numbers to the last bit
+epochs.csv                         a line for each epoch: the last learning rate, the mean loss
+validation.csv                     a line for each measurement on the validation split
+curves.png                         all that as a picture, renewed in the course of the run
+run.json, test.json                what was run, when and where; what came of it
+confusion.png, mistakes.png        what the network takes for what, and the worst of it
+events.out.tfevents.*              the same for TensorBoard, where that is installed
 """
+
 import os
 import re
 import shutil
@@ -44,8 +45,10 @@ class RunFolder:
 
     def __init__(self, path, resume=False, save_every=100):
         self.path, self.resume, self.save_every = Path(path), resume, save_every
-        self.log, self.epochs = (Log(self.path / name, ("epoch", *EpochMeans.COLUMNS))
-                                 for name in ("log.csv", "epochs.csv"))
+        self.log, self.epochs = (
+            Log(self.path / name, ("epoch", *EpochMeans.COLUMNS))
+            for name in ("log.csv", "epochs.csv")
+        )
         self.epoch = EpochMeans()
         self.validations = Log(self.path / "validation.csv", EvalResult._fields)
         self.best_waiting = None  # a best checkpoint that could not be written yet
@@ -58,17 +61,23 @@ class RunFolder:
                 flush(self.path.parent)
             self.lock.acquire()
         except Timeout:
-            raise UsageError(f"{self.path} is another run's, which is going on: name another "
-                             "folder with --output") from None
+            raise UsageError(
+                f"{self.path} is another run's, which is going on: name another "
+                "folder with --output"
+            ) from None
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({reason(error)}): name another "
-                            "folder with --output") from error
+            raise UserError(
+                f"{self.path} cannot be written ({reason(error)}): name another "
+                "folder with --output"
+            ) from error
         try:
             for left in self.path.glob(f"{UNFINISHED}*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             if not self.resume and (self.log.path.exists() or self.checkpoints()):
-                raise UsageError(f"{self.path} holds a run: go on with it with --resume, or name "
-                                 "another folder with --output")
+                raise UsageError(
+                    f"{self.path} holds a run: go on with it with --resume, or name "
+                    "another folder with --output"
+                )
         except BaseException:
             self.lock.release()
             raise
@@ -81,8 +90,10 @@ class RunFolder:
         """Begin the logs, or go on with them after `iteration`; what lies beyond it is taken back,
         and what a kill has left over is removed. Raises DataError."""
         if (missing := iteration - self.log.start(iteration)) > 0:
-            warnings.warn(f"{self.log.path} lacks {missing} of the {iteration} iterations until "
-                          "here", stacklevel=2)
+            warnings.warn(
+                f"{self.log.path} lacks {missing} of the {iteration} iterations until here",
+                stacklevel=2,
+            )
         self.epochs.start(iteration)
         self.epoch = EpochMeans()
         for row in self.log.rows():
@@ -184,11 +195,14 @@ class RunFolder:
         """What lies beyond it is left alone: it may be another version's."""
         older = {number: path for number, path in self._numbered().items() if number < iteration}
         regular = sorted(number for number in older if is_regular(number, self.save_every))
-        for number in older.keys() - regular[1 - KEPT:]:
+        for number in older.keys() - regular[1 - KEPT :]:
             with suppress(OSError):  # the next save tries again
                 older[number].unlink()
 
     def _numbered(self):
         with file_errors(self.path, "read"):
-            return {int(match[1]): path for path in self.path.iterdir()
-                    if (match := NAME.fullmatch(path.name))}
+            return {
+                int(match[1]): path
+                for path in self.path.iterdir()
+                if (match := NAME.fullmatch(path.name))
+            }

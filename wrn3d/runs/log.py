@@ -1,4 +1,5 @@
 """CSV files with numbers about iterations, of whole lines alone."""
+
 import os
 import re
 from itertools import chain
@@ -67,8 +68,7 @@ class Log:
 
     def rows(self):
         """Each line as (iteration, number, ...), also those that wait; raises DataError."""
-        for line in chain((line for *_, line in self._lines()),
-                          (line for _, line in self.waiting)):
+        for line in chain((line for *_, line in self._lines()), (line for _, line in self.waiting)):
             first, *others = line.split(b",")
             yield int(first), *map(float, others)
 
@@ -85,8 +85,10 @@ class Log:
         with file_errors(self.path, "read"), self.path.open("rb") as file:
             found = file.readline(1000)
         if found.startswith(b"iteration,") and found.count(b",") != self.header.count(b","):
-            raise DataError(f"{self.path} has other columns than this version's: name another "
-                            "folder with --output")
+            raise DataError(
+                f"{self.path} has other columns than this version's: name another "
+                "folder with --output"
+            )
         return found == self.header
 
     def _lines(self):

@@ -1,4 +1,5 @@
 """A run from its first iteration, or from where it stopped, to its last."""
+
 import math
 import warnings
 from dataclasses import replace
@@ -12,7 +13,7 @@ from wrn3d.system.errors import DataError, DivergedError, MissingDataError, Stop
 from wrn3d.system.signals import NAMES
 from wrn3d.training.config import CLASSES, DATA
 
-SMALLEST_SCALE = 2.0 ** -10  # of the learning rate: a run that still diverges is given up
+SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that still diverges is given up
 
 
 def scores(result, config, dataset) -> str:
@@ -55,18 +56,25 @@ class Training:
         the validation split cannot decide which is the best.
         """
         dataset = self.environment.dataset
-        self.environment.worker.check_same(f"{self.config.save_every} {self.config.on_nan} "
-                                           f"{self.config.output is None}")
-        require(self.config.best_by == "accuracy" or not self.validates
-                or len(set(dataset.validation_labels)) == len(dataset.class_names),
-                f"the validation split of {dataset.title} lacks a class, so there is no auc: set "
-                "more images aside, or choose by accuracy")
+        self.environment.worker.check_same(
+            f"{self.config.save_every} {self.config.on_nan} {self.config.output is None}"
+        )
+        require(
+            self.config.best_by == "accuracy"
+            or not self.validates
+            or len(set(dataset.validation_labels)) == len(dataset.class_names),
+            f"the validation split of {dataset.title} lacks a class, so there is no auc: set "
+            "more images aside, or choose by accuracy",
+        )
         if checkpoint is not None:
             environment = self.environment
-            require(checkpoint.config.get(DATA) == environment.fingerprint
-                    or DATA in self.config.override, f"{environment.dataset.origin} holds other "
-                    f"data than the run in {self.folder.path} was trained on: put those back, or "
-                    f"add --override {' '.join([*self.config.override, DATA])}")
+            require(
+                checkpoint.config.get(DATA) == environment.fingerprint
+                or DATA in self.config.override,
+                f"{environment.dataset.origin} holds other "
+                f"data than the run in {self.folder.path} was trained on: put those back, or "
+                f"add --override {' '.join([*self.config.override, DATA])}",
+            )
             environment.restore(checkpoint, self.config.seed)
             self.saved = checkpoint.iteration
         if self.environment.worker.all_max(checkpoint is not None):
@@ -95,8 +103,10 @@ class Training:
         if self.keeps and self.saved != self.environment.iteration:
             self._save(must=True)
         self._show_the_end()
-        said = (f"stopped by {NAMES[number]} after iteration {self.environment.iteration} "
-                f"of {self.total}")
+        said = (
+            f"stopped by {NAMES[number]} after iteration {self.environment.iteration} "
+            f"of {self.total}"
+        )
         if self.folder:
             said += f": saved in {self.folder.path}, to go on add --resume"
         raise Stopped(number, said)
@@ -115,10 +125,17 @@ class Training:
         self.last_loss = result.loss
         if self.folder:
             last = result.iteration == self.total
-            self._try("log.csv lacks what is", lambda: self.folder.add(
-                result, *self.environment.epoch), must=last)
-            self.watch.add(result.iteration, learning_rate=result.learning_rate,
-                           loss=result.loss, accuracy=result.accuracy)
+            self._try(
+                "log.csv lacks what is",
+                lambda: self.folder.add(result, *self.environment.epoch),
+                must=last,
+            )
+            self.watch.add(
+                result.iteration,
+                learning_rate=result.learning_rate,
+                loss=result.loss,
+                accuracy=result.accuracy,
+            )
         if self.keeps and self._due():
             self._save(must=result.iteration == self.total)
             if self.folder:
@@ -132,9 +149,14 @@ class Training:
     def _state(self):
         """A Checkpoint that also has those settings of which the environment knows nothing."""
         state = self.environment.snapshot()
-        return replace(state, config={name: value for name, value in
-                                      (state.config | vars(self.config)).items()
-                                      if name in (*self.config.run_fields, DATA, CLASSES)})
+        return replace(
+            state,
+            config={
+                name: value
+                for name, value in (state.config | vars(self.config)).items()
+                if name in (*self.config.run_fields, DATA, CLASSES)
+            },
+        )
 
     def _save(self, must):
         state = self._state()
@@ -157,17 +179,23 @@ class Training:
             self.best_score = score
         if self.folder:
             best = self._state() if better else None
-            self._try("validation.csv and the best checkpoint lack what is",
-                      lambda: self.folder.add_validation(iteration, result, best),
-                      must=iteration == self.total)
-            self.watch.add(iteration, **{f"validation {name}": number
-                                         for name, number in result._asdict().items()})
+            self._try(
+                "validation.csv and the best checkpoint lack what is",
+                lambda: self.folder.add_validation(iteration, result, best),
+                must=iteration == self.total,
+            )
+            self.watch.add(
+                iteration,
+                **{f"validation {name}": number for name, number in result._asdict().items()},
+            )
             self.watch.renew()
         self.validated = iteration
         count = len(environment.dataset.validation_labels)
-        self.report(f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
-                    f"{scores(result, self.config, environment.dataset)}  ({count:,} images"
-                    f"{', the best so far' if better else ''})")
+        self.report(
+            f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
+            f"{scores(result, self.config, environment.dataset)}  ({count:,} images"
+            f"{', the best so far' if better else ''})"
+        )
 
     def _start_folder(self):
         self.validated = None
@@ -185,8 +213,11 @@ class Training:
             self.watch.renew(must=True)
 
     def _diverged(self, what):
-        last = "no loss was finite" if self.last_loss is None else \
-            f"the last finite loss was {self.last_loss:g}"
+        last = (
+            "no loss was finite"
+            if self.last_loss is None
+            else f"the last finite loss was {self.last_loss:g}"
+        )
         return DivergedError(f"{what} at iteration {self.environment.iteration}, {last}")
 
     def _go_back(self, error):
@@ -197,10 +228,15 @@ class Training:
         if self.config.on_nan == "stop" or scale < SMALLEST_SCALE:
             self._show_the_end()
             kept = self.folder.newest()[0] if self.folder else None
-            raise DivergedError(f"{error}: try a learning rate below "
-                                f"{environment.learning_rate:g}" +
-                                (f" ({self.folder.checkpoint_path(kept.iteration)} is from before)"
-                                 if kept else "")) from error
+            raise DivergedError(
+                f"{error}: try a learning rate below "
+                f"{environment.learning_rate:g}"
+                + (
+                    f" ({self.folder.checkpoint_path(kept.iteration)} is from before)"
+                    if kept
+                    else ""
+                )
+            ) from error
         checkpoint, skipped = self.folder.newest(regular=True) if self.folder else (None, [])
         reached = environment.iteration
         if checkpoint is None:
@@ -215,8 +251,10 @@ class Training:
         self._start_folder()
         for line in skipped:
             self.report(line)
-        self.report(f"restored  iteration {environment.iteration}, with the learning rate times "
-                    f"{scale:g}: {error}")
+        self.report(
+            f"restored  iteration {environment.iteration}, with the learning rate times "
+            f"{scale:g}: {error}"
+        )
 
     def _try(self, what, write, must=False):
         """Whether it could be written. What cannot is said once; the run goes on, unless it `must`
@@ -227,8 +265,11 @@ class Training:
             if must:
                 raise
             if what not in self.said:
-                warnings.warn(f"{what} from iteration {self.environment.iteration} on, the run "
-                              f"goes on: {error}", stacklevel=2)
+                warnings.warn(
+                    f"{what} from iteration {self.environment.iteration} on, the run "
+                    f"goes on: {error}",
+                    stacklevel=2,
+                )
             self.said.add(what)
             return False
         return True

@@ -1,4 +1,5 @@
 """What a network gets wrong: class by class, and the worst of it as pictures."""
+
 from math import ceil
 
 import numpy as np
@@ -28,11 +29,17 @@ def class_table(matrix, names) -> str:
     rows = []
     for row in present[:LONGEST_TABLE]:
         others = np.where(np.arange(len(names)) == row, 0, matrix[row])
-        taken = f"{shown(names[others.argmax()])} ({others.max() / counts[row]:.1%})" \
-            if others.any() else "-"
+        taken = (
+            f"{shown(names[others.argmax()])} ({others.max() / counts[row]:.1%})"
+            if others.any()
+            else "-"
+        )
         rows.append([shown(names[row]), f"{counts[row]:,}", f"{shares[row]:.4f}", taken])
-    title = "class, the worst first" if len(present) <= LONGEST_TABLE else \
-        f"the worst {LONGEST_TABLE} classes"
+    title = (
+        "class, the worst first"
+        if len(present) <= LONGEST_TABLE
+        else f"the worst {LONGEST_TABLE} classes"
+    )
     return markdown_table([title, "images", "accuracy", "most often taken for"], rows)
 
 
@@ -44,8 +51,11 @@ def draw_confusion(matrix, names, path):
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     panel = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure.colorbar(panel.imshow(shares, cmap="Blues", vmin=0, vmax=1), shrink=0.8,
-                    label="share of the class's images")
+    figure.colorbar(
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1),
+        shrink=0.8,
+        label="share of the class's images",
+    )
     size = 9 if len(names) <= WITH_NUMBERS else 4
     if len(names) <= WITH_NAMES:
         labels = [shown(name) for name in names]
@@ -55,8 +65,15 @@ def draw_confusion(matrix, names, path):
     panel.set_ylabel("class")
     if len(names) <= WITH_NUMBERS:
         for row, column in np.argwhere(matrix):
-            panel.text(column, row, matrix[row, column], ha="center", va="center", fontsize=8,
-                       color="white" if shares[row, column] > 0.5 else "black")
+            panel.text(
+                column,
+                row,
+                matrix[row, column],
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
     save_figure(figure, path)
 
 
@@ -83,11 +100,24 @@ def draw_worst(volumes, predictions, names, path):
         picture = volumes[row, volumes.shape[1] // 2]
         height, width = (PICTURE * side / max(picture.shape[:2]) for side in picture.shape[:2])
         x, y = CELL[0] * (place % columns + 0.5), CELL[1] * (place // columns) + TITLE
-        panel.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray",
-                     vmin=0, vmax=255, interpolation="nearest", aspect="auto",
-                     extent=(x - width / 2, x + width / 2, y + height, y))
-        panel.text(x, y - 0.06, f"{shown(names[taken[row]])} ({confidence[row]:.1%})\ninstead of "
-                   f"{shown(names[labels[row]])}", ha="center", fontsize=8, **MATHLESS)
+        panel.imshow(
+            picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            interpolation="nearest",
+            aspect="auto",
+            extent=(x - width / 2, x + width / 2, y + height, y),
+        )
+        panel.text(
+            x,
+            y - 0.06,
+            f"{shown(names[taken[row]])} ({confidence[row]:.1%})\ninstead of "
+            f"{shown(names[labels[row]])}",
+            ha="center",
+            fontsize=8,
+            **MATHLESS,
+        )
     if not len(worst):
         panel.text(wide / 2, high / 2, "no mistakes", ha="center")
     save_figure(figure, path)

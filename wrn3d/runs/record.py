@@ -1,4 +1,5 @@
 """run.json and test.json: what was run, with which versions on which machine, and its results."""
+
 import json
 import sys
 import time
@@ -26,16 +27,33 @@ def record_start(folder, environment, config):
         started = list(json.loads(path.read_text(encoding="utf-8"))["started"])
     spec, dataset = environment.spec, environment.dataset
     found = {
-        "started": [*started, {"at": _now(), "iteration": environment.iteration,
-                               "front_end": environment.front_end, "command": sys.argv}],
+        "started": [
+            *started,
+            {
+                "at": _now(),
+                "iteration": environment.iteration,
+                "front_end": environment.front_end,
+                "command": sys.argv,
+            },
+        ],
         "settings": asdict(config),
-        "network": {"name": spec.name, "parameters": parameter_count(spec),
-                    "input_shape": spec.input_shape},
-        "data": {"title": dataset.title, "origin": dataset.origin, DATA: environment.fingerprint,
-                 "classes": dataset.class_names, "training": len(dataset.train_labels),
-                 "validation": len(dataset.validation_labels), "test": len(dataset.test_labels)},
+        "network": {
+            "name": spec.name,
+            "parameters": parameter_count(spec),
+            "input_shape": spec.input_shape,
+        },
+        "data": {
+            "title": dataset.title,
+            "origin": dataset.origin,
+            DATA: environment.fingerprint,
+            "classes": dataset.class_names,
+            "training": len(dataset.train_labels),
+            "validation": len(dataset.validation_labels),
+            "test": len(dataset.test_labels),
+        },
         "device": tensorflow_setup.device(),
-        "machine": machine.describe()}
+        "machine": machine.describe(),
+    }
     _try(_write, path, found)
 
 
@@ -45,12 +63,23 @@ def record_test(folder, environment, results, predictions, matrix):
     be written is said."""
     dataset = environment.dataset
     names = dataset.class_names
-    _try(_write, folder / "test.json", {
-        "at": _now(), "iteration": environment.iteration,
-        **{name: {score: number if isfinite(number) else None  # which JSON has no word for
-                  for score, number in result._asdict().items()}
-           for name, result in results.items()},
-        "classes": names, "confusion": matrix.tolist()})
+    _try(
+        _write,
+        folder / "test.json",
+        {
+            "at": _now(),
+            "iteration": environment.iteration,
+            **{
+                name: {
+                    score: number if isfinite(number) else None  # which JSON has no word for
+                    for score, number in result._asdict().items()
+                }
+                for name, result in results.items()
+            },
+            "classes": names,
+            "confusion": matrix.tolist(),
+        },
+    )
     _try(draw_confusion, matrix, names, folder / "confusion.png")
     _try(draw_worst, dataset.test_volumes, predictions, names, folder / "mistakes.png")
 

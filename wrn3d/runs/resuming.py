@@ -1,4 +1,5 @@
 """Where a run starts: at its beginning, or from its newest whole checkpoint."""
+
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
 from wrn3d.training.config import LENGTH_FIELDS, OVERRIDABLE
@@ -14,20 +15,31 @@ def starting_point(config, folder):
         return None, []
     checkpoint, said = folder.newest()
     if checkpoint is None and said:  # to begin anew would take away what may still be saved
-        raise DataError(f"none of the {len(said)} checkpoints in {folder.path} can be read ("
-                        f"{said[0].removeprefix('skipped: ')}): name another folder with --output")
+        raise DataError(
+            f"none of the {len(said)} checkpoints in {folder.path} can be read ("
+            f"{said[0].removeprefix('skipped: ')}): name another folder with --output"
+        )
     if checkpoint is None:
         return None, [f"started   {folder.path}, where no checkpoint was to go on from"]
-    differing = {name: f"{name} was {quoted(was[name])} and is {value!r}"
-                 for was in [_settings_of(checkpoint, config)] for name in config.run_fields
-                 if _listed(was[name]) != _listed(value := getattr(config, name))}
+    differing = {
+        name: f"{name} was {quoted(was[name])} and is {value!r}"
+        for was in [_settings_of(checkpoint, config)]
+        for name in config.run_fields
+        if _listed(was[name]) != _listed(value := getattr(config, name))
+    }
     fixed = [text for name, text in differing.items() if name not in OVERRIDABLE]
-    require(not fixed, f"the run in {folder.path} cannot go on with another network or optimizer: "
-            f"{', '.join(fixed)}; go on with its own, or name another folder with --output")
+    require(
+        not fixed,
+        f"the run in {folder.path} cannot go on with another network or optimizer: "
+        f"{', '.join(fixed)}; go on with its own, or name another folder with --output",
+    )
     others = [name for name in differing if name not in config.override]
-    require(not others, f"the run in {folder.path} has other settings: "
-            f"{', '.join(differing[name] for name in others)}; go on with those that it had, or "
-            f"add --override {' '.join([*config.override, *others])}")
+    require(
+        not others,
+        f"the run in {folder.path} has other settings: "
+        f"{', '.join(differing[name] for name in others)}; go on with those that it had, or "
+        f"add --override {' '.join([*config.override, *others])}",
+    )
     return checkpoint, [*said, f"resumed   {folder.path} after iteration {checkpoint.iteration}"]
 
 

@@ -1,4 +1,5 @@
 """What lets people see a run while it goes on: its curves, and TensorBoard's events."""
+
 import time
 import warnings
 

@@ -1,6 +1,5 @@
 """What a user can get wrong: exceptions whose message is the one sentence that is shown."""
 
-
 LONGEST = 200  # characters of what another library says
 
 

@@ -1,4 +1,5 @@
 """How a command ends: its exit status, and one sentence for what a user can get wrong."""
+
 import os
 import signal
 import sys

@@ -1,4 +1,5 @@
 """Files that are there whole or not at all."""
+
 import errno
 import os
 import tempfile
@@ -23,8 +24,9 @@ def atomic_file(path):
     if os.path.isdir(path):  # which is false, and no error, where one may not look
         raise DataError(f"{path} is a folder: name a file in it")
     if not os.path.isdir(path.parent):
-        raise MissingDataError(f"{path.parent} is no folder: make it, or name another for "
-                               f"{path.name}")
+        raise MissingDataError(
+            f"{path.parent} is no folder: make it, or name another for {path.name}"
+        )
     try:
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
@@ -34,8 +36,9 @@ def atomic_file(path):
             if os.name != "nt":  # where a folder can't be opened
                 flush(path.parent)
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({reason(error)}): name another "
-                        "place") from error
+        raise DataError(
+            f"{path} cannot be written ({reason(error)}): name another place"
+        ) from error
 
 
 def require_file(path, advice):

@@ -1,4 +1,5 @@
 """The machine that figures were measured on, as data and in a sentence."""
+
 import json
 import os
 import platform
@@ -8,8 +9,18 @@ from pathlib import Path
 
 from wrn3d.system import memory
 
-INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile",
-                    "asimd", "sve", "bf16")
+INSTRUCTION_SETS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_tile",
+    "asimd",
+    "sve",
+    "bf16",
+)
 SETTINGS = ("OMP_", "ONEDNN_", "DNNL_", "MKL_", "TF_NUM_")  # of the libraries' threads, mostly
 DISTRIBUTIONS = ("tensorflow-cpu", "tensorflow", "keras", "tensorlayer", "numpy", "torch")
 
@@ -17,12 +28,17 @@ DISTRIBUTIONS = ("tensorflow-cpu", "tensorflow", "keras", "tensorlayer", "numpy"
 def describe() -> dict:
     """Processor, cores that this process may use, instruction sets, memory, versions."""
     flags = cpu_flags()
-    return {"cpu": cpu_name(), "cores": usable_cores(),
-            "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-            "memory_bytes": memory.total_memory(), "system": platform.platform(),
-            "environment": {name: value for name, value in sorted(os.environ.items())
-                            if name.startswith(SETTINGS)},
-            "versions": {"python": platform.python_version(), **_versions()}}
+    return {
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "memory_bytes": memory.total_memory(),
+        "system": platform.platform(),
+        "environment": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)
+        },
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
 
 
 def sentence(found) -> str:
@@ -78,7 +94,6 @@ def _cpu_entry(key):
     except OSError:  # not Linux
         return None
     return next((line.split(":")[1].strip() for line in lines if line.startswith(key)), None)
-
 
 
 def has_gpu() -> bool:

@@ -1,4 +1,5 @@
 """Memory: what there is, what this process has used, what training will take."""
+
 import os
 import sys
 from contextlib import contextmanager
@@ -16,10 +17,14 @@ def enough_for(batch_size, purpose="training"):
     except Exception as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        advice = (f"batch_size {batch_size // 2} may fit" if purpose == "training"
-                  and batch_size > 1 else "close other programs, or choose a smaller network")
-        raise NotEnoughMemoryError(f"there was no memory left for {purpose} with a batch of "
-                                   f"{batch_size}: {advice}") from error
+        advice = (
+            f"batch_size {batch_size // 2} may fit"
+            if purpose == "training" and batch_size > 1
+            else "close other programs, or choose a smaller network"
+        )
+        raise NotEnoughMemoryError(
+            f"there was no memory left for {purpose} with a batch of {batch_size}: {advice}"
+        ) from error
 
 
 def in_gib(count) -> str:
@@ -110,5 +115,7 @@ def check_room(data, nbytes):
     """Raise DataError where `data`, described in words, would take so many bytes that they leave
     little for the rest."""
     if nbytes > available_memory() / 2:
-        raise DataError(f"{data} would take more than half of the memory that is free: name a "
-                        "smaller --volume-size")
+        raise DataError(
+            f"{data} would take more than half of the memory that is free: name a "
+            "smaller --volume-size"
+        )

@@ -3,6 +3,7 @@
 Counter-based generators (Philox, Salmon et al. 2011) keep no state between calls: there is
 nothing to save when a run stops, and any position can be asked for in any order.
 """
+
 import hashlib
 
 import numpy as np

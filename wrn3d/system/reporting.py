@@ -1,4 +1,5 @@
 """What the tools share that write a folder of results: the folder, its errors, tables as text."""
+
 import time
 from contextlib import contextmanager
 
@@ -30,8 +31,9 @@ def writing_to(folder):
     try:
         yield
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({reason(error)}): name another folder with "
-                        "--output") from error
+        raise UserError(
+            f"{folder} cannot be written ({reason(error)}): name another folder with --output"
+        ) from error
 
 
 def markdown_table(titles, rows) -> str:
@@ -40,10 +42,13 @@ def markdown_table(titles, rows) -> str:
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
 
     def line(cells):
-        first, *others = (cell.ljust(width) if number == 0 else cell.rjust(width)
-                          for number, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        first, *others = (
+            cell.ljust(width) if number == 0 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
         return f"| {' | '.join([first, *others])} |"
 
-    rule = "|".join("-" * (width + 1) + ("-" if number == 0 else ":")
-                    for number, width in enumerate(widths))
+    rule = "|".join(
+        "-" * (width + 1) + ("-" if number == 0 else ":") for number, width in enumerate(widths)
+    )
     return "\n".join([line(titles), f"|{rule}|", *map(line, rows)])

@@ -1,4 +1,5 @@
 """Ctrl-C and SIGTERM, taken when the iteration is done."""
+
 import signal
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}

@@ -1,4 +1,5 @@
 """The process and its machine: TensorFlow started quietly, versions, device, terminal."""
+
 import os
 import platform
 import sys
@@ -37,9 +38,12 @@ _started_in = set()  # processes
 def check_process():
     """Raise UsageError in a process that was forked from one where this was called before:
     TensorFlow's threads are missing in it, and it would hang."""
-    require(not _started_in or os.getpid() in _started_in, "this process was forked from one in "
-            "which TensorFlow runs, and would hang: start it by multiprocessing's spawn, in "
-            "gymnasium.make_vec with vector_kwargs={'context': 'spawn'}")
+    require(
+        not _started_in or os.getpid() in _started_in,
+        "this process was forked from one in "
+        "which TensorFlow runs, and would hang: start it by multiprocessing's spawn, in "
+        "gymnasium.make_vec with vector_kwargs={'context': 'spawn'}",
+    )
     _started_in.add(os.getpid())
 
 
@@ -63,8 +67,11 @@ def versions() -> dict[str, str]:
     import tensorflow as tf
 
     names = ("tensorlayer", "keras", "numpy")
-    return {"tensorflow": tf.__version__, **{name: version(name) for name in names},
-            "python": platform.python_version()}
+    return {
+        "tensorflow": tf.__version__,
+        **{name: version(name) for name in names},
+        "python": platform.python_version(),
+    }
 
 
 def device() -> str:
@@ -73,8 +80,10 @@ def device() -> str:
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-                 for gpu in gpus]
+        names = [
+            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+            for gpu in gpus
+        ]
         return f"{len(gpus)} GPU ({', '.join(names)})"
     return f"CPU ({cpu_name()}, {usable_cores()} cores)"
 

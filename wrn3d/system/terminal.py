@@ -1,4 +1,5 @@
 """How far long work has come: a live bar on a terminal, plain lines elsewhere."""
+
 import os
 import shutil
 import sys
@@ -21,12 +22,17 @@ class Progress:
             from rich import progress  # only where it shows
 
             self.bar = progress.Progress(
-                progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=8),
-                progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
-                progress.TextColumn("{task.fields[note]}"), transient=True)
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=8),
+                progress.MofNCompleteColumn(),
+                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[note]}"),
+                transient=True,
+            )
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.total, note="",
-                                          completed=self.completed)
+            self.task = self.bar.add_task(
+                self.title, total=self.total, note="", completed=self.completed
+            )
         return self
 
     def __exit__(self, *exception):
@@ -61,8 +67,13 @@ def fitted(line, indent=10):
     """The line, broken between words where it is wider than the terminal that it goes to."""
     if not on_terminal():
         return line
-    return textwrap.fill(line, shutil.get_terminal_size().columns, drop_whitespace=True,
-                         subsequent_indent=" " * indent, break_long_words=False)
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        drop_whitespace=True,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+    )
 
 
 def show_warnings_as_notes():

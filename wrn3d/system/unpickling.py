@@ -1,4 +1,5 @@
 """Pickles from outside, read without running anything in them and without hanging."""
+
 import pickle
 from typing import ClassVar
 
@@ -9,12 +10,51 @@ LARGEST_KEY = 2**32  # numbers beyond can be chosen so that they all collide in 
 
 # What protocol 2, and a later one, writes of numbers, texts, lists, tuples, dictionaries and calls.
 OPERATIONS = (
-    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "NONE", "NEWTRUE", "NEWFALSE",
-    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS",
-    "EMPTY_DICT", "SETITEM", "SETITEMS", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID",
-    "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET")
+    "PROTO",
+    "FRAME",
+    "STOP",
+    "MARK",
+    "POP",
+    "POP_MARK",
+    "NONE",
+    "NEWTRUE",
+    "NEWFALSE",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "LONG4",
+    "BINFLOAT",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "EMPTY_TUPLE",
+    "TUPLE",
+    "TUPLE1",
+    "TUPLE2",
+    "TUPLE3",
+    "EMPTY_LIST",
+    "APPEND",
+    "APPENDS",
+    "EMPTY_DICT",
+    "SETITEM",
+    "SETITEMS",
+    "GLOBAL",
+    "STACK_GLOBAL",
+    "REDUCE",
+    "BUILD",
+    "BINPERSID",
+    "BINPUT",
+    "LONG_BINPUT",
+    "MEMOIZE",
+    "BINGET",
+    "LONG_BINGET",
+)
 
 
 def _counted(operation):
@@ -81,6 +121,10 @@ class RestrictedUnpickler(pickle._Unpickler):
     for name in OPERATIONS:
         code = getattr(pickle, name)[0]
         dispatch[code] = _counted(pickle._Unpickler.dispatch[code])
-    for name, operation in (("REDUCE", load_reduce), ("BUILD", load_build),
-                            ("SETITEM", load_setitem), ("SETITEMS", load_setitems)):
+    for name, operation in (
+        ("REDUCE", load_reduce),
+        ("BUILD", load_build),
+        ("SETITEM", load_setitem),
+        ("SETITEMS", load_setitems),
+    ):
         dispatch[getattr(pickle, name)[0]] = _counted(operation)

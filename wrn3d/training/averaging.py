@@ -1,4 +1,5 @@
 """An average of the weights over the iterations (Polyak and Juditsky 1992)."""
+
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,8 +18,9 @@ class WeightAverage:
 
     def __init__(self, variables, decay):
         self.variables, self.decay = variables, decay
-        self.average = {name: tf.Variable(array, trainable=False)
-                        for name, array in values(variables).items()}
+        self.average = {
+            name: tf.Variable(array, trainable=False) for name, array in values(variables).items()
+        }
 
         @tf.function(autograph=False)
         def move(kept):
@@ -33,7 +35,7 @@ class WeightAverage:
         if iteration < EVERY:
             kept = 0
         elif iteration % EVERY == 0:
-            kept = min(self.decay ** EVERY, iteration / (iteration + 10 * EVERY))
+            kept = min(self.decay**EVERY, iteration / (iteration + 10 * EVERY))
         else:
             return
         self._move(np.asarray(kept, np.float32))

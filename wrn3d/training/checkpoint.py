@@ -1,4 +1,5 @@
 """A run's whole state at one moment, in memory and as one safetensors file."""
+
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -59,12 +60,16 @@ class Checkpoint:
     def save(self, path) -> None:
         """Write one safetensors file, whole or not at all, the same bytes for the same state;
         raises what `atomic_file` does."""
-        arrays = self.weights | {f"{kind}/{name}": array for kind in KINDS
-                                 for name, array in getattr(self, kind).items()}
+        arrays = self.weights | {
+            f"{kind}/{name}": array for kind in KINDS for name, array in getattr(self, kind).items()
+        }
         # safetensors writes memory as it lies, whatever an array's strides say.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        header = {"format": FORMAT, "config": self.config,
-                  **{name: getattr(self, name) for name in NUMBERS}}
+        header = {
+            "format": FORMAT,
+            "config": self.config,
+            **{name: getattr(self, name) for name in NUMBERS},
+        }
         header = json.loads(json.dumps(header, default=str))  # a Path, for one, as text
         header["sha256"] = _checksum(arrays, header)
         with atomic_file(path) as unfinished:
@@ -92,13 +97,26 @@ class Checkpoint:
                 raise ValueError("its checksum is another: it was damaged")
             numbers = _numbers(header)
             config = dict(header["config"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError,
-                RecursionError) as error:
-            raise DataError(f"{path} is no checkpoint that can be read "
-                            f"({reason(error)})") from error
-        others = {kind: {name.removeprefix(f"{kind}/"): arrays.pop(name)
-                         for name in list(arrays) if name.startswith(f"{kind}/")}
-                  for kind in KINDS}
+        except (
+            SafetensorError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            raise DataError(
+                f"{path} is no checkpoint that can be read ({reason(error)})"
+            ) from error
+        others = {
+            kind: {
+                name.removeprefix(f"{kind}/"): arrays.pop(name)
+                for name in list(arrays)
+                if name.startswith(f"{kind}/")
+            }
+            for kind in KINDS
+        }
         return cls(weights=arrays, config=config, **others, **numbers)
 
 
@@ -108,8 +126,10 @@ def _header(metadata):
         raise ValueError("nothing in it says that this project wrote it, or not this version")
     header = json.loads(metadata[HEADER])
     if header["format"] != FORMAT:
-        raise ValueError(f"its format is {header['format']}, and {FORMAT} is what is read: it is "
-                         "another version's")
+        raise ValueError(
+            f"its format is {header['format']}, and {FORMAT} is what is read: it is "
+            "another version's"
+        )
     return header
 
 

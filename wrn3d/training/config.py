@@ -1,4 +1,5 @@
 """What a run is: one dataclass, whose fields are the scripts' flags and CNNEnv's keywords."""
+
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
 from pathlib import Path
@@ -118,8 +119,10 @@ class TrainingConfig:
     --flip-axes."""
 
     def __post_init__(self):
-        require(isinstance(self.data_dir, (str, PathLike)),
-                f"data_dir is {self.data_dir!r}, but must be a folder's path")
+        require(
+            isinstance(self.data_dir, (str, PathLike)),
+            f"data_dir is {self.data_dir!r}, but must be a folder's path",
+        )
         dataset = fspath(self.dataset) if isinstance(self.dataset, PathLike) else self.dataset
         check_name(dataset)
         spec = WideResNetSpec(**self.network_settings)
@@ -136,8 +139,14 @@ class TrainingConfig:
             checked[name] = check_number(name, getattr(self, name))
         for name in ("momentum", "warmup", "label_smoothing", "averaging"):
             checked[name] = check_share(name, getattr(self, name))
-        for name in ("nesterov", "class_weights", "augment", "alternate_flips", "evaluate",
-                     "mirror"):
+        for name in (
+            "nesterov",
+            "class_weights",
+            "augment",
+            "alternate_flips",
+            "evaluate",
+            "mirror",
+        ):
             checked[name] = check_flag(name, getattr(self, name))
         check_precision(self.precision)
         check_choice("best_by", self.best_by, SCORES)
@@ -147,12 +156,16 @@ class TrainingConfig:
         checked["milestones"] = check_each("milestones", self.milestones, check_share)
         checked["sizes"] = check_each("sizes", self.sizes, check_part)
         checked["flip_axes"] = check_each("flip_axes", self.flip_axes, check_choice, AXES)
-        require(self.momentum or not self.nesterov,
-                "nesterov needs a momentum above 0, such as 0.9")
-        require(self.optimizer != "adam" or not (self.momentum or self.weight_decay),
-                "adam takes no momentum, nesterov or weight_decay: set those to 0, no and 0")
-        require(self.optimizer != "muon" or self.momentum,
-                "muon needs a momentum above 0, such as 0.9")
+        require(
+            self.momentum or not self.nesterov, "nesterov needs a momentum above 0, such as 0.9"
+        )
+        require(
+            self.optimizer != "adam" or not (self.momentum or self.weight_decay),
+            "adam takes no momentum, nesterov or weight_decay: set those to 0, no and 0",
+        )
+        require(
+            self.optimizer != "muon" or self.momentum, "muon needs a momentum above 0, such as 0.9"
+        )
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
 
@@ -168,18 +181,23 @@ class TrainingConfig:
 
     def network_spec(self, dataset) -> WideResNetSpec:
         """The network that these settings mean for `dataset`."""
-        return WideResNetSpec(**self.network_settings, num_classes=len(dataset.class_names),
-                              input_shape=dataset.volume_shape)
+        return WideResNetSpec(
+            **self.network_settings,
+            num_classes=len(dataset.class_names),
+            input_shape=dataset.volume_shape,
+        )
 
     @property
     def augmentation(self) -> Augmentation | None:
         """What is done to training images, if anything is."""
-        return Augmentation(self.crop_padding, self.flip_axes, self.alternate_flips,
-                            self.cutout) if self.augment else None
+        return (
+            Augmentation(self.crop_padding, self.flip_axes, self.alternate_flips, self.cutout)
+            if self.augment
+            else None
+        )
 
     def size_at(self, iteration, total) -> float:
-        """The training images' share of the data's size, after `iteration` of `total` iterations.
-        """
+        """Return the images' size after `iteration` iterations, as a share of the data's."""
         if not self.sizes:
             return 1.0
         return self.sizes[min(len(self.sizes) * iteration // total, len(self.sizes) - 1)]
@@ -193,14 +211,27 @@ class TrainingConfig:
 
 LENGTH_FIELDS = ("iterations", "epochs")
 # What decides a run's result: a run that goes on with another value of these is another run.
-RUN_FIELDS = (*(field.name for field in fields(TrainingConfig) if field.name not in
-                ("data_dir", *LENGTH_FIELDS, "evaluate", "mirror")), "save_every", "on_nan")
+RUN_FIELDS = (
+    *(
+        field.name
+        for field in fields(TrainingConfig)
+        if field.name not in ("data_dir", *LENGTH_FIELDS, "evaluate", "mirror")
+    ),
+    "save_every",
+    "on_nan",
+)
 DATA = "data"  # what `Dataset.fingerprint` says, and
 CLASSES = "classes"  # their names: what a checkpoint's config has beside the settings
 # What a run can still change: not what has weights or momentum of its own.
-OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in RUN_FIELDS if name not in
-                                       ("depth", "widen_factor", "shortcut", "strides",
-                                        "optimizer")))
+OVERRIDABLE = (
+    DATA,
+    *LENGTH_FIELDS,
+    *(
+        name
+        for name in RUN_FIELDS
+        if name not in ("depth", "widen_factor", "shortcut", "strides", "optimizer")
+    ),
+)
 ON_NAN = ("stop", "restore")
 
 
@@ -224,12 +255,15 @@ class RunConfig(TrainingConfig):
         super().__post_init__()
         check_count("save_every", self.save_every)
         check_choice("on_nan", self.on_nan, ON_NAN)
-        require(self.output or not (self.resume or self.override or self.on_nan == "restore"),
-                "resume, override and on_nan need the folder of the run: name it with --output")
+        require(
+            self.output or not (self.resume or self.override or self.on_nan == "restore"),
+            "resume, override and on_nan need the folder of the run: name it with --output",
+        )
         override = tuple(name.replace("-", "_") for name in self.override)
         for name in override:
-            require(name in OVERRIDABLE, f"override has {name!r}, but can have "
-                                         f"{', '.join(OVERRIDABLE)}")
+            require(
+                name in OVERRIDABLE, f"override has {name!r}, but can have {', '.join(OVERRIDABLE)}"
+            )
         object.__setattr__(self, "override", override)
 
     @property

@@ -1,4 +1,5 @@
 """The part of CNNEnv that both scripts share: settings, iterations; the rest are its bases."""
+
 import time
 import warnings
 from abc import abstractmethod
@@ -73,11 +74,14 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
 
         import_tensorflow()  # before the script's own import of it: quietly
         if self.config.precision == "bfloat16" and not has_fast_bfloat16():
-            warnings.warn("precision bfloat16 is no faster than float32 here, so prefer that: no "
-                          "instructions for it are known (AVX512_BF16, AMX or a GPU that has them)",
-                          stacklevel=2)
-        self.worker = find_worker(self.config.batch_norm == "synchronised",
-                                  single_depth=self.spec.input_shape[0] == 1)
+            warnings.warn(
+                "precision bfloat16 is no faster than float32 here, so prefer that: no "
+                "instructions for it are known (AVX512_BF16, AMX or a GPU that has them)",
+                stacklevel=2,
+            )
+        self.worker = find_worker(
+            self.config.batch_norm == "synchronised", single_depth=self.spec.input_shape[0] == 1
+        )
         if self.worker.count > 1:
             settings_of_all = self.config.settings | {"data_dir": "", "dataset": ""}
             self.worker.check_same(f"{settings_of_all} {self.fingerprint}")
@@ -109,8 +113,17 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
             self.config = replace(self.config, seed=seed)
         self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
 
-    def step(self, images=None, labels=None, *, update=True, learning_rate=None, momentum=None,
-             weight_decay=None, dropout=None) -> StepResult:
+    def step(
+        self,
+        images=None,
+        labels=None,
+        *,
+        update=True,
+        learning_rate=None,
+        momentum=None,
+        weight_decay=None,
+        dropout=None,
+    ) -> StepResult:
         """Train ONE iteration on the next batch, with `learning_rate` or else the schedule's.
 
         With images (N, D, H, W, C), as `next_batch` gives them, and labels (N,) it trains on
@@ -122,11 +135,18 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         NotEnoughMemoryError where there is not enough for it.
         """
         check_flag("update", update)
-        learning_rate = check_number("learning_rate", self.learning_rate if learning_rate is None
-                                     else learning_rate)
-        chosen = {name: value for name, value in (
-            ("momentum", momentum), ("weight_decay", weight_decay), ("dropout", dropout))
-            if value is not None}
+        learning_rate = check_number(
+            "learning_rate", self.learning_rate if learning_rate is None else learning_rate
+        )
+        chosen = {
+            name: value
+            for name, value in (
+                ("momentum", momentum),
+                ("weight_decay", weight_decay),
+                ("dropout", dropout),
+            )
+            if value is not None
+        }
         self._prepare(chosen)
         start = time.perf_counter()
         try:
@@ -137,15 +157,24 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         finally:
             if chosen:
                 self._prepare()
-        return StepResult(self.iteration + (not update), float(loss), float(accuracy),
-                          learning_rate, count, time.perf_counter() - start)
+        return StepResult(
+            self.iteration + (not update),
+            float(loss),
+            float(accuracy),
+            learning_rate,
+            count,
+            time.perf_counter() - start,
+        )
 
     def _prepare(self, chosen=None):
         """Set what may differ between iterations: what is chosen, for the rest the settings'."""
         settings = {name: getattr(self.config, name) for name in ADJUSTABLE}
         for name, value in (chosen or {}).items():
-            require(settings[name], f"{name} cannot be chosen for an iteration of a run that "
-                    f"has none: give its settings a {name} above 0")
+            require(
+                settings[name],
+                f"{name} cannot be chosen for an iteration of a run that "
+                f"has none: give its settings a {name} above 0",
+            )
             settings[name] = ADJUSTABLE[name](name, value)
         self.optimizer.adjust(settings["momentum"], settings["weight_decay"])
         # The masks' position, too, which `fit`, for one, may have moved.
@@ -176,14 +205,23 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
     @property
     def loss_settings(self) -> dict:
         """The keywords of `ops.cross_entropy` and of `losses` that the settings mean."""
-        return {"smoothing": self.config.label_smoothing, "class_weights":
-                self._whole.class_weights.tolist() if self.config.class_weights else None}
+        return {
+            "smoothing": self.config.label_smoothing,
+            "class_weights": self._whole.class_weights.tolist()
+            if self.config.class_weights
+            else None,
+        }
 
     def _check_fit(self):
         expected = (*self.dataset.volume_shape, len(self.dataset.class_names))
-        require((*self.spec.input_shape, self.spec.num_classes) == expected,
-                f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
-                f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}")
+        require(
+            (*self.spec.input_shape, self.spec.num_classes) == expected,
+            f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
+            f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}",
+        )
         side = max(self.dataset.volume_shape[:-1])
-        require(self.config.cutout < side, f"cutout is {self.config.cutout}, which leaves nothing "
-                f"of sides of {side}: make it smaller")
+        require(
+            self.config.cutout < side,
+            f"cutout is {self.config.cutout}, which leaves nothing "
+            f"of sides of {side}: make it smaller",
+        )

@@ -1,4 +1,5 @@
 """Loss and accuracy on a split."""
+
 from math import nan, prod
 from typing import NamedTuple
 
@@ -33,8 +34,9 @@ class Predictions(NamedTuple):
         return self.log_probabilities.argmax(axis=1)
 
 
-def predict_views(predict, dataset, split, track=iter, mirror_axes=(),
-                  worker=ALONE) -> list[Predictions]:
+def predict_views(
+    predict, dataset, split, track=iter, mirror_axes=(), worker=ALONE
+) -> list[Predictions]:
     """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes):
     those of a split's volumes, then of their mirror images along each of the AXES that are named
     and all of them together.
@@ -84,8 +86,12 @@ def measure(predictions) -> EvalResult:
     right = predictions.classes == labels
     by_class = [right[labels == label].mean() for label in np.unique(labels)]
     losses = -log_probabilities[np.arange(len(labels)), labels]
-    return EvalResult(float(losses.mean()), float(right.mean()), float(np.mean(by_class)),
-                      _auc(np.exp(log_probabilities), labels))
+    return EvalResult(
+        float(losses.mean()),
+        float(right.mean()),
+        float(np.mean(by_class)),
+        _auc(np.exp(log_probabilities), labels),
+    )
 
 
 def _auc(probabilities, labels):
@@ -97,8 +103,9 @@ def _auc(probabilities, labels):
     from sklearn.metrics import roc_auc_score  # which takes a second to import
 
     chosen = [1] if classes == 2 else range(classes)
-    return float(np.mean([roc_auc_score(labels == label, probabilities[:, label])
-                          for label in chosen]))
+    return float(
+        np.mean([roc_auc_score(labels == label, probabilities[:, label]) for label in chosen])
+    )
 
 
 @np.errstate(invalid="ignore")  # after divergence

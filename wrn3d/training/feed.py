@@ -1,4 +1,5 @@
 """What a run is fed: its data, and the batch at its position."""
+
 import numpy as np
 
 from wrn3d.data.batches import batch_at, own_batch
@@ -47,8 +48,9 @@ class Feed:
             count = self.batch_num
             check_workers(count, self.worker.count)
             return *self._next_rows(count, self.worker.rows(count)), count
-        images, labels = own_batch(images, labels, self._volume_shapes,
-                                   len(self.dataset.class_names))
+        images, labels = own_batch(
+            images, labels, self._volume_shapes, len(self.dataset.class_names)
+        )
         check_workers(len(labels), self.worker.count)
         rows = self.worker.rows(len(labels))
         return images[rows], labels[rows], len(labels)
@@ -69,9 +71,15 @@ class Feed:
             self.epochs_completed += 1
             start = 0
         self.index_in_epoch = start + batch_size
-        return batch_at(self.dataset, self.config.seed, self.epochs_completed, start + rows.start,
-                        rows.stop - rows.start, self.config.augmentation,
-                        self.config.size_at(self.iteration, self.total))
+        return batch_at(
+            self.dataset,
+            self.config.seed,
+            self.epochs_completed,
+            start + rows.start,
+            rows.stop - rows.start,
+            self.config.augmentation,
+            self.config.size_at(self.iteration, self.total),
+        )
 
     @property
     def x_train(self) -> np.ndarray:
@@ -94,8 +102,12 @@ class Feed:
     def _volume_shapes(self):
         """(D, H, W, C) of what the network may be trained on."""
         *sides, channels = self.spec.input_shape
-        return [*dict.fromkeys((*resized_shape(sides, longest(sides, size)), channels)
-                               for size in (1.0, *self.config.sizes))]
+        return [
+            *dict.fromkeys(
+                (*resized_shape(sides, longest(sides, size)), channels)
+                for size in (1.0, *self.config.sizes)
+            )
+        ]
 
     @property
     def fingerprint(self) -> str:
@@ -105,7 +117,8 @@ class Feed:
     @staticmethod
     def _check_batch_size(batch_size, dataset):
         count = len(dataset.train_labels)
-        require(check_count("batch_size", batch_size) <= count,
-                f"batch_size is {batch_size}, but {dataset.title} has only {count:,} training "
-                "images")
+        require(
+            check_count("batch_size", batch_size) <= count,
+            f"batch_size is {batch_size}, but {dataset.title} has only {count:,} training images",
+        )
         return int(batch_size)

@@ -1,4 +1,5 @@
 """The sums of the gradients over several workers, in few messages."""
+
 import tensorflow as tf
 
 from wrn3d.distributed.collectives import current_shard
@@ -20,7 +21,6 @@ def messages(lengths) -> list[list[int]]:
     return found
 
 
-
 def sum_gradients(gradients, order=None):
     """Each gradient's sum over the workers, in few messages; the last layers' go first, while the
     first ones' are still computed. `order` has the places of the network's weights, where the
@@ -34,18 +34,21 @@ def sum_gradients(gradients, order=None):
     summed = {}
     for members in messages([lengths[place] for place in order]):
         places = [order[member] for member in members]
-        message = share.sum_gradients(tf.concat([tf.reshape(sent[place], [-1])
-                                                 for place in places], 0))
+        message = share.sum_gradients(
+            tf.concat([tf.reshape(sent[place], [-1]) for place in places], 0)
+        )
         parts = tf.split(message, [lengths[place] for place in places])
-        summed |= {place: tf.reshape(part, sent[place].shape)
-                   for place, part in zip(places, parts, strict=True)}
+        summed |= {
+            place: tf.reshape(part, sent[place].shape)
+            for place, part in zip(places, parts, strict=True)
+        }
     return [_padded(summed[place], gradient.shape) for place, gradient in enumerate(gradients)]
 
 
 def _centre(gradient):
     depth = gradient.shape[0]
     kernel = len(gradient.shape) == KERNEL_DIMENSIONS
-    return gradient[depth // 2:depth // 2 + 1] if kernel else gradient
+    return gradient[depth // 2 : depth // 2 + 1] if kernel else gradient
 
 
 def _padded(array, shape):

@@ -1,4 +1,5 @@
 """Looking inside a run: what the next step would do, seen without doing it."""
+
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from functools import cached_property
@@ -39,8 +40,10 @@ class Inspection(ABC):
 
     def norms(self) -> Norms:
         """Of the weights as they are, and of the gradients that were computed last."""
-        return Norms(self._by_part(self._weight_norms().numpy()),
-                     self._by_part(self.optimizer.gradient_norms.numpy()))
+        return Norms(
+            self._by_part(self._weight_norms().numpy()),
+            self._by_part(self.optimizer.gradient_norms.numpy()),
+        )
 
     def _evaluate_without_update(self, images, labels):
         """(loss, accuracy, gradients, samples) of the batch that comes next, or of the given one,
@@ -51,8 +54,9 @@ class Inspection(ABC):
                 loss, accuracy, gradients = self.loss_and_gradients(images, labels)
         loss, accuracy = self._reduce_scores(loss, accuracy, len(labels), count)
         order = self.optimizer.order
-        summed = dict(zip(order, self.worker.sum([gradients[place] for place in order]),
-                          strict=True))
+        summed = dict(
+            zip(order, self.worker.sum([gradients[place] for place in order]), strict=True)
+        )
         gradients = [summed[place] for place in range(len(order))]
         self.optimizer.note(gradients)
         return loss, accuracy, gradients, count
@@ -68,8 +72,11 @@ class Inspection(ABC):
     @contextmanager
     def _state_unchanged(self):
         """A context after which the run is where it was: batch norm's averages, the positions."""
-        moving = {name: variable for name, variable in named_variables(self.model).items()
-                  if ".running_" in name}
+        moving = {
+            name: variable
+            for name, variable in named_variables(self.model).items()
+            if ".running_" in name
+        }
         before = values(moving)
         position = self.epochs_completed, self.index_in_epoch
         try:
@@ -85,12 +92,13 @@ class Inspection(ABC):
         import tensorflow as tf
 
         weights = self.model.trainable_weights
-        return tf.function(lambda: tf.stack([tf.norm(weight) for weight in weights]),
-                           autograph=False)
+        return tf.function(
+            lambda: tf.stack([tf.norm(weight) for weight in weights]), autograph=False
+        )
 
     def _by_part(self, norms):
         squares = {}
         for name, norm in zip(trained_names(self.model), norms, strict=True):
             part = part_of(name)
             squares[part] = squares.get(part, 0.0) + float(norm) ** 2
-        return {part: square ** 0.5 for part, square in squares.items()}
+        return {part: square**0.5 for part, square in squares.items()}

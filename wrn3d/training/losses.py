@@ -1,4 +1,5 @@
 """The shared loss in the forms that Keras's `compile` takes."""
+
 import keras
 
 from wrn3d.network import ops

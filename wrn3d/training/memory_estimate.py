@@ -1,4 +1,5 @@
 """What training a network will take of the memory, before it is tried."""
+
 from dataclasses import dataclass
 from math import prod
 
@@ -35,8 +36,11 @@ def training_memory(spec, config, data_bytes, workers=1) -> TrainingMemory:
     # Where the CPU has no instructions for bfloat16, gradients keep the float32 they compute in.
     each = 2 if config.precision == "bfloat16" and cpu_has_bfloat16() else 4
     copies = 2 + bool(config.momentum) + 2 * (config.optimizer == "adam") + bool(config.averaging)
-    return TrainingMemory(IMPORTED + data_bytes + weights * copies,
-                          activation_count(spec) * each // workers, config.batch_size)
+    return TrainingMemory(
+        IMPORTED + data_bytes + weights * copies,
+        activation_count(spec) * each // workers,
+        config.batch_size,
+    )
 
 
 def check_memory(spec, config, data_bytes, workers=1, here=1):
@@ -54,6 +58,10 @@ def check_memory(spec, config, data_bytes, workers=1, here=1):
     raise NotEnoughMemoryError(
         f"training {spec.name} with batches of {config.batch_size} takes about "
         f"{in_gib(needed.total)} of memory{' in each worker' if workers > 1 else ''}, but "
-        f"{in_gib(usable)} are free{' for each' if here > 1 else ''}: " +
-        (f"batch_size {fitting} would fit" if fitting > 0 else
-         "not even one image fits, so choose a smaller network"))
+        f"{in_gib(usable)} are free{' for each' if here > 1 else ''}: "
+        + (
+            f"batch_size {fitting} would fit"
+            if fitting > 0
+            else "not even one image fits, so choose a smaller network"
+        )
+    )

@@ -1,4 +1,5 @@
 """The optimizers, for both front ends: the paper's gradient descent, Muon and Adam."""
+
 from math import prod
 from numbers import Real
 
@@ -26,8 +27,9 @@ class Optimizer:
         if not self.built:
             super().build(variables)
             # TensorFlow's own variable: Keras would save it.
-            self.gradient_norms = tf.Variable(np.full(len(variables), np.nan, np.float32),
-                                              trainable=False)
+            self.gradient_norms = tf.Variable(
+                np.full(len(variables), np.nan, np.float32), trainable=False
+            )
 
     def apply(self, grads, trainable_variables=None):
         grads = sum_gradients(list(grads), self.order)
@@ -63,8 +65,15 @@ class SGD(Optimizer, keras.optimizers.SGD):
     given for, and zero moves nothing.
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0,
-                 name="SGD", **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.01,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        name="SGD",
+        **kwargs,
+    ):
         if isinstance(learning_rate, Real):  # not a schedule; Keras takes no whole number
             learning_rate = float(learning_rate)
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
@@ -91,8 +100,13 @@ class SGD(Optimizer, keras.optimizers.SGD):
     def move_along_momentum(self, gradient, variable, learning_rate, momentum):
         """The formula above without the weight decay, in one fused op."""
         tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle, accum=self.velocity(variable).handle, lr=learning_rate,
-            grad=gradient, momentum=momentum, use_nesterov=self.nesterov)
+            var=variable.handle,
+            accum=self.velocity(variable).handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=momentum,
+            use_nesterov=self.nesterov,
+        )
 
     def velocity(self, variable):
         """TensorFlow's own variable with the momentum of a trained one."""
@@ -123,8 +137,17 @@ class Muon(SGD):
     `precision` bfloat16 the matrices' products are computed in it, as Jordan's are.
     """
 
-    def __init__(self, learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,
-                 single_depth=False, precision="float32", name="Muon", **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.05,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        single_depth=False,
+        precision="float32",
+        name="Muon",
+        **kwargs,
+    ):
         super().__init__(learning_rate, momentum, nesterov, weight_decay, name=name, **kwargs)
         self.single_depth, self.precision = single_depth, precision
 
@@ -135,9 +158,10 @@ class Muon(SGD):
             return
         velocity = self.velocity(variable)
         depths = [variable.shape[0] // 2] if self.single_depth else range(variable.shape[0])
-        weight, before = (tf.raw_ops.ResourceGather(resource=array.handle, indices=depths,
-                                                    dtype=tf.float32)
-                          for array in (variable, velocity))
+        weight, before = (
+            tf.raw_ops.ResourceGather(resource=array.handle, indices=depths, dtype=tf.float32)
+            for array in (variable, velocity)
+        )
         gradient = tf.gather(gradient, depths)
         after = momentum * before + gradient
         change = gradient + momentum * after if self.nesterov else after
@@ -150,8 +174,10 @@ class Muon(SGD):
             tf.raw_ops.ResourceScatterUpdate(resource=array.handle, indices=depths, updates=value)
 
     def get_config(self):
-        return super().get_config() | {"single_depth": self.single_depth,
-                                       "precision": self.precision}
+        return super().get_config() | {
+            "single_depth": self.single_depth,
+            "precision": self.precision,
+        }
 
 
 def orthogonalized(matrix, scale, precision="float32"):

@@ -1,4 +1,5 @@
 """What the network of a run says: logits, probabilities, and how right they are."""
+
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 
@@ -34,8 +35,14 @@ class Prediction(ABC):
         """The same of the volumes as they are and, with `mirror`, of each of their mirror images,
         apart."""
         with self.averaged():
-            return predict_views(self._logits, self.dataset, split, track,
-                                 self.config.flip_axes if mirror else (), self.worker)
+            return predict_views(
+                self._logits,
+                self.dataset,
+                split,
+                track,
+                self.config.flip_axes if mirror else (),
+                self.worker,
+            )
 
     def predict(self, volumes) -> np.ndarray:
         """Logits (N, num_classes) in evaluation mode for normalised volumes (N, D, H, W, C).

@@ -1,4 +1,5 @@
 """Recipes: settings that belong together, by name or from a file; any can be overridden."""
+
 import tomllib
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -19,24 +20,74 @@ RECIPES = {
     ORIGINAL: TrainingConfig(),
     # Wide Residual Networks, section 3: WRN-28-10 in 200 epochs (add --dropout 0.3 for table 6's).
     "paper": TrainingConfig(
-        depth=28, widen_factor=10, shortcut="projection", batch_size=128, epochs=200,
-        learning_rate=0.1, schedule="steps", milestones=(0.3, 0.6, 0.8), milestone_factor=0.2,
-        momentum=0.9, nesterov=True, weight_decay=5e-4, augment=True, evaluate=True),
+        depth=28,
+        widen_factor=10,
+        shortcut="projection",
+        batch_size=128,
+        epochs=200,
+        learning_rate=0.1,
+        schedule="steps",
+        milestones=(0.3, 0.6, 0.8),
+        milestone_factor=0.2,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        augment=True,
+        evaluate=True,
+    ),
     # CIFAR-10 in about an hour on two cores with AMX (docs/results.md).
     "fast": TrainingConfig(
-        depth=16, widen_factor=4, shortcut="projection", batch_size=128, epochs=19,
-        optimizer="muon", learning_rate=0.08, schedule="linear", warmup=0.2, momentum=0.9,
-        nesterov=True, weight_decay=0.01, label_smoothing=0.1, averaging=0.998,
-        precision="bfloat16", augment=True, crop_padding=2, alternate_flips=True, cutout=8,
-        sizes=(0.75, 0.75, 1.0), evaluate=True, mirror=True),
+        depth=16,
+        widen_factor=4,
+        shortcut="projection",
+        batch_size=128,
+        epochs=19,
+        optimizer="muon",
+        learning_rate=0.08,
+        schedule="linear",
+        warmup=0.2,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        averaging=0.998,
+        precision="bfloat16",
+        augment=True,
+        crop_padding=2,
+        alternate_flips=True,
+        cutout=8,
+        sizes=(0.75, 0.75, 1.0),
+        evaluate=True,
+        mirror=True,
+    ),
     # Small sets of volumes, found on AdrenalMNIST3D; which file it is says --dataset.
     "volumes": TrainingConfig(
-        dataset="volumes.npz", volume_size=48, best_by="auc",
-        depth=16, widen_factor=1, dropout=0.3, shortcut="projection", strides=(2, 2, 2),
-        batch_size=32, epochs=40, optimizer="muon", learning_rate=0.05, schedule="linear",
-        warmup=0.2, momentum=0.9, nesterov=True, weight_decay=0.01, label_smoothing=0.1,
-        averaging=0.998, precision="bfloat16", augment=True, crop_padding=6,
-        flip_axes=("depth", "height", "width"), evaluate=True, mirror=True),
+        dataset="volumes.npz",
+        volume_size=48,
+        best_by="auc",
+        depth=16,
+        widen_factor=1,
+        dropout=0.3,
+        shortcut="projection",
+        strides=(2, 2, 2),
+        batch_size=32,
+        epochs=40,
+        optimizer="muon",
+        learning_rate=0.05,
+        schedule="linear",
+        warmup=0.2,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        averaging=0.998,
+        precision="bfloat16",
+        augment=True,
+        crop_padding=6,
+        flip_axes=("depth", "height", "width"),
+        evaluate=True,
+        mirror=True,
+    ),
 }
 
 
@@ -48,8 +99,11 @@ def find_recipe(name) -> TrainingConfig:
     DataError for a file that cannot be read.
     """
     if not str(name).endswith(FILE_ENDING):
-        require(name in RECIPES, f"recipe is {quoted(name)}, but must be {', '.join(RECIPES)} or "
-                                 f"the path of a {FILE_ENDING} file")
+        require(
+            name in RECIPES,
+            f"recipe is {quoted(name)}, but must be {', '.join(RECIPES)} or "
+            f"the path of a {FILE_ENDING} file",
+        )
         return RECIPES[name]
     path = Path(name)
     require_file(path, "name a file of settings")
@@ -61,8 +115,13 @@ def find_recipe(name) -> TrainingConfig:
         raise DataError(f"{path} is no recipe that can be read ({reason(error)})") from error
     require("recipe" not in settings, f"{path}: a recipe cannot build on another")
     try:
-        return configuration(None, {key.replace("-", "_"): tuple(value) if isinstance(value, list)
-                                    else value for key, value in settings.items()})
+        return configuration(
+            None,
+            {
+                key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
+                for key, value in settings.items()
+            },
+        )
     except (UsageError, TypeError) as error:
         raise UsageError(f"{path}: {reason(error)}") from error
 
@@ -86,8 +145,9 @@ def configuration(spec, settings) -> TrainingConfig:
     for name in settings:
         if name not in (*names, "recipe"):
             similar = "".join(f", perhaps {one}" for one in get_close_matches(name, names, 1))
-            raise TypeError(f"there is no setting {quoted(name)}{similar}: they are "
-                            f"{', '.join(names)}")
+            raise TypeError(
+                f"there is no setting {quoted(name)}{similar}: they are {', '.join(names)}"
+            )
     given = {name: value for name, value in settings.items() if name != "recipe"}
     if spec is not None:
         require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")

@@ -1,4 +1,5 @@
 """The learning rate as a function of the iteration, so that a run can be resumed at any."""
+
 from math import cos, pi
 
 

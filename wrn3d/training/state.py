@@ -1,4 +1,5 @@
 """What of a run is remembered and put back: weights, momentum, average, position."""
+
 from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 
@@ -46,12 +47,19 @@ class RunState(ABC):
         others = {kind: values(variables) for kind, variables in self._others().items()}
         last = self.average.last if self.average else None  # in an evaluation
         return Checkpoint(
-            last or self.get_weights(), iteration=self.iteration,
-            epochs_completed=self.epochs_completed, index_in_epoch=self.index_in_epoch,
+            last or self.get_weights(),
+            iteration=self.iteration,
+            epochs_completed=self.epochs_completed,
+            index_in_epoch=self.index_in_epoch,
             learning_rate_scale=self.learning_rate_scale,
-            config={**asdict(self.config), DATA: self.fingerprint,
-                    CLASSES: list(self.dataset.class_names)},
-            normalisation={"mean": self.mean, "std": self.std.reshape(1)}, **others)
+            config={
+                **asdict(self.config),
+                DATA: self.fingerprint,
+                CLASSES: list(self.dataset.class_names),
+            },
+            normalisation={"mean": self.mean, "std": self.std.reshape(1)},
+            **others,
+        )
 
     def restore(self, checkpoint: Checkpoint, seed=None):
         """Continue where `checkpoint` was taken, by either front end, with its seed or `seed`;
@@ -61,16 +69,22 @@ class RunState(ABC):
         Without momentum in it (weights alone, a run without momentum) it starts at zero, without
         an average at the weights.
         """
-        require(isinstance(checkpoint, Checkpoint), "restore takes what snapshot returned; "
-                "set_weights takes what get_weights returned")
+        require(
+            isinstance(checkpoint, Checkpoint),
+            "restore takes what snapshot returned; set_weights takes what get_weights returned",
+        )
         optimizer = checkpoint.config.get("optimizer", self.config.optimizer)
         if optimizer != self.config.optimizer:
-            raise DataError(f"the checkpoint is of a run with {quoted(optimizer)} and this one has "
-                            f"{self.config.optimizer}, whose momentum is another: take its weights "
-                            "alone, by set_weights(checkpoint.weights)")
+            raise DataError(
+                f"the checkpoint is of a run with {quoted(optimizer)} and this one has "
+                f"{self.config.optimizer}, whose momentum is another: take its weights "
+                "alone, by set_weights(checkpoint.weights)"
+            )
         others = self._others()
-        arrays = {kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
-                  for kind, variables in others.items()}
+        arrays = {
+            kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
+            for kind, variables in others.items()
+        }
         for kind, variables in others.items():
             check_same(variables, arrays[kind], f"{kind} for {self.spec.name}")
         assign(named_variables(self.model), checkpoint.weights, f"weights for {self.spec.name}")
@@ -88,14 +102,27 @@ class RunState(ABC):
         places = [(kind, name) for kind, variables in found.items() for name in variables]
         numbers = {name: getattr(self, name) for name in NUMBERS} | {"seed": self.config.seed}
         *arrays, sent = self.worker.broadcast(
-            [*(found[kind][name].numpy() for kind, name in places), np.array([*numbers.values()])])
+            [*(found[kind][name].numpy() for kind, name in places), np.array([*numbers.values()])]
+        )
         for kind, variables in found.items():
-            assign(variables, {name: array for (of, name), array in zip(places, arrays, strict=True)
-                               if of == kind}, f"{kind} for {self.spec.name}")
+            assign(
+                variables,
+                {
+                    name: array
+                    for (of, name), array in zip(places, arrays, strict=True)
+                    if of == kind
+                },
+                f"{kind} for {self.spec.name}",
+            )
         *counters, scale, seed = sent.tolist()
         self.config = replace(self.config, seed=int(seed))
-        self._go_to(Checkpoint({}, **dict(zip(COUNTERS, map(int, counters), strict=True)),
-                               learning_rate_scale=scale))
+        self._go_to(
+            Checkpoint(
+                {},
+                **dict(zip(COUNTERS, map(int, counters), strict=True)),
+                learning_rate_scale=scale,
+            )
+        )
 
     def save(self, path):
         """Write the run's state as one safetensors file, which either front end loads."""

@@ -18,9 +18,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.bad_link import DEVICE
-from tests.conftest import ROOT, start_python
-from tests.runs import FULL, contents
+from tests.support.bad_link import DEVICE
+from tests.support.fork_server import ROOT
+from tests.support.processes import start_python
+from tests.support.runs import FULL, contents
 from tests.test_workers import NOTICED, UNEVEN, disturb, launch, several
 from wrn3d.launch.__main__ import cores_of
 from wrn3d.system.errors import WorkerError
@@ -80,7 +81,7 @@ def two_hosts(delay=0.0, loss=0.0, megabits=None):
     link = None
     try:
         ends = [text for pair in HOSTS.items() for text in pair]
-        link = start_python(ROOT / "tests" / "bad_link.py", *ends, delay, loss)
+        link = start_python(ROOT / "tests" / "support" / "bad_link.py", *ends, delay, loss)
         assert link.stdout.readline() == "up\n", link.stderr.read()
         for host in HOSTS if megabits else ():
             ip(
@@ -121,7 +122,7 @@ def start_on_hosts(front_end, path, iterations, **settings):
                 "exec",
                 host,
                 sys.executable,
-                str(ROOT / "tests" / "worker_run.py"),
+                str(ROOT / "tests" / "support" / "worker_run.py"),
                 front_end,
                 str(path),
                 str(iterations),

@@ -25,7 +25,7 @@ from benchmarks.contenders import CONTENDERS, repeat
 from benchmarks.pytorch import Trainer, WideResNet
 from benchmarks.results import Results
 from benchmarks.turn import Failure, Figures, Stopwatch, Turn, measure
-from tests.conftest import run_python, start_python
+from tests.support.processes import run_python, start_python
 
 RUN = ["--cases", "16-1", "--rounds", "1", "--seconds", "0.01"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.runs import small_checkpoint
+from tests.support.runs import small_checkpoint
 from wrn3d import Checkpoint
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.conftest import digit_pixels, write_cifar10, write_cifar100
+from tests.support.cifar_files import digit_pixels, write_cifar10, write_cifar100
 from wrn3d import load_dataset
 from wrn3d.data import cifar
 from wrn3d.data import cifar_pickles as unpickle

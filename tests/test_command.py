@@ -11,8 +11,10 @@ import time
 
 import pytest
 
-from tests.conftest import SCRIPTS, run_python, run_script, start_script, write_cifar10
-from tests.runs import SMALL
+from tests.support.cifar_files import write_cifar10
+from tests.support.environments import SCRIPTS
+from tests.support.processes import run_python, run_script, start_script
+from tests.support.runs import SMALL
 
 UNREACHABLE = dict.fromkeys(
     ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.conftest import ROOT, SCRIPTS, run_command, start_command
-from tests.runs import SMALL
+from tests.support.environments import SCRIPTS
+from tests.support.fork_server import ROOT
+from tests.support.processes import run_command, start_command
+from tests.support.runs import SMALL
 from wrn3d.compare import report
 from wrn3d.compare.comparison import Comparison, Difference, Pair, Run, largest_difference
 from wrn3d.compare.side import Side

@@ -10,8 +10,9 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional as F
 
 import wrn3d
-from tests.conftest import environment_class, run_command
-from tests.pytorch_networks import Blocks, authors_logits, authors_params
+from tests.support.environments import environment_class
+from tests.support.processes import run_command
+from tests.support.pytorch_networks import Blocks, authors_logits, authors_params
 from wrn3d import Checkpoint, WideResNetSpec
 from wrn3d.convert.__main__ import ConvertConfig, convert
 from wrn3d.convert.pytorch_files import read_arrays

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import write_cifar10
+from tests.support.cifar_files import write_cifar10
 from wrn3d import load_dataset
 from wrn3d.data import cifar, download
 

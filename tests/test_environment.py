@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.conftest import SCRIPTS, environment_class, small_environment, write_cifar10
-from tests.reference import Reference
+from tests.support.cifar_files import write_cifar10
+from tests.support.environments import SCRIPTS, environment_class, small_environment
+from tests.support.reference import Reference
 from wrn3d import Checkpoint, WideResNetSpec
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at

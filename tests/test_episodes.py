@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import wrn3d  # noqa: F401  (registers the environment)
 from benchmarks import episodes as costs
-from tests.conftest import FROM_ANYWHERE, SCRIPTS, run_command
+from tests.support.environments import SCRIPTS
+from tests.support.processes import FROM_ANYWHERE, run_command
 from wrn3d.rl.actions import FACTORS, RANGES, Control
 
 SMALL = {

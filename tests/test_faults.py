@@ -12,8 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, SCRIPTS, run_script, small_environment, start_script, write_cifar10
-from tests.runs import (
+from tests.support.cifar_files import write_cifar10
+from tests.support.environments import SCRIPTS, small_environment
+from tests.support.fork_server import ROOT
+from tests.support.processes import run_script, start_script
+from tests.support.runs import (
     FULL,
     SMALL,
     check_whole,

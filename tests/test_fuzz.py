@@ -26,10 +26,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import write_cifar10, write_cifar100
-from tests.mutation import mutated
-from tests.pytorch_networks import authors_params
-from tests.runs import small_checkpoint
+from tests.support.cifar_files import write_cifar10, write_cifar100
+from tests.support.mutation import mutated
+from tests.support.pytorch_networks import authors_params
+from tests.support.runs import small_checkpoint
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights, load_dataset
 from wrn3d.convert.pytorch_files import read_arrays
 from wrn3d.data import digits as digits_module

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import run_script
-from tests.runs import SMALL
+from tests.support.processes import run_script
+from tests.support.runs import SMALL
 from wrn3d import load_dataset
 from wrn3d.system.errors import DataError, UserError
 

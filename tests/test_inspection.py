@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.conftest import SCRIPTS, environment_class, small_environment
-from tests.reference import Reference
+from tests.support.environments import SCRIPTS, environment_class, small_environment
+from tests.support.reference import Reference
 from wrn3d.network.variables import _layers
 
 FULL = {

@@ -5,7 +5,8 @@ import onnxruntime
 import pytest
 
 import wrn3d
-from tests.conftest import environment_class, run_python
+from tests.support.environments import environment_class
+from tests.support.processes import run_python
 from wrn3d.network.variables import named_variables, values
 from wrn3d.training.losses import BatchLoss, CrossEntropy
 

@@ -8,8 +8,9 @@ import subprocess
 import time
 from collections import Counter
 
-from tests.conftest import SCRIPTS, start_script
-from tests.runs import FULL, check_whole, outcome, wait_until
+from tests.support.environments import SCRIPTS
+from tests.support.processes import start_script
+from tests.support.runs import FULL, check_whole, outcome, wait_until
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.files import UNFINISHED
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SCRIPTS, start_script
-from tests.runs import FULL, wait_until
+from tests.support.environments import SCRIPTS
+from tests.support.processes import start_script
+from tests.support.runs import FULL, wait_until
 
 SAMPLES = 40
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.conftest import environment_class, run_script
+from tests.support.environments import environment_class
+from tests.support.processes import run_script
 from wrn3d import load_dataset
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import SCRIPTS, run_python, run_script, small_environment
+from tests.support.environments import SCRIPTS, small_environment
+from tests.support.processes import run_python, run_script
 from wrn3d import WideResNetSpec
 from wrn3d.system import memory
 from wrn3d.system.errors import NotEnoughMemoryError

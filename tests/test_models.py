@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorlayer as tl
 
 import wrn3d
-from tests.reference import Reference
+from tests.support.reference import Reference
 from wrn3d import WideResNetSpec
 from wrn3d.network import ops
 from wrn3d.network.parameters import network_parameters

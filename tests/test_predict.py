@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import run_command, run_python, small_environment
-from tests.runs import train
+from tests.support.environments import small_environment
+from tests.support.processes import run_command, run_python
+from tests.support.runs import train
 from wrn3d import Checkpoint
 from wrn3d.data.resizing import resize_bytes
 from wrn3d.predict import Classifier

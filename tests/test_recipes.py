@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SCRIPTS, run_script, small_environment
-from tests.runs import SMALL
+from tests.support.environments import SCRIPTS, small_environment
+from tests.support.processes import run_script
+from tests.support.runs import SMALL
 from wrn3d import TrainingConfig
 from wrn3d.compare.__main__ import CompareConfig
 from wrn3d.data.augmentation import Augmentation

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.reference import Reference
+from tests.support.reference import Reference
 from wrn3d import WideResNetSpec, initial_weights
 
 

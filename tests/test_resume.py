@@ -6,8 +6,18 @@ import signal
 
 import pytest
 
-from tests.conftest import run_script, small_environment, start_script
-from tests.runs import FULL, SMALL, contents, files, outcome, small_checkpoint, train, wait_for
+from tests.support.environments import small_environment
+from tests.support.processes import run_script, start_script
+from tests.support.runs import (
+    FULL,
+    SMALL,
+    contents,
+    files,
+    outcome,
+    small_checkpoint,
+    train,
+    wait_for,
+)
 from wrn3d.system.errors import DataError, Stopped, UsageError
 from wrn3d.system.signals import StopRequest
 

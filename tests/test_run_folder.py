@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import files, files_end_at
+from tests.support.runs import files, files_end_at
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
 from wrn3d.runs.folder import Log, RunFolder
 from wrn3d.system.errors import DataError

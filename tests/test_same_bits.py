@@ -6,7 +6,8 @@ In one process here, one after the other; test_compare.py has them in processes 
 import numpy as np
 import pytest
 
-from tests.conftest import SCRIPTS, environment_class, write_cifar10
+from tests.support.cifar_files import write_cifar10
+from tests.support.environments import SCRIPTS, environment_class
 from wrn3d import Checkpoint
 
 PLAIN = {"depth": 16, "widen_factor": 1, "batch_size": 20, "volume_size": 16}

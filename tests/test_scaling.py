@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.cases import Case
 from benchmarks.scaling import measurements, model, picture
 from benchmarks.scaling.measurements import in_rounds, medians, run
-from tests.conftest import small_environment
+from tests.support.environments import small_environment
 from wrn3d.distributed import collectives
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.variables import network_order

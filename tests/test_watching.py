@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import run_command, run_python, run_script, small_environment
-from tests.runs import FULL, SMALL, files_end_at, train
+from tests.support.environments import small_environment
+from tests.support.processes import run_command, run_python, run_script
+from tests.support.runs import FULL, SMALL, files_end_at, train
 from wrn3d.runs import events, watch
 from wrn3d.runs.curves import POINTS, read_curves
 from wrn3d.runs.folder import RunFolder

@@ -22,19 +22,17 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import (
+from tests.support.environments import SCRIPTS, environment_class, small_environment
+from tests.support.fork_server import ROOT
+from tests.support.processes import (
     FROM_ANYWHERE,
-    ROOT,
-    SCRIPTS,
-    environment_class,
     run_python,
-    small_environment,
     start_command,
     start_python,
     start_script,
 )
-from tests.runs import FULL, SMALL, contents, wait_until
-from tests.worker_run import trained
+from tests.support.runs import FULL, SMALL, contents, wait_until
+from tests.support.worker_run import trained
 from wrn3d.distributed import cluster, collectives
 from wrn3d.distributed.workers import SharingWorker, Worker, WorkerRank, find_rank
 from wrn3d.launch.__main__ import cores_of, free_ports
@@ -254,7 +252,13 @@ def test_batch_norms_statistics_lose_little_far_from_zero(distance):
 
 def several(count, front_end, path, iterations, **settings):
     """What `count` workers have trained."""
-    program = [ROOT / "tests" / "worker_run.py", front_end, path, iterations, json.dumps(settings)]
+    program = [
+        ROOT / "tests" / "support" / "worker_run.py",
+        front_end,
+        path,
+        iterations,
+        json.dumps(settings),
+    ]
     process = run_python("-m", "wrn3d.launch", "-n", count, *program, env=FROM_ANYWHERE)
     assert process.returncode == 0, process.stdout + process.stderr
     return dict(np.load(path))
@@ -423,7 +427,7 @@ def test_slurms_tasks_find_each_other(tmp_path):
         "SLURM_STEP_TASKS_PER_NODE": "2",
     }
     program = [
-        ROOT / "tests" / "worker_run.py",
+        ROOT / "tests" / "support" / "worker_run.py",
         "keras",
         tmp_path / "slurm.npz",
         2,

@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("keras", "matplotlib.pyplot", "sklearn.datasets", "tyro")  # start no threads either
 SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER: orphans become children of who has set it
 
@@ -86,7 +86,7 @@ def _server():
                 "-W",
                 "ignore:This process:DeprecationWarning",
                 "-m",
-                "tests.fork_server",
+                "tests.support.fork_server",
                 str(there.fileno()),
             ],
             pass_fds=[there.fileno()],

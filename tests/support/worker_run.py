@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from tests.conftest import environment_class
+from tests.support.environments import environment_class
 from wrn3d.system.exit_status import exit_status
 
 

@@ -1,0 +1,1 @@
+"""What several tests share: processes, small environments, data files, references."""

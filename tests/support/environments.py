@@ -1,0 +1,14 @@
+"""Small environments of either front end."""
+
+SCRIPTS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
+
+
+def environment_class(front_end):
+    return getattr(__import__(SCRIPTS[front_end]), "CNNEnv")  # noqa: B009
+
+
+def small_environment(front_end, **settings):
+    data = {} if "dataset" in settings else {"dataset": "digits", "volume_size": 16}
+    return environment_class(front_end)(
+        **data | {"depth": 10, "widen_factor": 1, "batch_size": 32} | settings
+    )

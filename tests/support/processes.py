@@ -1,0 +1,54 @@
+"""Real command lines as processes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from tests.support.environments import SCRIPTS
+from tests.support.fork_server import ROOT, ForkedProcess
+
+FROM_ANYWHERE = os.environ | {"PYTHONPATH": str(ROOT)}  # finds the project's modules
+PIPED = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+def start_python(*arguments, **options):
+    """A running process of this Python that heeds Ctrl-C, which a job in the background ignores."""
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], **PIPED | heeding | options)
+
+
+def start_command(*arguments, **options):
+    """A running command line of the project, which on Linux has TensorFlow already: (script, flags)
+    or ("-m", module, flags)."""
+    if sys.platform != "linux":
+        return start_python(*arguments, **options)
+    return ForkedProcess([*map(str, arguments)], **PIPED | options)
+
+
+def run_python(*arguments, **options):
+    """A finished process of this Python in the project's folder, its output as text."""
+    return finished(start_python(*arguments, **options))
+
+
+def run_command(*arguments, **options):
+    """A finished command line of the project."""
+    return finished(start_command(*arguments, **options))
+
+
+def finished(process):
+    """What it returned and printed; it is killed after five minutes."""
+    with process:
+        try:
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start_script(front_end, *arguments, **options):
+    return start_command(f"{SCRIPTS[front_end]}.py", *arguments, **options)
+
+
+def run_script(front_end, *arguments, **options):
+    return run_command(f"{SCRIPTS[front_end]}.py", *arguments, **options)

@@ -18,10 +18,10 @@ class WorkerRank(NamedTuple):
     """A process's number among the `count` workers of a run, what says so, and how many of them
     this machine is known to have."""
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
     source: str = ""
-    here: int = 1
+    local_count: int = 1
 
 
 def find_rank(variables=os.environ) -> WorkerRank:
@@ -117,19 +117,19 @@ class Worker:
         eight bytes."""
         return arrays
 
-    def check_same(self, what):
+    def check_same_everywhere(self, what):
         """Raise UsageError unless all bring the same text."""
 
 
 class SharingWorker(Worker):
     """One of several, in a cluster that is joined. Raises WorkerError where another is gone."""
 
-    def __init__(self, place, synchronised, single_depth):
+    def __init__(self, rank, synchronised, single_depth):
         from wrn3d.distributed import collectives
 
-        self.index, self.count, self.in_step = place.index, place.count, False
+        self.index, self.count, self.in_step = rank.rank, rank.world_size, False
         with expecting_workers(self.index, self.count):
-            join(place.source, synchronised)
+            join(rank.source, synchronised)
         self.share = collectives.Shard(self.count, synchronised, single_depth)
 
     def shared(self, function):
@@ -171,7 +171,7 @@ class SharingWorker(Worker):
         found = self.sum(words if self.index == 0 else map(np.zeros_like, words))
         return [bits.view(array.dtype) for bits, array in zip(found, arrays, strict=True)]
 
-    def check_same(self, what):
+    def check_same_everywhere(self, what):
         number = zlib.crc32(what.encode())
         require(
             self.all_max(number) == -self.all_max(-number),
@@ -204,5 +204,5 @@ def _reduction(count, shape, dtype, how):
 def find_worker(synchronised=True, single_depth=True) -> Worker:
     """This process's, joined with the others where there are any; call it before anything is
     computed. Raises what `find_rank` does, and WorkerError."""
-    place = find_rank()
-    return SharingWorker(place, synchronised, single_depth) if place.count > 1 else Worker()
+    rank = find_rank()
+    return SharingWorker(rank, synchronised, single_depth) if rank.world_size > 1 else Worker()

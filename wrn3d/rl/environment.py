@@ -80,7 +80,7 @@ class TrainingEpisode(gymnasium.Env):
         if not settings.keys() & {"iterations", "epochs", "recipe"}:
             settings["iterations"] = ITERATIONS
         require(
-            find_rank().count == 1,
+            find_rank().world_size == 1,
             "an episode is for one worker: start this without TF_CONFIG and SLURM_PROCID",
         )
         config = configuration(None, settings)

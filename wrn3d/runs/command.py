@@ -41,7 +41,7 @@ def main(environment_class, description, arguments=None) -> int:
     def work():
         summary = description.split("\n", 1)[0]
         config = read_flags(RunConfig, description=summary, args=arguments)
-        first = find_rank().index == 0
+        first = find_rank().rank == 0
         with nullcontext() if first else terminal.in_silence():
             train(environment_class, config, keeps=first)
 

@@ -56,7 +56,7 @@ class Training:
         the validation split cannot decide which is the best.
         """
         dataset = self.environment.dataset
-        self.environment.worker.check_same(
+        self.environment.worker.check_same_everywhere(
             f"{self.config.save_every} {self.config.on_nan} {self.config.output is None}"
         )
         require(

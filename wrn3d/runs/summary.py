@@ -26,7 +26,7 @@ FLIPS = (
     "--augment or --mirror",
     lambda config: config.augment or (config.mirror and config.evaluate),
 )
-WORKERS = "several workers", lambda config: find_rank().count > 1
+WORKERS = "several workers", lambda config: find_rank().world_size > 1
 NEEDED = {
     "crop_padding": AUGMENT,
     "alternate_flips": AUGMENT,

@@ -62,9 +62,9 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         self.open_data()
         self.spec = spec or self.config.network_spec(self.dataset)
         self._check_fit()
-        place = find_rank()
-        check_workers(self.config.batch_size, place.count)
-        check_memory(self.spec, self.config, self.dataset.nbytes, place.count, place.here)
+        rank = find_rank()
+        check_workers(self.config.batch_size, rank.world_size)
+        check_memory(self.spec, self.config, self.dataset.nbytes, rank.world_size, rank.local_count)
 
         self.batch_num = self.config.batch_size
         self.blocks_per_group = self.spec.blocks_per_group
@@ -84,7 +84,7 @@ class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
         )
         if self.worker.count > 1:
             settings_of_all = self.config.settings | {"data_dir": "", "dataset": ""}
-            self.worker.check_same(f"{settings_of_all} {self.fingerprint}")
+            self.worker.check_same_everywhere(f"{settings_of_all} {self.fingerprint}")
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.optimizer.order = network_order(self.model, self.spec)

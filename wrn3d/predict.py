@@ -19,7 +19,7 @@ from wrn3d.data.pictures import ENDINGS, MODES, read_picture
 from wrn3d.network.models import keras_model
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
-from wrn3d.network.variables import assign, check_same, named_variables
+from wrn3d.network.variables import assign, check_names_and_shapes, named_variables
 from wrn3d.network.wide_resnet import check_precision
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import DataError, UsageError, reason, visible
@@ -129,7 +129,7 @@ def described(checkpoint):
         "not all that is in it are finite numbers",
     )
     spec = WideResNetSpec(**settings, num_classes=len(names), input_shape=mean.shape[1:])
-    check_same(
+    check_names_and_shapes(
         {parameter.name: parameter for parameter in network_parameters(spec)},
         weights,
         f"weights for {spec.name}",

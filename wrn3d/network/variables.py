@@ -57,8 +57,8 @@ def values(variables):
 
 
 def assign(variables, arrays, what):
-    """Assign arrays to variables by name, all or none; raises DataError as `check_same`."""
-    check_same(variables, arrays, what)
+    """Assign arrays to variables by name, all or none. Raise DataError like the check below."""
+    check_names_and_shapes(variables, arrays, what)
     try:
         arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
     except (TypeError, ValueError) as error:
@@ -67,7 +67,7 @@ def assign(variables, arrays, what):
         variable.assign(arrays[name])
 
 
-def check_same(variables, arrays, what):
+def check_names_and_shapes(variables, arrays, what):
     """Raise DataError, naming the first difference, unless names and shapes are the same."""
     if not isinstance(arrays, Mapping):
         raise DataError(f"{what} must be a dictionary of arrays, not {type(arrays).__name__}")

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 from tests.support.cifar_files import write_cifar10, write_cifar100
-from tests.support.mutation import mutated
+from tests.fuzz.mutation import mutated
 from tests.support.pytorch_networks import authors_params
 from tests.support.runs import small_checkpoint
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights, load_dataset

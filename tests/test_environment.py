@@ -424,7 +424,7 @@ def test_a_place_that_cannot_be_written_is_refused(fresh, tmp_path):
 
 
 def test_a_missing_folder_is_refused(fresh, tmp_path):
-    with pytest.raises(FileNotFoundError, match="none is no folder: make it"):
+    with pytest.raises(FileNotFoundError, match="none is not a folder: create it"):
         fresh.save(tmp_path / "none" / "run.safetensors")
 
 

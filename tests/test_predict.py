@@ -131,7 +131,10 @@ def text(path, content):
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda folder: folder / "none.png", r"none.png is not there, or no file: name a picture"),
+        (
+            lambda folder: folder / "none.png",
+            r"none.png does not exist or is not a file: name a picture",
+        ),
         (lambda folder: text(folder / "a.npy", "no volume"), "a.npy is no volume that the network"),
         (
             lambda folder: text(folder / "a.txt", "a text"),

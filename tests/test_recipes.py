@@ -82,8 +82,8 @@ def test_a_file_of_ones_own(tmp_path):
         ('depth = "10"', "mine.toml: depth is '10', but must be a whole number"),
         ("flip-axes = ['up']", "mine.toml: flip_axes is 'up', but must be depth, height or width"),
         ("data_dir = 5", "mine.toml: data_dir is 5, but must be a folder's path"),
-        ("sizes = 3", "mine.toml: sizes is 3, but must be several"),
-        ("sizes = [24, 32]", "mine.toml: sizes is 24, but must be a share above 0, up to 1"),
+        ("sizes = 3", "mine.toml: sizes is 3, but must be a list"),
+        ("sizes = [24, 32]", "mine.toml: sizes is 24, but must be a fraction above 0, up to 1"),
         ("[depth]\nx = 1", "mine.toml: depth is {'x': 1}, but must be"),
         ("recipe = 'paper'", "mine.toml: a recipe cannot build on another"),
         ("#" * 70_000, "it has more than 65,536 bytes"),
@@ -101,11 +101,11 @@ def test_a_file_that_is_none_is_named(tmp_path, text, said):
     "name, status, said",
     [
         ("fst", 2, "error: recipe is 'fst', but must be original, paper"),
-        ("no.toml", 1, "error: no.toml is not there, or no file"),
+        ("no.toml", 1, "error: no.toml does not exist or is not a file"),
         (
             "volumes",
             1,
-            "error: volumes.npz is not there, or no file: dataset has to name an .npz file",
+            "error: volumes.npz does not exist or is not a file: dataset has to name an .npz file",
         ),
     ],
 )

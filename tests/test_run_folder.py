@@ -117,7 +117,7 @@ def test_what_is_called_a_checkpoint_and_is_none_is_passed_over(tmp_path):
         newest, skipped = folder.newest()
     assert newest.iteration == 2
     assert [
-        re.search(r"skipped: .*(\d\d).safetensors is not there, or no file", line)[1]
+        re.search(r"skipped: .*(\d\d).safetensors does not exist or is not a file", line)[1]
         for line in skipped
     ] == ["99", "98"]
 

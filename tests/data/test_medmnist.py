@@ -105,7 +105,9 @@ def test_what_does_not_fit_is_named(tmp_path, arrays, change, said):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(MissingDataError, match="none.npz is not there, or no file: dataset has"):
+    with pytest.raises(
+        MissingDataError, match="none.npz does not exist or is not a file: dataset has"
+    ):
         load_dataset(str(tmp_path / "none.npz"))
 
 

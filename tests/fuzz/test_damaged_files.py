@@ -560,10 +560,10 @@ MANY = b"\x80\x02](" + b"]" * 30_000_000 + b"e."
     [
         (BYTEARRAY, "no pickle of a CIFAR batch"),
         (ENCODED, "makes more bytes than it has"),
-        (SPREAD, "other arguments than a few"),
+        (SPREAD, "more than a few arguments"),
         (LIFTED, "no pickle of a CIFAR batch"),
-        (COLLIDING, "other keys than texts"),
-        (NESTED_KEY, "other keys than texts"),
+        (COLLIDING, "a dictionary with unusual keys"),
+        (NESTED_KEY, "a dictionary with unusual keys"),
         (MANY, "takes more than 2,000,000 steps"),
     ],
 )
@@ -582,9 +582,9 @@ CALLED = b"\x80\x02cbuiltins\nbytearray\nJ" + (10**9).to_bytes(4, "little") + b"
     [
         (CALLED, "it holds builtins.bytearray"),
         (TENSOR, "it holds torch.FloatTensor"),
-        (SPREAD.replace(b"numpy\nndarray", b"torch\nSize"), "other arguments than a few"),
-        (COLLIDING, "other keys than texts"),
-        (NESTED_KEY, "other keys than texts"),
+        (SPREAD.replace(b"numpy\nndarray", b"torch\nSize"), "more than a few arguments"),
+        (COLLIDING, "a dictionary with unusual keys"),
+        (NESTED_KEY, "a dictionary with unusual keys"),
         (MANY, "takes more than 2,000,000 steps"),
         (BYTEARRAY, "holds no weights that can be read"),
     ],
@@ -642,15 +642,15 @@ def test_what_is_no_file_or_cannot_be_held_is_refused(tmp_path, read, name):
     path = tmp_path / name
     for missing in (path, tmp_path / ("x" * 300 + name), tmp_path):
         if missing != tmp_path or read not in (load_dataset, find_recipe):
-            with pytest.raises(UserError, match="is not there, or no file"):
+            with pytest.raises(UserError, match="does not exist or is not a file"):
                 read(str(missing))
     os.mkfifo(path)
-    with pytest.raises(UserError, match="is not there, or no file"):
+    with pytest.raises(UserError, match="does not exist or is not a file"):
         read(str(path))
     path.unlink()
     with path.open("wb") as file:
         file.truncate(1 << 42)  # of zeros, which take no room on the disk
-    refused_cheaply(read, str(path), "has more bytes than there is memory for")
+    refused_cheaply(read, str(path), "is larger than the free memory")
 
 
 @pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])

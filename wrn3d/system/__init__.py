@@ -1,1 +1,1 @@
-"""What the machine and its users require: errors, files, memory, terminal. Knows no other room."""
+"""Errors, checks, files, memory and the terminal. Imports from no other room."""

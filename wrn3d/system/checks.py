@@ -1,79 +1,76 @@
-"""The checks that several settings share, each with its sentence."""
+"""Check a setting's value and return it as Python's own type, or raise UsageError.
 
+Each check takes the setting's name first, which its error message then begins with.
+"""
+
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
 from wrn3d.system.errors import UsageError, quoted
 
-LARGEST_COUNT = 2**53
+LARGEST_COUNT = 2**53  # readers of JSON take whole numbers up to here
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def require(condition, message):
+def require(condition: object, message: str) -> None:
     """Raise UsageError with `message` unless `condition` holds."""
     if not condition:
         raise UsageError(message)
 
 
-def check_count(name, value, least=1, most=None) -> int:
-    """`value` as an int; UsageError unless it is a whole number, also NumPy's, from `least` up, to
-    `most` or what readers of JSON take."""
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number between `least` and `most` as an int; NumPy's integers pass, too."""
     until = "up" if most is None else f"to {most:,}"
     require(
-        _is(Integral, value) and least <= value <= (most or LARGEST_COUNT),
+        _is(value, Integral) and least <= value <= (most or LARGEST_COUNT),
         f"{name} is {quoted(value)}, but must be a whole number from {least} {until}",
     )
     return int(value)
 
 
-def check_number(name, value) -> float:
-    """`value` as a float; UsageError unless it is a finite number from 0 up."""
-    require(
-        _is(Real, value) and 0 <= value <= LARGEST,
-        f"{name} is {value!r}, but must be a number from 0 up",
-    )
-    return float(value)
+def check_number(name: str, value: object) -> float:
+    """Return a finite number from 0 up as a float."""
+    return _check_real(name, value, lambda x: 0 <= x <= LARGEST, "number from 0 up")
 
 
-def check_share(name, value) -> float:
-    """`value` as a float; UsageError unless it is a number from 0 up and below 1."""
-    require(
-        _is(Real, value) and 0 <= value < 1,
-        f"{name} is {value!r}, but must be a number from 0 up and below 1",
-    )
-    return float(value)
+def check_share(name: str, value: object) -> float:
+    """Return a number from 0 up and below 1 as a float."""
+    return _check_real(name, value, lambda x: 0 <= x < 1, "number from 0 up and below 1")
 
 
-def check_part(name, value) -> float:
-    """`value` as a float; UsageError unless it is a number above 0, up to 1."""
-    require(
-        _is(Real, value) and 0 < value <= 1,
-        f"{name} is {value!r}, but must be a share above 0, up to 1, such as 0.75",
-    )
-    return float(value)
+def check_part(name: str, value: object) -> float:
+    """Return a number above 0 and up to 1 as a float."""
+    expected = "fraction above 0, up to 1, such as 0.75"
+    return _check_real(name, value, lambda x: 0 < x <= 1, expected)
 
 
-def check_flag(name, value) -> bool:
-    """`value` as a bool; UsageError unless it is one."""
+def check_flag(name: str, value: object) -> bool:
+    """Return True or False; NumPy's pass, too."""
     require(isinstance(value, (bool, np.bool_)), f"{name} is {value!r}, but must be True or False")
     return bool(value)
 
 
-def check_choice(name, value, choices) -> str:
-    """`value`; UsageError unless it is one of `choices`."""
+def check_choice(name: str, value: Any, choices: Iterable) -> Any:
+    """Return `value` if it is one of `choices`."""
     *others, last = choices
-    require(
-        value in (*others, last), f"{name} is {value!r}, but must be {', '.join(others)} or {last}"
-    )
+    expected = f"{', '.join(others)} or {last}"
+    require(value in (*others, last), f"{name} is {value!r}, but must be {expected}")
     return value
 
 
-def check_each(name, values, check, *arguments) -> tuple:
-    """`values`, each as `check` returns it; UsageError unless they are a sequence."""
-    require(isinstance(values, (tuple, list)), f"{name} is {values!r}, but must be several")
+def check_each(name: str, values: object, check: Callable, *arguments: Any) -> tuple:
+    """Return the results of `check(name, value, *arguments)` for each value of a tuple or list."""
+    require(isinstance(values, (tuple, list)), f"{name} is {values!r}, but must be a list")
     return tuple(check(name, value, *arguments) for value in values)
 
 
-def _is(kind, value):
+def _check_real(name, value, holds, expected):
+    require(_is(value, Real) and holds(value), f"{name} is {value!r}, but must be a {expected}")
+    return float(value)
+
+
+def _is(value, kind):
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,70 +1,70 @@
-"""What a user can get wrong: exceptions whose message is the one sentence that is shown."""
+"""Exceptions for what a user can get wrong. Their message is the one sentence that is shown."""
 
-LONGEST = 200  # characters of what another library says
-
-
-def reason(error) -> str:
-    """What an exception says, as a part of a sentence: its first line, without a full stop.
-
-    It may quote a file: no more than LONGEST of it, and nothing that a terminal would obey.
-    """
-    said = (getattr(error, "strerror", None) or "").lower() or str(error).strip()
-    return printable((said or type(error).__name__).splitlines()[0].rstrip("."))
-
-
-def quoted(value) -> str:
-    """A value from a file, in the same way."""
-    return printable(repr(value))
-
-
-def printable(text, longest=LONGEST) -> str:
-    """A text from a file, in the same way."""
-    text = visible(text)
-    return text if len(text) <= longest else f"{text[:longest]}..."
-
-
-def visible(text) -> str:
-    """A text of any length, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+LONGEST = 200  # characters quoted from a file or from another library's error
 
 
 class UserError(Exception):
-    """Shown without a traceback by the scripts, which then end with `exit_status`."""
+    """An error that a command shows without a traceback, before it ends with `exit_status`."""
 
     exit_status = 1
 
 
 class UsageError(UserError, ValueError):
-    """A setting that cannot be: the command line, a specification, an argument."""
+    """An invalid setting on the command line, in a specification or in an argument."""
 
     exit_status = 2
 
 
 class DataError(UserError, ValueError):
-    """A data set or a checkpoint that is there, but is not what it should be."""
+    """A data set or checkpoint that exists but is damaged or unsuitable."""
 
 
 class MissingDataError(UserError, FileNotFoundError):
-    """A data set or a checkpoint that is not there and cannot be fetched."""
+    """A data set or checkpoint that does not exist and cannot be downloaded."""
 
 
 class DivergedError(UserError):
-    """A loss that is no finite number: there is nothing to go on with."""
+    """A NaN or infinite loss that ends the run."""
 
 
 class WorkerError(UserError):
-    """Another worker of the run is gone, or does not answer."""
+    """Another worker of the run was lost or does not answer."""
 
-    exit_status = 3  # by which `wrn3d.launch` knows that the run can go on from its checkpoint
+    exit_status = 3  # tells `wrn3d.launch` that the run can continue from its checkpoint
 
 
 class NotEnoughMemoryError(UserError, MemoryError):
-    """More memory would be needed than there is."""
+    """The work needs more memory than is available."""
 
 
 class Stopped(BaseException):
-    """A signal ended the work in good order; says where, and how to go on."""
+    """A signal stopped the work in good order. The message says where, and how to continue."""
 
-    def __init__(self, number, message):
+    def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.exit_status = 128 + number
+
+
+def reason(error: BaseException) -> str:
+    """Return an exception's first line without its full stop, to be put into a sentence.
+
+    The text may quote a damaged file, so it is made `printable`.
+    """
+    text = (getattr(error, "strerror", None) or "").lower() or str(error).strip()
+    return printable((text or type(error).__name__).splitlines()[0].rstrip("."))
+
+
+def quoted(value: object) -> str:
+    """Return a printable `repr` of a value that was read from a file."""
+    return printable(repr(value))
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """Return at most `longest` characters of a text, made `visible`."""
+    text = visible(text)
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def visible(text: str) -> str:
+    """Replace each character that could control a terminal by a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in text)

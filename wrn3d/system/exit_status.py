@@ -1,26 +1,30 @@
-"""How a command ends: its exit status, and one sentence for what a user can get wrong."""
+"""Run a command's work and turn errors into one sentence and an exit status."""
 
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from wrn3d.system import terminal
 from wrn3d.system.errors import Stopped, UserError, reason, visible
 
+CLOSED_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
 
-def exit_status(work, *arguments) -> int:
-    """Do the work of a command; what a user can get wrong ends it with one sentence.
 
-    0: done. 1: data, memory or files that do not serve, or a run that diverged. 2: settings that
-    cannot be. 3: another worker is gone. 130: Ctrl-C. 143: SIGTERM. 141: nobody reads the output
-    any more.
+def exit_status(work: Callable[..., int | None], *arguments: Any) -> int:
+    """Do the work of a command and return its exit status; print one sentence for a user's error.
+
+    Return 1: bad data or files, too little memory, or a loss that diverged; 2: invalid settings;
+    3: a worker was lost; 130: Ctrl-C; 143: SIGTERM; 141: the reader of the output was closed. Else
+    return the status that `work` returns, or 0.
     """
     terminal.show_warnings_as_notes()
-    terminal.print_any_name()
+    terminal.escape_unencodable_names()
     try:
-        work(*arguments)
-        if sys.stdout:  # there is none where it was closed
-            sys.stdout.flush()  # where it fails, that can be said here
+        status = work(*arguments)
+        if sys.stdout:  # None if the caller closed it
+            sys.stdout.flush()  # a failure here can still be reported
     except UserError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.exit_status
@@ -34,17 +38,17 @@ def exit_status(work, *arguments) -> int:
     except OSError as error:
         if not _output_fails():
             raise
-        if isinstance(error, BrokenPipeError):  # its reader, such as `head`, has read enough
-            return 128 + 13  # SIGPIPE, which Windows does not name
+        if isinstance(error, BrokenPipeError):  # a reader such as `head` has read enough
+            return CLOSED_PIPE
         print(f"error: the output cannot be written ({reason(error)})", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _output_fails():
-    """Whether standard output can't be written; if so, nothing tries to any more."""
+    """Return whether standard output cannot be written, and redirect it to nowhere if so."""
     try:
-        print(flush=True)  # an empty flush says nothing: what has failed once is not tried again
+        print(flush=True)  # flushing an empty buffer would not fail: the failed write dropped it
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

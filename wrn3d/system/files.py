@@ -1,72 +1,64 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically: a reader, or a crash, sees either the whole file or none of it."""
 
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from wrn3d.system.errors import DataError, MissingDataError, reason
 from wrn3d.system.memory import available_memory
 
-UNFINISHED = ".unfinished-"  # begins the name of a folder that a killed process may leave
+UNFINISHED = ".unfinished-"  # starts the name of a folder that a killed process may leave behind
 
 
 @contextmanager
-def atomic_file(path):
-    """A context in which a file is written to the path that it gives, beside `path`; then it is
-    flushed to the disk and put in its place.
+def file_errors(
+    path: str | Path, doing: str = "written", advice: str | None = None
+) -> Iterator[None]:
+    """Turn an OSError raised in the context into a DataError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be {doing} ({reason(error)})"
+        raise DataError(f"{message}: {advice}" if advice else message) from error
 
-    Raises MissingDataError where the folder is not there, DataError where nothing can be written
-    to it (an OSError in the context, too).
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on leaving the context, flush that file and rename it.
+
+    Raises MissingDataError if the folder does not exist, DataError if the file cannot be written
+    (also for an OSError raised in the context).
     """
     path = Path(path)
-    if os.path.isdir(path):  # which is false, and no error, where one may not look
+    if os.path.isdir(path):  # unlike Path.is_dir, no error where access is denied
         raise DataError(f"{path} is a folder: name a file in it")
     if not os.path.isdir(path.parent):
         raise MissingDataError(
-            f"{path.parent} is no folder: make it, or name another for {path.name}"
+            f"{path.parent} is not a folder: create it, or choose another for {path.name}"
         )
-    try:
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
-            unfinished = Path(folder) / path.name
-            yield unfinished
-            flush(unfinished)  # its contents are on the disk before its name is
-            os.replace(unfinished, path)
-            if os.name != "nt":  # where a folder can't be opened
-                flush(path.parent)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({reason(error)}): name another place"
-        ) from error
+    with (
+        file_errors(path, advice="name another place"),
+        tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder,
+    ):
+        unfinished = Path(folder) / path.name
+        yield unfinished
+        flush(unfinished)  # the contents reach the disk before the name does
+        os.replace(unfinished, path)
+        if os.name != "nt":  # Windows cannot open a folder
+            flush(path.parent)
 
 
-def require_file(path, advice):
-    """Raises MissingDataError where there is no file, DataError where it is larger than the
-    memory."""
-    if not os.path.isfile(path):
-        raise MissingDataError(f"{path} is not there, or no file: {advice}")
-    if os.path.getsize(path) > available_memory():
-        raise DataError(f"{path} has more bytes than there is memory for: {advice}")
-
-
-def write_atomic(path, contents: bytes) -> None:
-    """Write a file as `atomic_file` does, and raise what it does."""
+def write_atomic(path: str | Path, contents: bytes) -> None:
+    """Write a file with `atomic_file`, which also says what is raised."""
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(contents)
 
 
-@contextmanager
-def file_errors(path, doing="written"):
-    """Raises DataError where what is done within fails at a file."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path} cannot be {doing} ({reason(error)})") from error
-
-
-def append_atomic(path, contents: bytes) -> None:
-    """Add to a file in one write, which is taken back where it was cut short (a full disk).
+def append_atomic(path: str | Path, contents: bytes) -> None:
+    """Append to a file in one write, and undo a write that was cut short, as by a full disk.
 
     Raises OSError.
     """
@@ -77,10 +69,18 @@ def append_atomic(path, contents: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def flush(path):
-    """Have a file's contents, or a folder's names, on the disk; raises OSError."""
+def flush(path: Path) -> None:
+    """Force a file's contents, or a folder's names, onto the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_file(path: str | Path, advice: str) -> None:
+    """Raise MissingDataError if there is no such file, DataError if it exceeds the free memory."""
+    if not os.path.isfile(path):
+        raise MissingDataError(f"{path} does not exist or is not a file: {advice}")
+    if os.path.getsize(path) > available_memory():
+        raise DataError(f"{path} is larger than the free memory: {advice}")

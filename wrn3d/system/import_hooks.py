@@ -1,8 +1,8 @@
-"""Import modules of this package as soon as somebody imports the library that they extend.
+"""Import modules of this package as soon as the library that they extend is imported.
 
 Keras and Gymnasium find custom layers and environments only after the module that registers them
-has been imported. That module needs the library, which can take seconds to import. So it is
-imported right after the library, whoever imports that, and never before.
+has been imported. That module needs the library, which can take seconds to import. So the module
+is imported right after the library, whoever imports the library, and never before.
 """
 
 import importlib
@@ -11,12 +11,12 @@ import importlib.machinery
 import sys
 
 
-def import_after(library, *modules):
-    """Import `modules` now if `library` has been imported, or else right after its import."""
+def import_after(library: str, *modules: str) -> None:
+    """Import `modules` now if `library` has been imported, else right after its import."""
     if library in sys.modules:
         _import_all(modules)
     else:
-        sys.meta_path.insert(0, _ImportsAfterwards(library, modules))
+        sys.meta_path.insert(0, _ImportHook(library, modules))
 
 
 def _import_all(modules):
@@ -24,8 +24,8 @@ def _import_all(modules):
         importlib.import_module(name)
 
 
-class _ImportsAfterwards(importlib.abc.MetaPathFinder):
-    """Finds `library` on Python's path and imports `modules` after it."""
+class _ImportHook(importlib.abc.MetaPathFinder):
+    """Finds `library` on Python's path and has `modules` imported after it."""
 
     def __init__(self, library, modules):
         self.library, self.modules = library, modules
@@ -39,7 +39,7 @@ class _ImportsAfterwards(importlib.abc.MetaPathFinder):
 
             def execute_and_import(module):
                 execute(module)
-                # Not earlier: some programs only ask whether the library is installed.
+                # Not in find_spec: some programs only ask whether the library is installed.
                 sys.meta_path.remove(self)
                 _import_all(self.modules)
 

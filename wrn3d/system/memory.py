@@ -1,8 +1,9 @@
-"""Memory: what there is, what this process has used, what training will take."""
+"""Measure memory in bytes: the machine's, this process's, and how much is still available."""
 
 import os
 import sys
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path, PurePosixPath
 
@@ -10,11 +11,12 @@ from wrn3d.system.errors import DataError, NotEnoughMemoryError
 
 
 @contextmanager
-def enough_for(batch_size, purpose="training"):
-    """A context in which running out of memory, also TensorFlow's, is a NotEnoughMemoryError."""
+def enough_for(batch_size: int, purpose: str = "training") -> Iterator[None]:
+    """Turn running out of memory, in NumPy or TensorFlow, into a NotEnoughMemoryError."""
     try:
         yield
     except Exception as error:
+        # By name, since TensorFlow may not have been imported.
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
         advice = (
@@ -27,13 +29,21 @@ def enough_for(batch_size, purpose="training"):
         ) from error
 
 
-def in_gib(count) -> str:
-    """A number of bytes, for people."""
+def check_room(data: str, nbytes: int) -> None:
+    """Raise DataError if `nbytes` exceed half of the available memory; `data` is their name."""
+    if nbytes > available_memory() / 2:
+        raise DataError(
+            f"{data} would take more than half of the free memory: name a smaller --volume-size"
+        )
+
+
+def in_gib(count: float) -> str:
+    """Return a number of bytes as text in GiB."""
     return f"{count / 2**30:.2f} GiB"
 
 
 def total_memory() -> int | None:
-    """The machine's memory in bytes, or None where it is not told."""
+    """Return the machine's memory, or None if the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows
@@ -41,13 +51,14 @@ def total_memory() -> int | None:
 
 
 def resident_memory() -> int:
-    """The memory that this process holds in bytes, or 0 where it is not told."""
-    return _of_this_process("VmRSS") or 0
+    """Return the memory that this process holds now, or 0 if the system does not tell."""
+    return _process_status("VmRSS") or 0
 
 
 def peak_memory() -> int | None:
-    """The most memory that this process has held so far in bytes, or None where it is not told."""
-    if peak := _of_this_process("VmHWM"):
+    """Return the most memory that this process has held, or None if the system does not tell."""
+    # getrusage comes second: on Linux its peak includes that of the parent process.
+    if peak := _process_status("VmHWM"):
         return peak
     try:
         import resource
@@ -57,18 +68,17 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _of_this_process(name):
-    """On Linux, where getrusage also counts the process that this one was started from."""
+def available_memory() -> float:
+    """Return how much memory this process may still take; infinity if nothing limits it."""
+    return min([_free_memory(), *_left_in_control_groups()])
+
+
+def _process_status(name):
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
+    except OSError:  # not Linux
         return None
     return 1024 * next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
-
-
-def available_memory() -> float:
-    """The bytes that this process may still take; infinite where nothing tells."""
-    return min([_free_memory(), *_left_in_groups()])
 
 
 def _free_memory():
@@ -80,12 +90,15 @@ def _free_memory():
     return 1024 * (kibibytes["MemAvailable"] + kibibytes["SwapFree"])
 
 
-def _left_in_groups(membership="/proc/self/cgroup", mounted="/sys/fs/cgroup"):
-    """What Linux's control groups, of a container or a batch system, leave: each may have a limit,
-    the process's own and those around it."""
+def _left_in_control_groups(membership="/proc/self/cgroup", mounted="/sys/fs/cgroup"):
+    """Yield the memory left in each Linux control group that limits this process.
+
+    Containers and batch systems set these limits: on the process's own group and on those around
+    it.
+    """
     try:
         lines = Path(membership).read_text().splitlines()
-    except OSError:
+    except OSError:  # not Linux
         return
     for _, controllers, group in (line.split(":", 2) for line in lines):
         if controllers == "":  # version 2
@@ -95,27 +108,11 @@ def _left_in_groups(membership="/proc/self/cgroup", mounted="/sys/fs/cgroup"):
             usage, cache = "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
-        # In a container the group's own folder is often the root of what it sees.
+        # A container often sees its own group's folder as the root.
         inner = PurePosixPath(group.lstrip("/"))
         for folder in (Path(root, part) for part in (inner, *inner.parents)):
-            try:
+            with suppress(OSError, ValueError):  # no such folder, or no limit: "max"
                 left = int((folder / limit).read_text()) - int((folder / usage).read_text())
-                yield left + _number_in(folder / "memory.stat", cache)
-            except (OSError, ValueError):  # not there, or "max"
-                continue
-
-
-def _number_in(path, name):
-    """Files that were read count as used, but make room."""
-    numbers = dict(line.split() for line in path.read_text().splitlines())
-    return int(numbers.get(name, 0))
-
-
-def check_room(data, nbytes):
-    """Raise DataError where `data`, described in words, would take so many bytes that they leave
-    little for the rest."""
-    if nbytes > available_memory() / 2:
-        raise DataError(
-            f"{data} would take more than half of the memory that is free: name a "
-            "smaller --volume-size"
-        )
+                # The usage includes the cache of files, which the system drops if needed.
+                lines = (folder / "memory.stat").read_text().splitlines()
+                yield left + int(dict(map(str.split, lines)).get(cache, 0))

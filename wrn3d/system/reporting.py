@@ -1,22 +1,26 @@
-"""What the tools share that write a folder of results: the folder, its errors, tables as text."""
+"""Write a command's results: a new folder for them, and tables as Markdown."""
 
 import time
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
-from wrn3d.system.errors import UserError, reason
+from wrn3d.system.files import file_errors
 
 
 @contextmanager
-def new_folder(output, kind):
-    """A context with the new folder `output`/`kind`-<time>, which goes again where nothing is
-    written into it; raises UserError where it cannot be made."""
+def new_folder(output: Path, kind: str) -> Iterator[Path]:
+    """Create the folder `output`/`kind`-<time>, and remove it at the end if it is still empty.
+
+    Raises UserError if it cannot be created.
+    """
     with writing_to(output):
         while True:
             folder = output / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
             try:
                 folder.mkdir(parents=True)
                 break
-            except FileExistsError:  # another run's, of the same second
+            except FileExistsError:  # another run started in the same second
                 time.sleep(0.1)
     try:
         yield folder
@@ -25,30 +29,20 @@ def new_folder(output, kind):
             folder.rmdir()
 
 
-@contextmanager
-def writing_to(folder):
-    """Raises UserError where what is done within cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({reason(error)}): name another folder with --output"
-        ) from error
+def writing_to(folder: Path) -> AbstractContextManager[None]:
+    """Turn an OSError raised in the context into a UserError that names `folder`."""
+    return file_errors(folder, advice="name another folder with --output")
 
 
-def markdown_table(titles, rows) -> str:
-    """Rows of strings as a Markdown table whose columns line up in plain text, too."""
-    rows = [[cell.replace("|", "/") for cell in row] for row in rows]  # which ends a cell
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of strings as a Markdown table with aligned columns, the first to the left."""
+    rows = [[cell.replace("|", "/") for cell in row] for row in rows]  # "|" would end a cell
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
 
     def line(cells):
-        first, *others = (
-            cell.ljust(width) if number == 0 else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return f"| {' | '.join([first, *others])} |"
+        _, *others = map(str.rjust, cells, widths)
+        return f"| {' | '.join([cells[0].ljust(widths[0]), *others])} |"
 
-    rule = "|".join(
-        "-" * (width + 1) + ("-" if number == 0 else ":") for number, width in enumerate(widths)
-    )
+    first, *others = ("-" * (width + 1) for width in widths)
+    rule = "|".join([f"{first}-", *(f"{dashes}:" for dashes in others)])
     return "\n".join([line(titles), f"|{rule}|", *map(line, rows)])

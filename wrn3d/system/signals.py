@@ -1,34 +1,39 @@
-"""Ctrl-C and SIGTERM, taken when the iteration is done."""
+"""Note Ctrl-C and SIGTERM, so that the work can stop after the current iteration."""
 
 import signal
+from types import FrameType
+from typing import Self
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class StopRequest:
-    """A context in which the first Ctrl-C or SIGTERM is only noted, as `number`; a second stops
-    at once, as KeyboardInterrupt. A signal that is ignored stays so, as in a background job."""
+    """A context that notes the first Ctrl-C or SIGTERM in `number`.
 
-    def __init__(self):
-        self.number = None
+    A second signal raises KeyboardInterrupt at once. A signal that was ignored before, as in a
+    background job, stays ignored.
+    """
 
-    def __enter__(self):
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __enter__(self) -> Self:
         self.earlier = {number: signal.getsignal(number) for number in NAMES}
         for number, handler in self.earlier.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name of the signal for messages."""
         return NAMES[self.number]
 
-    def _note(self, number, frame):
+    def _note(self, number: int, frame: FrameType | None) -> None:
         earlier, self.number = self.number, number
         if earlier is not None:
             raise KeyboardInterrupt

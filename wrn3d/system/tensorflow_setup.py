@@ -1,4 +1,4 @@
-"""The process and its machine: TensorFlow started quietly, versions, device, terminal."""
+"""Import TensorFlow quietly, make it deterministic, and ask it for versions and devices."""
 
 import os
 import platform
@@ -10,11 +10,11 @@ from wrn3d.system.checks import require
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
 
 
-def import_tensorflow():
-    """Import TensorFlow without its start-up notices, which none of its settings turns off.
+def import_tensorflow() -> None:
+    """Import TensorFlow without its start-up notices, which no setting turns off.
 
-    They go past Python straight to file descriptor 2. What an import that fails has written is
-    shown.
+    TensorFlow writes them to file descriptor 2, past Python's `sys.stderr`. They are shown if the
+    import fails.
     """
     if "tensorflow" in sys.modules:
         return
@@ -32,68 +32,68 @@ def import_tensorflow():
             os.close(stderr)
 
 
-_started_in = set()  # processes
+_started_in: set[int] = set()  # process ids
 
 
-def check_process():
-    """Raise UsageError in a process that was forked from one where this was called before:
-    TensorFlow's threads are missing in it, and it would hang."""
+def check_process() -> None:
+    """Raise UsageError in a fork of a process that has called this function before.
+
+    A forked process lacks TensorFlow's threads and would hang.
+    """
     require(
         not _started_in or os.getpid() in _started_in,
-        "this process was forked from one in "
-        "which TensorFlow runs, and would hang: start it by multiprocessing's spawn, in "
-        "gymnasium.make_vec with vector_kwargs={'context': 'spawn'}",
+        "this process was forked from one that runs TensorFlow, and would hang: start it with "
+        "multiprocessing's spawn method (gymnasium.make_vec: vector_kwargs={'context': 'spawn'})",
     )
     _started_in.add(os.getpid())
 
 
-def be_deterministic(seed):
-    """Let no op of this process depend on thread timing.
+def be_deterministic(seed: int) -> None:
+    """Make every op's result independent of the threads' timing.
 
-    TensorFlow then wants a global seed before it draws anything, as `fit` does to shuffle; one
-    that the caller has set stays.
+    TensorFlow then refuses to draw without a global seed, which `fit` does to shuffle. So `seed`
+    is set unless the caller has set one.
     """
     import_tensorflow()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    unset_global_seed = 87654321  # TensorFlow's stand-in where no global seed is set
+    unset_global_seed = 87654321  # TensorFlow's stand-in for an unset seed
     if tf.compat.v1.get_seed(0)[0] == unset_global_seed:
         tf.random.set_seed(seed)
 
 
 def versions() -> dict[str, str]:
-    """{distribution: version} of what computes; the TensorFlow wheel's name differs by platform."""
+    """Return the versions of the libraries that compute, and Python's, by name."""
     import tensorflow as tf
 
     names = ("tensorlayer", "keras", "numpy")
     return {
-        "tensorflow": tf.__version__,
+        "tensorflow": tf.__version__,  # its distribution's name depends on the platform
         **{name: version(name) for name in names},
         "python": platform.python_version(),
     }
 
 
 def device() -> str:
-    """The GPUs that TensorFlow sees, or else the CPU."""
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        names = [
-            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-            for gpu in gpus
-        ]
+    """Return the names of the GPUs that TensorFlow sees, or else the CPU's."""
+    if gpus := _gpu_details():
+        names = [details.get("device_name", gpu) for gpu, details in gpus.items()]
         return f"{len(gpus)} GPU ({', '.join(names)})"
     return f"CPU ({cpu_name()}, {usable_cores()} cores)"
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether the device is known to have instructions for bfloat16."""
+    """Return whether the GPUs, or else the CPU, are known to have instructions for bfloat16."""
+    if gpus := _gpu_details():
+        return all(details.get("compute_capability", (0, 0)) >= (8, 0) for details in gpus.values())
+    return cpu_has_bfloat16()
+
+
+def _gpu_details():
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        return all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
-    return cpu_has_bfloat16()
+    return {
+        gpu.name: tf.config.experimental.get_device_details(gpu)
+        for gpu in tf.config.list_physical_devices("GPU")
+    }

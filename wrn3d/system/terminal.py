@@ -1,25 +1,29 @@
-"""How far long work has come: a live bar on a terminal, plain lines elsewhere."""
+"""Print progress and messages: a live bar on a terminal, plain lines elsewhere."""
 
 import os
 import shutil
 import sys
 import textwrap
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Self
 
 from wrn3d.system.errors import Stopped
 
 
 class Progress:
-    """A context in which `total` units of work are done, `completed` of them before; the bar shows
-    only on a terminal."""
+    """A context that shows a bar on a terminal, and nothing elsewhere.
 
-    def __init__(self, total, title, completed=0):
+    `total` is the number of units of work, `completed` how many were done before.
+    """
+
+    def __init__(self, total: int, title: str, completed: int = 0) -> None:
         self.total, self.title, self.completed, self.bar = total, title, completed, None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if on_terminal():
-            from rich import progress  # only where it shows
+            from rich import progress  # slow to import
 
             self.bar = progress.Progress(
                 progress.TextColumn("{task.description}"),
@@ -35,36 +39,41 @@ class Progress:
             )
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def update(self, completed, note=""):
-        """Report how many units are done."""
+    def update(self, completed: int, note: str = "") -> None:
+        """Set how many units are done."""
         if self.bar:
             self.bar.update(self.task, completed=completed, note=note)
 
-    def advance(self, note=""):
-        """Report one more as done."""
+    def advance(self, note: str = "") -> None:
+        """Count one more unit as done."""
         if self.bar:
             self.bar.update(self.task, advance=1, note=note)
 
-    def print(self, line):
-        """Print a line that stays, above the bar if there is one."""
+    def track(self, starts: Iterable[int]) -> Iterator[int]:
+        """Yield each batch's first row, and set it as the number of rows that are done."""
+        for start in starts:
+            self.update(start)
+            yield start
+
+    def print(self, line: str) -> None:
+        """Print a line that stays, above the bar if one is shown."""
         if self.bar:
             self.bar.console.print(line, highlight=False, markup=False)
         else:
             print(line, flush=True)
 
-    def track(self, batches):
-        """Iterate over `batches`, the places where each starts, and report what is done."""
-        for start in batches:
-            self.update(start)
-            yield start
+
+def on_terminal() -> bool:
+    """Return whether standard output is a terminal. A job may have no standard output at all."""
+    return bool(sys.stdout and sys.stdout.isatty())
 
 
-def fitted(line, indent=10):
-    """The line, broken between words where it is wider than the terminal that it goes to."""
+def fitted(line: str, indent: int = 10) -> str:
+    """Break a line between words if it is wider than the terminal; the rest is indented."""
     if not on_terminal():
         return line
     return textwrap.fill(
@@ -76,15 +85,24 @@ def fitted(line, indent=10):
     )
 
 
-def show_warnings_as_notes():
-    """In this process: "note: ..." alone, without the line of code that warns."""
+def show_warnings_as_notes() -> None:
+    """Show warnings in this process as "note: ...", without the line of code that warns."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
 
 
+def escape_unencodable_names() -> None:
+    """Escape characters that the encoding of standard output or error lacks, in this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
-def in_silence():
-    """A context in which nothing is printed, as by all workers but the first: its end, where it is
-    told to stop, is said by that one, too. Errors are not held back."""
+def in_silence() -> Iterator[None]:
+    """Print nothing in the context: no output, no warnings, no message of a stop, but errors.
+
+    All workers but the first run in it, so that each message appears once.
+    """
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -92,15 +110,3 @@ def in_silence():
         except Stopped as stopped:
             stopped.args = ("",)
             raise
-
-
-def print_any_name():
-    """In this process: a name that the output cannot encode is printed escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def on_terminal() -> bool:
-    """Whether somebody watches what is printed; a job may have no standard output at all."""
-    return bool(sys.stdout and sys.stdout.isatty())

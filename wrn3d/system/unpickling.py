@@ -1,14 +1,14 @@
-"""Pickles from outside, read without running anything in them and without hanging."""
+"""Read pickles from untrusted files without running code from them and without hanging."""
 
 import pickle
-from typing import ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 MOST_OPERATIONS = 2_000_000  # CIFAR-100's training file has half a million
-MOST_ARGUMENTS = 16  # of what is made: an array's, a tensor's
-KEYS = (bytes, str, int)  # hashing others, such as tuples of tuples, can take for ever
-LARGEST_KEY = 2**32  # numbers beyond can be chosen so that they all collide in a dictionary
+MOST_ARGUMENTS = 16  # of the call that makes an array or a tensor
+KEYS = (bytes, str, int)  # hashing others, such as nested tuples, can take for ever
+LARGEST_KEY = 2**32  # larger numbers can be chosen so that they all collide in a dictionary
 
-# What protocol 2, and a later one, writes of numbers, texts, lists, tuples, dictionaries and calls.
+# Operations of protocol 2 and later for numbers, strings, lists, tuples, dictionaries and calls.
 OPERATIONS = (
     "PROTO",
     "FRAME",
@@ -68,24 +68,25 @@ def _counted(operation):
 
 
 class _Operations(dict):
-    """{code: method}."""
+    """{code: method} of the admitted operations."""
 
     def __missing__(self, code):
-        raise pickle.UnpicklingError("it has an operation that is not needed for arrays")
+        raise pickle.UnpicklingError("it has an operation that arrays do not need")
 
 
 class RestrictedUnpickler(pickle._Unpickler):
-    """Admits only the names for which `admitted` has a stand-in, {(module, name): stand-in}.
+    """Reads a pickle with bytes for strings, and admits only the OPERATIONS.
 
-    Python's own unpickler and not the one in C, which allocates whatever size a memo index in
-    the file claims. Here each of OPERATIONS takes a few hundred bytes of memory at the most,
-    beside what it copies from the file; there are no others.
+    `admitted` maps each admitted (module, name) to a stand-in; other names are refused. The base
+    is Python's own unpickler. The one in C would allocate whatever size a memo index in the file
+    claims. Here each operation takes at most a few hundred bytes beside what it copies from the
+    file.
     """
 
     dispatch: ClassVar[dict] = _Operations()
     operations = 0
 
-    def __init__(self, file, admitted):
+    def __init__(self, file: BinaryIO, admitted: dict[tuple[str, str], Any]) -> None:
         super().__init__(file, encoding="bytes")
         self.admitted = admitted
 
@@ -97,12 +98,12 @@ class RestrictedUnpickler(pickle._Unpickler):
     def load_reduce(self):
         arguments = self.stack[-1]
         if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
-            raise pickle.UnpicklingError("it makes something of other arguments than a few")
+            raise pickle.UnpicklingError("it calls something with more than a few arguments")
         super().load_reduce()
 
     def load_build(self):
         if not hasattr(self.stack[-2], "__setstate__"):
-            raise pickle.UnpicklingError("it sets the state of something that has none")
+            raise pickle.UnpicklingError("it sets the state of an object without one")
         super().load_build()
 
     def load_setitem(self):
@@ -116,7 +117,7 @@ class RestrictedUnpickler(pickle._Unpickler):
     def _check_keys(self, keys):
         for key in keys:
             if type(key) not in KEYS or (type(key) is int and abs(key) > LARGEST_KEY):
-                raise pickle.UnpicklingError("it has a dictionary with other keys than texts")
+                raise pickle.UnpicklingError("it has a dictionary with unusual keys")
 
     for name in OPERATIONS:
         code = getattr(pickle, name)[0]

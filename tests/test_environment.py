@@ -240,10 +240,10 @@ def test_weights_are_got_and_set(fresh):
     "change, reason",
     [
         (lambda weights: weights.pop("bn.bias"), "bn.bias is missing"),
-        (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is too many"),
+        (lambda weights: weights.update({"conv9": np.zeros(1)}), "conv9 is unexpected"),
         (
             lambda weights: weights.update({"\x1b]0;owned" + "x" * 5000: np.zeros(1)}),
-            r"another network: \?\]0;ownedx{180,200}\.\.\. is too many$",
+            r"another network: \?\]0;ownedx{180,200}\.\.\. is unexpected$",
         ),
         (
             lambda weights: weights.update({"fc.bias": np.array(["x"] * 10)}),

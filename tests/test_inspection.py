@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.environments import SCRIPTS, environment_class, small_environment
 from tests.support.reference import Reference
-from wrn3d.network.variables import _layers
+from wrn3d.network.variables import model_layers
 
 FULL = {
     "dropout": 0.3,
@@ -42,7 +42,7 @@ def state(env):
         "dropout": np.array(
             [
                 [layer.shares.numpy(), layer.position.numpy()]
-                for layer in _layers(env.model)
+                for layer in model_layers(env.model)
                 if hasattr(layer, "shares")
             ]
         ),

@@ -172,8 +172,8 @@ def test_a_picture_is_no_volume(volumes, tmp_path):
     [
         ({"normalisation": {}}, r"does not say what its mean is \(converted weights do not, nor"),
         ({"config": {}}, r"does not say what its depth is"),
-        ({"config": {"depth": 16}}, "are of another network"),
-        ({"config": {"depth": 10_000, "widen_factor": 10_000}}, "are of another network"),
+        ({"config": {"depth": 16}}, "belong to another network"),
+        ({"config": {"depth": 10_000, "widen_factor": 10_000}}, "belong to another network"),
         ({"config": {"depth": "x"}}, "is no checkpoint to classify with .depth is 'x'"),
         ({"config": {"classes": 7}}, "is no checkpoint to classify with"),
         ({"config": {"classes": ["a"]}}, "num_classes is 1"),

@@ -1,1 +1,1 @@
-"""The network: its specification, layers, numerics and weights, in either framework."""
+"""The network: its specification, layers, numerics and weights, for both frameworks."""

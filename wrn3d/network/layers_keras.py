@@ -1,10 +1,15 @@
-"""The network's layers for Keras: weights and serialization here, numerics in `ops`.
+"""The network's layers for Keras: variables and names here, numerics in `ops`.
 
-Each layer's `parameters` maps the end of a canonical name ("" where the layer's name is all of
-it) to the variable.
+`wide_resnet` says what each layer does. The property `parameters` of a layer with weights maps
+the end of each canonical name (after the layer's own name) to the variable. Keras saves a model's
+layers with the arguments of their constructors, and finds their classes by these names.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from wrn3d.network import ops
@@ -17,88 +22,59 @@ serializable = keras.saving.register_keras_serializable(package="wrn3d")
 class Layer(keras.layers.Layer):
     """A layer that computes in the precision of its input, with float32 weights."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
 
 @serializable
-class Add(Layer, keras.layers.Add):
-    """The sum of the block and its shortcut."""
-
-
-@serializable
 class Cast(Layer):
-    """The same volumes in another precision, which the layers that follow take over."""
-
-    def __init__(self, to, **kwargs):
+    def __init__(self, to: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.to = to
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(x, self.to)
-
-    def get_config(self):
-        return super().get_config() | {"to": self.to}
 
 
 @serializable
 class Conv3d(Layer):
-    """Convolution without bias, padded symmetrically."""
-
-    def __init__(self, filters, kernel_size, stride, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, stride: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.stride = filters, kernel_size, stride
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (self.kernel_size,) * 3 + (input_shape[-1], self.filters)
-        self.kernel = self.add_weight(shape=shape, initializer="zeros", name="kernel")
+        self.kernel = self.add_weight(shape, "zeros", name="kernel")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return conv3d(x, self.kernel, self.stride)
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, keras.Variable]:
         return {"": self.kernel}
-
-    def get_config(self):
-        return super().get_config() | {
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-        }
 
 
 @serializable
 class BatchNormRelu(Layer):
-    """Batch norm over (N, D, H, W), then ReLU."""
-
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (input_shape[-1],)
-        self.weight = self.add_weight(shape=shape, initializer="ones", name="weight")
-        self.bias = self.add_weight(shape=shape, initializer="zeros", name="bias")
-        self.running_mean = self.add_weight(
-            shape=shape, initializer="zeros", trainable=False, name="running_mean"
-        )
-        self.running_var = self.add_weight(
-            shape=shape, initializer="ones", trainable=False, name="running_var"
-        )
+        self.weight = self.add_weight(shape, "ones", name="weight")
+        self.bias = self.add_weight(shape, "zeros", name="bias")
+        self.running_mean = self.add_weight(shape, "zeros", trainable=False, name="running_mean")
+        self.running_var = self.add_weight(shape, "ones", trainable=False, name="running_var")
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        training = training and self.trainable  # a frozen layer keeps its running averages
         y, mean, var = ops.batch_norm_relu(
-            x,
-            self.weight,
-            self.bias,
-            self.running_mean,
-            self.running_var,
-            training and self.trainable,
+            x, self.weight, self.bias, self.running_mean, self.running_var, training
         )
-        if training and self.trainable:
+        if training:
             self.running_mean.assign(mean)
             self.running_var.assign(var)
         return y
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, keras.Variable]:
         return {
             ".weight": self.weight,
             ".bias": self.bias,
@@ -109,82 +85,65 @@ class BatchNormRelu(Layer):
 
 @serializable
 class Dropout(Layer):
-    """Dropout whose mask is a function of (seed, the layer's name, iteration)."""
-
-    def __init__(self, rate, seed, **kwargs):
+    def __init__(self, rate: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rate, self.seed = rate, seed
 
-    def build(self, input_shape):
-        # TensorFlow's own variable: Keras would save it, and `rate` says the same.
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        # Not a weight of Keras's, which would be saved with the model although `rate` already is.
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False)
+        start = dropout_position(self.seed, self.name, 0)
         self.position = self.add_weight(
-            shape=(2,),
-            dtype="int64",
-            trainable=False,
-            name="position",
-            initializer=_starting_at(dropout_position(self.seed, self.name, 0)),
+            start.shape, _constant(start), dtype="int64", trainable=False, name="position"
         )
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return x
         y = ops.dropout(x, self.shares, self.position)
         self.position.assign_add((0, 1))
         return y
 
-    def get_config(self):
-        return super().get_config() | {"rate": self.rate, "seed": self.seed}
-
 
 @serializable
 class PadShortcut(Layer):
-    """Average pooling by the stride, then zero channels."""
-
-    def __init__(self, filters, stride, **kwargs):
+    def __init__(self, filters: int, stride: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters, self.stride = filters, stride
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.pad_shortcut(x, self.filters, self.stride)
 
-    def get_config(self):
-        return super().get_config() | {"filters": self.filters, "stride": self.stride}
+
+@serializable
+class Add(Layer, keras.layers.Add):
+    """Keras's own sum, in the precision of its inputs."""
 
 
 @serializable
 class GlobalAveragePool(Layer):
-    """(N, D, H, W, C) -> (N, C)."""
-
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.global_average_pool(x)
 
 
 @serializable
 class Dense(Layer):
-    """Logits: (N, C) -> (N, units)."""
-
-    def __init__(self, units, **kwargs):
+    def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, input_shape):
-        self.weight = self.add_weight(
-            shape=(input_shape[-1], self.units), initializer="zeros", name="weight"
-        )
-        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.weight = self.add_weight((input_shape[-1], self.units), "zeros", name="weight")
+        self.bias = self.add_weight((self.units,), "zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.dense(x, self.weight, self.bias)
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, keras.Variable]:
         return {".weight": self.weight, ".bias": self.bias}
 
-    def get_config(self):
-        return super().get_config() | {"units": self.units}
 
-
-def _starting_at(array):
-    """What Keras calls an initializer."""
+def _constant(array: np.ndarray) -> Callable[..., tf.Tensor]:
+    """Return a Keras initializer that gives `array`."""
     return lambda shape, dtype: tf.constant(array, dtype)

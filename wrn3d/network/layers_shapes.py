@@ -1,6 +1,10 @@
-"""The network's layers reduced to their shapes."""
+"""The network's layers without a framework: they follow shapes and record parameters.
 
-from dataclasses import dataclass
+A call of `wide_resnet` with these layers and a SymbolicTensor walks through the network.
+`parameters` reads what the walk has recorded.
+"""
+
+from dataclasses import dataclass, field
 from math import ceil, prod, sqrt
 
 import numpy as np
@@ -10,11 +14,11 @@ from wrn3d.system.randomness import generator
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of the network: its shape, and how it starts (He et al. 2015, equation 10).
+    """One array of the network: its canonical name, its shape and its initial value.
 
-    `fan_in` counts the inputs that reach one output: zero for what starts at `start`.
-    `multiply_adds` is how often a volume's forward pass uses the array's numbers, those alone that
-    meet the input; padding counts as input.
+    `fan_in` is the number of inputs to each output; with 0 the array starts at `start`.
+    `multiply_adds` counts those of one volume's forward pass. It leaves out the outer kernel
+    slices that never meet a side of length 1, but includes products with other padding.
     """
 
     name: str
@@ -25,7 +29,10 @@ class Parameter:
     multiply_adds: int = 0
 
     def initial_value(self, seed: int) -> np.ndarray:
-        """float32 array; it depends on (seed, name, shape, fan_in) alone."""
+        """Return a float32 array that depends on (seed, name, shape, fan_in) alone.
+
+        Kernels are He-normal (He et al. 2015, equation 10).
+        """
         if not self.fan_in:
             return np.full(self.shape, self.start, np.float32)
         normal = generator(seed, self.name).standard_normal(self.shape, np.float32)
@@ -33,106 +40,112 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A tensor's (D, H, W, C), and the lists in which the layers note their parameters and the
-    sizes of what they give."""
+class SymbolicTensor:
+    """A tensor without values: its shape is that of one sample, (D, H, W, C) or (C,).
+
+    All tensors of a walk share its two lists: the parameters, in the order in which a volume
+    meets them, and the size of each layer's output.
+    """
 
     shape: tuple[int, ...]
-    found: list[Parameter]
-    sizes: list[int]
+    parameters: list[Parameter] = field(default_factory=list)
+    output_sizes: list[int] = field(default_factory=list)
 
-    def of(self, *shape):
-        self.sizes.append(prod(shape))
-        return Shape(shape, self.found, self.sizes)
+    def record(self, *parameters: Parameter) -> None:
+        """Record the parameters of the layer that is called with this tensor."""
+        self.parameters.extend(parameters)
+
+    def output(self, *shape: int) -> "SymbolicTensor":
+        """Return a layer's output of this shape, and record its size."""
+        self.output_sizes.append(prod(shape))
+        return SymbolicTensor(shape, self.parameters, self.output_sizes)
 
 
+@dataclass(frozen=True)
 class Conv3d:
-    def __init__(self, filters, kernel_size, stride, name):
-        self.filters, self.kernel_size, self.stride, self.name = filters, kernel_size, stride, name
+    filters: int
+    kernel_size: int
+    stride: int
+    name: str
 
-    def __call__(self, x):
+    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         *sides, channels = x.shape
-        # On a side of length 1 only the kernel's centre meets the input, so that a single-depth
-        # network starts as the 2D network does.
+        # On a side of length 1 only the kernel's centre meets the input. So a network for images
+        # starts as the 2D network does.
         fan_in = channels * prod(1 if side == 1 else self.kernel_size for side in sides)
         shape = (self.kernel_size,) * 3 + (channels, self.filters)
-        y = x.of(*_strided(sides, self.stride), self.filters)
-        x.found.append(
-            Parameter(self.name, shape, fan_in=fan_in, multiply_adds=fan_in * prod(y.shape))
-        )
+        y = x.output(*_strided(sides, self.stride), self.filters)
+        x.record(Parameter(self.name, shape, fan_in=fan_in, multiply_adds=fan_in * prod(y.shape)))
         return y
 
 
+@dataclass(frozen=True)
 class BatchNormRelu:
-    def __init__(self, name):
-        self.name = name
+    name: str
 
-    def __call__(self, x):
+    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         shape = x.shape[-1:]
-        x.found.extend(
-            [
-                Parameter(f"{self.name}.weight", shape, start=1.0),
-                Parameter(f"{self.name}.bias", shape),
-                Parameter(f"{self.name}.running_mean", shape, trainable=False),
-                Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0),
-            ]
+        x.record(
+            Parameter(f"{self.name}.weight", shape, start=1.0),
+            Parameter(f"{self.name}.bias", shape),
+            Parameter(f"{self.name}.running_mean", shape, trainable=False),
+            Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0),
         )
-        return x.of(*x.shape)
+        return x.output(*x.shape)
 
 
-class PadShortcut:
-    def __init__(self, filters, stride, name):
-        self.filters, self.stride = filters, stride
-
-    def __call__(self, x):
-        return x.of(*_strided(x.shape[:-1], self.stride), self.filters)
-
-
+@dataclass(frozen=True)
 class Dropout:
-    def __init__(self, rate, seed, name):
-        pass
+    rate: float
+    seed: int
+    name: str
 
-    def __call__(self, x):
-        for _ in ("drawn numbers", "mask", "result"):
-            y = x.of(*x.shape)
+    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
+        for _ in ("random numbers", "mask", "result"):
+            y = x.output(*x.shape)
         return y
 
 
+@dataclass(frozen=True)
+class PadShortcut:
+    filters: int
+    stride: int
+    name: str
+
+    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
+        return x.output(*_strided(x.shape[:-1], self.stride), self.filters)
+
+
+@dataclass(frozen=True)
 class Add:
-    def __init__(self, name):
-        pass
+    name: str
 
-    def __call__(self, inputs):
-        return inputs[0].of(*inputs[0].shape)
+    def __call__(self, inputs: list[SymbolicTensor]) -> SymbolicTensor:
+        return inputs[0].output(*inputs[0].shape)
 
 
+@dataclass(frozen=True)
 class GlobalAveragePool:
-    def __init__(self, name):
-        pass
+    name: str
 
-    def __call__(self, x):
-        return x.of(x.shape[-1])
+    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
+        return x.output(x.shape[-1])
 
 
+@dataclass(frozen=True)
 class Dense:
-    def __init__(self, units, name):
-        self.units, self.name = units, name
+    units: int
+    name: str
 
-    def __call__(self, x):
+    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         (features,) = x.shape
-        x.found.extend(
-            [
-                Parameter(
-                    f"{self.name}.weight",
-                    (features, self.units),
-                    fan_in=features,
-                    multiply_adds=features * self.units,
-                ),
-                Parameter(f"{self.name}.bias", (self.units,)),
-            ]
+        shape, products = (features, self.units), features * self.units
+        x.record(
+            Parameter(f"{self.name}.weight", shape, fan_in=features, multiply_adds=products),
+            Parameter(f"{self.name}.bias", (self.units,)),
         )
-        return x.of(self.units)
+        return x.output(self.units)
 
 
-def _strided(sides, stride):
+def _strided(sides: tuple[int, ...] | list[int], stride: int) -> list[int]:
     return [ceil(side / stride) for side in sides]

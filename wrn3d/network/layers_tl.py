@@ -1,8 +1,11 @@
-"""The network's layers for TensorLayer: weights and names here, numerics in `ops`.
+"""The network's layers for TensorLayer: variables and names here, numerics in `ops`.
 
-Each layer's `parameters` maps the end of a canonical name ("" where the layer's name is all of
-it) to the variable.
+`wide_resnet` says what each layer does. The property `parameters` of a layer with weights maps
+the end of each canonical name (after the layer's own name) to the variable.
 """
+
+from inspect import signature
+from typing import Any
 
 import tensorflow as tf
 import tensorlayer as tl
@@ -15,86 +18,75 @@ ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
 
 
 class Layer(tl.layers.Layer):
-    """TensorLayer's, without a record of its constructor's arguments.
+    """A layer without weights; those with weights override `build`."""
 
-    From that record TensorLayer can restore layers of its own alone. It takes a second to make,
-    where the call stack it looks through has frames without a source file, as under `python -m`.
-    """
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
 
-    def _get_init_args(self, skip=3):
+    def __repr__(self) -> str:
+        """Return the constructor's call, such as "Dense(units=10, name='fc')"."""
+        arguments = (f"{name}={getattr(self, name)!r}" for name in signature(type(self)).parameters)
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def build(self, inputs_shape: list[int]) -> None:
+        pass
+
+    def _get_init_args(self, skip: int = 3) -> dict[str, Any]:
+        """Return nothing in place of the constructor's arguments.
+
+        TensorLayer would search the call stack for them. That takes a second under `python -m`,
+        where some frames have no source file, and serves only to restore TensorLayer's own layers.
+        """
         return {}
 
 
 class Input(Layer, tl.layers.inputs._InputLayer):
-    """Where volumes come in."""
+    """The entry of the volumes: `shape` is (None, D, H, W, C)."""
+
+    def __init__(self, shape: list[int | None], name: str) -> None:
+        tl.layers.inputs._InputLayer.__init__(self, shape, name=name)
 
     @property
-    def outputs(self):
-        """What the first layer is called with."""
+    def outputs(self) -> tf.Tensor:
+        """The placeholder to call the first layer with."""
         return self._nodes[0].out_tensors[0]
 
 
 class Cast(Layer):
-    """The same volumes in another precision, which the layers that follow take over."""
-
-    def __init__(self, to, name=None):
+    def __init__(self, to: str, name: str) -> None:
         super().__init__(name)
         self.to = to
 
-    def __repr__(self):
-        return f"Cast(to='{self.to}', name='{self.name}')"
-
-    def build(self, inputs_shape):
-        pass
-
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.cast(inputs, self.to)
 
 
 class Conv3d(Layer):
-    """Convolution without bias, padded symmetrically."""
-
-    def __init__(self, filters, kernel_size, stride, name=None):
+    def __init__(self, filters: int, kernel_size: int, stride: int, name: str) -> None:
         super().__init__(name)
         self.filters, self.kernel_size, self.stride = filters, kernel_size, stride
 
-    def __repr__(self):
-        return (
-            f"Conv3d(filters={self.filters}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, name='{self.name}')"
-        )
-
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: list[int]) -> None:
         shape = (self.kernel_size,) * 3 + (inputs_shape[-1], self.filters)
-        self.kernel = self._get_weights("kernel", shape=shape, init=ZEROS)
+        self.kernel = self._get_weights("kernel", shape, ZEROS)
 
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return conv3d(inputs, self.kernel, self.stride)
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, tf.Variable]:
         return {"": self.kernel}
 
 
 class BatchNormRelu(Layer):
-    """Batch norm over (N, D, H, W), then ReLU."""
-
-    def __init__(self, name=None):
-        super().__init__(name)
-
-    def __repr__(self):
-        return f"BatchNormRelu(name='{self.name}')"
-
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: list[int]) -> None:
         shape = (inputs_shape[-1],)
-        self.weight = self._get_weights("weight", shape=shape, init=ONES)
-        self.bias = self._get_weights("bias", shape=shape, init=ZEROS)
-        self.running_mean = self._get_weights(
-            "running_mean", shape=shape, init=ZEROS, trainable=False
-        )
-        self.running_var = self._get_weights("running_var", shape=shape, init=ONES, trainable=False)
+        self.weight = self._get_weights("weight", shape, ONES)
+        self.bias = self._get_weights("bias", shape, ZEROS)
+        self.running_mean = self._get_weights("running_mean", shape, ZEROS, trainable=False)
+        self.running_var = self._get_weights("running_var", shape, ONES, trainable=False)
 
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         y, mean, var = ops.batch_norm_relu(
             inputs, self.weight, self.bias, self.running_mean, self.running_var, self.is_train
         )
@@ -104,7 +96,7 @@ class BatchNormRelu(Layer):
         return y
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, tf.Variable]:
         return {
             ".weight": self.weight,
             ".bias": self.bias,
@@ -114,23 +106,18 @@ class BatchNormRelu(Layer):
 
 
 class Dropout(Layer):
-    """Dropout whose mask is a function of (seed, the layer's name, iteration)."""
-
-    def __init__(self, rate, seed, name=None):
+    def __init__(self, rate: float, seed: int, name: str) -> None:
         super().__init__(name)
         self.rate, self.seed = rate, seed
 
-    def __repr__(self):
-        return f"Dropout(rate={self.rate}, name='{self.name}')"
-
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: list[int]) -> None:
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False, name="shares")
         self.position = tf.Variable(
             dropout_position(self.seed, self.name, 0), trainable=False, name="position"
         )
         self._nontrainable_weights += [self.shares, self.position]
 
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         if not self.is_train:
             return inputs
         y = ops.dropout(inputs, self.shares, self.position)
@@ -139,62 +126,36 @@ class Dropout(Layer):
 
 
 class PadShortcut(Layer):
-    """Average pooling by the stride, then zero channels."""
-
-    def __init__(self, filters, stride, name=None):
+    def __init__(self, filters: int, stride: int, name: str) -> None:
         super().__init__(name)
         self.filters, self.stride = filters, stride
 
-    def __repr__(self):
-        return f"PadShortcut(filters={self.filters}, stride={self.stride}, name='{self.name}')"
-
-    def build(self, inputs_shape):
-        pass
-
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return ops.pad_shortcut(inputs, self.filters, self.stride)
 
 
-class Add(Layer, tl.layers.Elementwise):
-    """The sum of the block and its shortcut."""
-
-    def __init__(self, name=None):
-        super().__init__(combine_fn=tf.add, name=name)
+class Add(Layer):
+    def forward(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        return tf.add(*inputs)
 
 
 class GlobalAveragePool(Layer):
-    """(N, D, H, W, C) -> (N, C)."""
-
-    def __init__(self, name=None):
-        super().__init__(name)
-
-    def __repr__(self):
-        return f"GlobalAveragePool(name='{self.name}')"
-
-    def build(self, inputs_shape):
-        pass
-
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return ops.global_average_pool(inputs)
 
 
 class Dense(Layer):
-    """Logits: (N, C) -> (N, units)."""
-
-    def __init__(self, units, name=None):
+    def __init__(self, units: int, name: str) -> None:
         super().__init__(name)
         self.units = units
 
-    def __repr__(self):
-        return f"Dense(units={self.units}, name='{self.name}')"
+    def build(self, inputs_shape: list[int]) -> None:
+        self.weight = self._get_weights("weight", (inputs_shape[-1], self.units), ZEROS)
+        self.bias = self._get_weights("bias", (self.units,), ZEROS)
 
-    def build(self, inputs_shape):
-        self.weight = self._get_weights("weight", shape=(inputs_shape[-1], self.units), init=ZEROS)
-        self.bias = self._get_weights("bias", shape=(self.units,), init=ZEROS)
-
-    def forward(self, inputs):
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return ops.dense(inputs, self.weight, self.bias)
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, tf.Variable]:
         return {".weight": self.weight, ".bias": self.bias}

@@ -1,41 +1,52 @@
-"""What a network holds, known without a framework: names, shapes, initial values, counts."""
+"""What a network holds, without a framework: names, shapes, initial values, counts.
+
+Each function calls `wide_resnet` with the layers of `layers_shapes`, which record their
+parameters and the sizes of their outputs. No TensorFlow is needed.
+"""
 
 from math import prod
 
 import numpy as np
 
 from wrn3d.network import layers_shapes
-from wrn3d.network.layers_shapes import Parameter, Shape
+from wrn3d.network.layers_shapes import Parameter, SymbolicTensor
+from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.wide_resnet import wide_resnet
 
 KERNEL_DIMENSIONS = 5  # (k, k, k, C, F): no other parameter has as many
 
 
-def network_parameters(spec) -> tuple[Parameter, ...]:
-    """Every parameter of `spec`'s network, in the order in which a volume meets them."""
-    return tuple(_walk(spec).found)
+def network_parameters(spec: WideResNetSpec) -> tuple[Parameter, ...]:
+    """Return every parameter of the network, in the order in which a volume meets them."""
+    return tuple(_walk(spec).parameters)
 
 
-def part_of(name) -> str:
-    """The part of the network that a canonical name belongs to: "conv0", "group0", ..., "fc"."""
+def part_of(name: str) -> str:
+    """Return the part of the network that a canonical name belongs to: "conv0", "group0", ..."""
     return name.split(".")[0]
 
 
-def initial_weights(spec, seed: int) -> dict[str, np.ndarray]:
-    """{canonical name: float32 array}: He-normal kernels, batch norm at identity, zero biases."""
+def initial_weights(spec: WideResNetSpec, seed: int) -> dict[str, np.ndarray]:
+    """Return {canonical name: float32 array}: the weights and running averages at iteration 0.
+
+    Kernels are He-normal, batch norm is the identity, biases are zero.
+    """
     return {parameter.name: parameter.initial_value(seed) for parameter in network_parameters(spec)}
 
 
-def parameter_count(spec) -> int:
-    """How many numbers training changes (the running averages are not among them)."""
+def parameter_count(spec: WideResNetSpec) -> int:
+    """Return the number of trainable parameters, so without the running averages."""
     return sum(prod(p.shape) for p in network_parameters(spec) if p.trainable)
 
 
-def activation_count(spec) -> int:
-    """How many numbers the layers make of one volume, all of them together."""
-    return sum(_walk(spec).sizes)
+def activation_count(spec: WideResNetSpec) -> int:
+    """Return the number of values in all layers' outputs for one volume."""
+    return sum(_walk(spec).output_sizes)
 
 
-def _walk(spec):
-    """What comes of the network: its last Shape."""
-    return wide_resnet(layers_shapes, Shape(spec.input_shape, [], []), spec, seed=0)
+def _walk(spec: WideResNetSpec) -> SymbolicTensor:
+    """Return the network's output, which carries the lists that the layers have filled."""
+    output: SymbolicTensor = wide_resnet(
+        layers_shapes, SymbolicTensor(spec.input_shape), spec, seed=0
+    )
+    return output

@@ -1,4 +1,4 @@
-"""What a network is: depth, width, shortcut, classes and the shape of its input."""
+"""The network's specification: depth, width, shortcut, classes and input shape."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,22 @@ from wrn3d.system.checks import check_choice, check_count, check_each, check_sha
 
 PAPER_STRIDES = (1, 2, 2)
 SHORTCUTS = ("pad", "projection")
-DEEPEST, WIDEST = 10_000, 10_000  # more no machine holds
+DEEPEST, WIDEST = 10_000, 10_000  # no machine holds a larger network
 
 
 @dataclass(frozen=True)
 class WideResNetSpec:
-    """A WRN-depth-widen_factor as in "Wide Residual Networks" (arXiv:1605.07146, table 1).
+    """A WRN-depth-k as in "Wide Residual Networks" (arXiv:1605.07146, table 1).
 
-    `depth` is 6n + 4 with n blocks in each of three groups; `widen_factor` is the paper's k;
-    `strides` are those of the groups' first blocks, in every dimension (the paper's are 1, 2, 2).
-    `input_shape` is (D, H, W, C). Raises UsageError (a ValueError) for values that make no network.
+    The network has three groups of n blocks, whose convolutions have 16k, 32k and 64k filters.
+    `widen_factor` is k. `depth` is 6n + 4, the number of convolutions: two in each of the 3n
+    blocks, one before them, and a projection in each group.
+
+    `strides` are the strides of the groups' first blocks, in every dimension. `input_shape` is
+    (D, H, W, C), with D = 1 for images. `shortcut` is "projection", the paper's 1x1x1 convolution
+    where a block changes the shape, or "pad", the original script's pooling and zero channels.
+
+    Raises UsageError (a ValueError) if a value is invalid.
     """
 
     depth: int = 28
@@ -26,7 +32,7 @@ class WideResNetSpec:
     shortcut: str = "pad"
     strides: tuple[int, int, int] = PAPER_STRIDES
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape = self.input_shape
         require(
             isinstance(shape, (tuple, list)) and len(shape) == 4,
@@ -52,7 +58,7 @@ class WideResNetSpec:
         )
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         for name, value in checked.items():
-            object.__setattr__(self, name, value)  # how a frozen dataclass sets its own fields
+            object.__setattr__(self, name, value)  # the way to set a frozen dataclass's fields
 
     @property
     def name(self) -> str:
@@ -61,10 +67,11 @@ class WideResNetSpec:
 
     @property
     def blocks_per_group(self) -> int:
-        """The paper's N."""
+        """The n in depth = 6n + 4."""
         return (self.depth - 4) // 6
 
     @property
     def group_filters(self) -> tuple[int, int, int]:
-        """Filters of the convolutions in each group."""
-        return tuple(base * self.widen_factor for base in (16, 32, 64))
+        """The number of filters of each group's convolutions: 16k, 32k, 64k."""
+        k = self.widen_factor
+        return 16 * k, 32 * k, 64 * k

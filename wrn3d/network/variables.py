@@ -1,34 +1,41 @@
-"""A model's variables under the canonical names: naming, reading, assigning."""
+"""A model's variables under their canonical names: naming, reading, assigning."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from wrn3d.network.parameters import network_parameters
+from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.errors import DataError, printable
 from wrn3d.system.randomness import dropout_position, dropout_shares
 
+# Neither framework has types to name here, and importing one would take seconds.
+Model: TypeAlias = Any  # tl.models.Model or keras.Model
+Variable: TypeAlias = Any  # TensorFlow's or Keras's variable: both have assign, numpy and shape
+Optimizer: TypeAlias = Any  # one of wrn3d.training.optimizer
 
-def named_variables(model):
-    """{canonical name: variable}, in the network's order; a variable has `assign`, `numpy`."""
+
+def named_variables(model: Model) -> dict[str, Variable]:
+    """Return {canonical name: variable} in the network's order."""
     return {
         f"{layer.name}{end}": variable
-        for layer in _layers(model)
+        for layer in model_layers(model)
         for end, variable in getattr(layer, "parameters", {}).items()
     }
 
 
-def set_dropout(model, rate, seed, iteration):
-    """Tell the dropout layers how much to drop, and what decides on their next masks."""
-    # Arrays, since TensorFlow keeps a tensor for each Python number that it has met, for good.
-    for layer in _layers(model):
+def set_dropout(model: Model, rate: float, seed: int, iteration: int) -> None:
+    """Set the rate of all dropout layers, and the seed and iteration of their next masks."""
+    for layer in model_layers(model):
         if hasattr(layer, "shares"):
+            # Arrays, since TensorFlow keeps a tensor for each Python number that it is given.
             layer.shares.assign(dropout_shares(rate))
             layer.position.assign(dropout_position(seed, layer.name, iteration))
 
 
-def named_slots(model, optimizer):
-    """{slot: {canonical name: variable}} of what the optimizer remembers, such as momentum."""
+def named_slots(model: Model, optimizer: Optimizer) -> dict[str, dict[str, Variable]]:
+    """Return {slot: {canonical name: variable}} of the optimizer's state, such as momentum."""
     names = trained_names(model)
     return {
         slot: dict(zip(names, variables, strict=True))
@@ -36,28 +43,34 @@ def named_slots(model, optimizer):
     }
 
 
-def trained_names(model):
-    """The canonical names of the model's `trainable_weights`, in their order."""
+def trained_names(model: Model) -> list[str]:
+    """Return the canonical names of the model's `trainable_weights`, in their order."""
     names = {id(variable): name for name, variable in named_variables(model).items()}
     return [names[id(weight)] for weight in model.trainable_weights]
 
 
-def network_order(model, spec) -> tuple[int, ...]:
-    """The places in `trained_names`, which TensorLayer sorts by depth, of the network's weights in
-    their order."""
+def network_order(model: Model, spec: WideResNetSpec) -> tuple[int, ...]:
+    """Return the indices that sort the model's `trainable_weights` into the network's order.
+
+    TensorLayer has them in another order, Keras in this one.
+    """
     names = trained_names(model)
     return tuple(
         names.index(parameter.name) for parameter in network_parameters(spec) if parameter.trainable
     )
 
 
-def values(variables):
-    """{name: array}, copies."""
+def values(variables: Mapping[str, Variable]) -> dict[str, np.ndarray]:
+    """Return {name: array} with copies of the variables' values."""
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def assign(variables, arrays, what):
-    """Assign arrays to variables by name, all or none. Raise DataError like the check below."""
+def assign(variables: Mapping[str, Variable], arrays: Any, what: str) -> None:
+    """Assign {name: array} to the variables of the same names, all or none.
+
+    Raises DataError unless `arrays` has the variables' names and shapes, and numbers. `what` names
+    the arrays in its message, such as "weights for WRN-10-1".
+    """
     check_names_and_shapes(variables, arrays, what)
     try:
         arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
@@ -67,21 +80,25 @@ def assign(variables, arrays, what):
         variable.assign(arrays[name])
 
 
-def check_names_and_shapes(variables, arrays, what):
-    """Raise DataError, naming the first difference, unless names and shapes are the same."""
+def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str) -> None:
+    """Raise DataError, naming the first difference, unless both have the same names and shapes.
+
+    `variables` are variables or Parameters; `arrays` may be anything that a caller gives.
+    """
     if not isinstance(arrays, Mapping):
         raise DataError(f"{what} must be a dictionary of arrays, not {type(arrays).__name__}")
+    other = f"{what} belong to another network"
     for name in [*variables, *arrays]:
         if name not in arrays:
-            raise DataError(f"{what} are of another network: {printable(name)} is missing")
+            raise DataError(f"{other}: {printable(name)} is missing")
         if name not in variables:
-            raise DataError(f"{what} are of another network: {printable(name)} is too many")
-        shapes = np.shape(arrays[name]), tuple(variables[name].shape)
-        if shapes[0] != shapes[1]:
-            raise DataError(
-                f"{what} are of another network: {name} is {shapes[0]} instead of {shapes[1]}"
-            )
+            raise DataError(f"{other}: {printable(name)} is unexpected")
+        shape, expected = np.shape(arrays[name]), tuple(variables[name].shape)
+        if shape != expected:
+            raise DataError(f"{other}: {name} is {shape} instead of {expected}")
 
 
-def _layers(model):
-    return getattr(model, "all_layers", None) or model.layers
+def model_layers(model: Model) -> Sequence[Any]:
+    """Return the layers of a model of either framework, in the network's order."""
+    layers: Sequence[Any] = getattr(model, "all_layers", None) or model.layers
+    return layers

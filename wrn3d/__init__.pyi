@@ -6,7 +6,7 @@ from .network.parameters import initial_weights as initial_weights
 from .network.spec import WideResNetSpec as WideResNetSpec
 from .training.checkpoint import Checkpoint as Checkpoint
 from .training.config import TrainingConfig as TrainingConfig
-from .training.environment import StepResult as StepResult
+from .training.step import StepResult as StepResult
 from .training.environment import TrainingEnvironment as TrainingEnvironment
 from .training.evaluation import EvalResult as EvalResult
 from .training.optimizer import SGD as SGD

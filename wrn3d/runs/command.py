@@ -22,7 +22,7 @@ from wrn3d.system.errors import Stopped
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import Progress, fitted
-from wrn3d.training.config import RunConfig
+from wrn3d.runs.config import RunConfig
 from wrn3d.training.evaluation import mean_of, measure
 from wrn3d.training.recipes import ORIGINAL, RECIPES, recipe_settings
 

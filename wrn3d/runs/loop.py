@@ -11,7 +11,7 @@ from wrn3d.runs.watch import Watch
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, DivergedError, MissingDataError, Stopped
 from wrn3d.system.signals import NAMES
-from wrn3d.training.config import CLASSES, DATA
+from wrn3d.training.config import DATA, DESCRIPTION
 
 SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that still diverges is given up
 
@@ -154,7 +154,7 @@ class Training:
             config={
                 name: value
                 for name, value in (state.config | vars(self.config)).items()
-                if name in (*self.config.run_fields, DATA, CLASSES)
+                if name in (*self.config.result_fields, *DESCRIPTION)
             },
         )
 

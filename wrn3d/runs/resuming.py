@@ -2,7 +2,8 @@
 
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
-from wrn3d.training.config import LENGTH_FIELDS, OVERRIDABLE
+from wrn3d.runs.config import overridable
+from wrn3d.training.config import LENGTH_FIELDS
 
 
 def starting_point(config, folder):
@@ -24,10 +25,10 @@ def starting_point(config, folder):
     differing = {
         name: f"{name} was {quoted(was[name])} and is {value!r}"
         for was in [_settings_of(checkpoint, config)]
-        for name in config.run_fields
+        for name in config.result_fields
         if _listed(was[name]) != _listed(value := getattr(config, name))
     }
-    fixed = [text for name, text in differing.items() if name not in OVERRIDABLE]
+    fixed = [text for name, text in differing.items() if name not in overridable()]
     require(
         not fixed,
         f"the run in {folder.path} cannot go on with another network or optimizer: "

@@ -1,227 +1,420 @@
-"""The part of CNNEnv that both scripts share: settings, iterations; the rest are its bases."""
+"""A training run whose iterations the caller drives: CNNEnv without its framework."""
 
 import time
-import warnings
-from abc import abstractmethod
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from wrn3d.distributed.workers import check_workers, find_rank, find_worker
+from wrn3d.data.batches import check_volumes, own_batch
+from wrn3d.data.dataset import Dataset
+from wrn3d.distributed.workers import check_workers
+from wrn3d.network import variables
+from wrn3d.network.models import as_keras_model
 from wrn3d.network.parameters import initial_weights
-from wrn3d.network.variables import named_variables, network_order, set_dropout
-from wrn3d.system.checks import check_flag, check_number, check_share, require
+from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.variables import assign, named_variables, set_dropout, trained_names, values
+from wrn3d.system.checks import check_flag, check_number
 from wrn3d.system.memory import enough_for
-from wrn3d.system.tensorflow_setup import check_process, has_fast_bfloat16, import_tensorflow
-from wrn3d.training.checkpoint import Checkpoint
-from wrn3d.training.feed import Feed
-from wrn3d.training.inspection import Inspection
-from wrn3d.training.memory_estimate import check_memory
-from wrn3d.training.prediction import Prediction
+from wrn3d.training import state
+from wrn3d.training.checkpoint import NUMBERS, Checkpoint
+from wrn3d.training.evaluation import EvalResult, Predictions, mean_of, measure, predict_views
+from wrn3d.training.feed import Feed, Position, open_dataset
+from wrn3d.training.norms import NormMeter, Norms
 from wrn3d.training.recipes import configuration
 from wrn3d.training.schedules import learning_rate
-from wrn3d.training.state import RunState
+from wrn3d.training.start import check_fit, start_worker
+from wrn3d.training.step import (
+    NOTHING,
+    StepResult,
+    adjusted_settings,
+    reduce_scores,
+    sum_over_workers,
+)
 
-# What an iteration can have of its own, beside the learning rate, and what has to be true of it.
-ADJUSTABLE = {"momentum": check_share, "weight_decay": check_number, "dropout": check_share}
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """One iteration: its number from 1 up, its batch's own loss and accuracy before the update,
-    the learning rate that was used, the batch's size and the seconds that it took."""
-
-    iteration: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    batch_size: int
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        return self.batch_size / self.seconds
+Track = Callable[[Iterable], Iterable]  # may wrap a list of batches, as a progress bar does
 
 
-class TrainingEnvironment(Feed, Inspection, Prediction, RunState):
-    """A training run of which each iteration is a call; a subclass adds the framework.
+def _alias(path: str) -> Any:
+    """Return a read-only property with the value found at `path`."""
+    return property(attrgetter(path))
 
-    The keywords are TrainingConfig's fields, of which `evaluate` and `mirror` concern the scripts
-    alone, and `recipe`, where those that are not given come from. `iterations` or `epochs` are
-    `total`, over which schedules run. `spec`, if given, is the network instead of the one that
-    depth, widen_factor, dropout, shortcut and strides describe. Raises UsageError (a ValueError)
-    for settings that cannot be, and what `load_dataset` raises.
 
-    A subclass has `build`, `train_batch`, `loss_and_gradients` and `logits`. After `build` there
-    are `model`, a model of its framework, and `optimizer`, what `make_optimizer` gives.
+class TrainingEnvironment(ABC):
+    """A training run in which each iteration is a call; a subclass adds the framework.
+
+    The keywords are TrainingConfig's fields (`evaluate` and `mirror` concern the scripts alone) and
+    `recipe`, which gives the others their defaults. Schedules run over `total` iterations, which
+    follow from `iterations` or `epochs`.
+
+    `spec` gives the network instead of depth, widen_factor, dropout, shortcut and strides. `data`,
+    a Dataset, is trained on instead of the one that the setting `dataset` names; `validation` and
+    `volume_size` apply to it, too.
+
+    A subclass has `build`, `train_batch`, `loss_and_gradients` and `logits`. `build` sets `model`,
+    a model of the framework, and `optimizer`, made by `make_optimizer`.
+
+    Raises UsageError (a ValueError) for invalid settings, NotEnoughMemoryError if training would
+    not fit into memory, and what `load_dataset` raises.
     """
 
-    def __init__(self, *, spec=None, **settings):
-        check_process()
+    front_end: str  # the framework's name, for people
+    model: Any
+    optimizer: Any
+
+    dataset = _alias("feed.dataset")  # the Dataset that the run trains and measures on
+    fingerprint = _alias("feed.loaded.fingerprint")  # of the data, wherever they were split
+    num_examples = _alias("feed.num_examples")  # training images
+
+    # The original scripts' attributes, under their names.
+    x_train = property(lambda self: self.dataset.normalise(self.dataset.train_volumes))
+    x_test = property(lambda self: self.dataset.normalise(self.dataset.test_volumes))
+    y_train, y_test = _alias("dataset.train_labels"), _alias("dataset.test_labels")
+    mean, std = _alias("dataset.mean"), _alias("dataset.std")
+    epochs_completed = _alias("feed.position.epochs_completed")
+    index_in_epoch = _alias("feed.position.index_in_epoch")
+    blocks_per_group, widening_factor = _alias("spec.blocks_per_group"), _alias("spec.widen_factor")
+    batch_num, nb_classes = _alias("config.batch_size"), _alias("spec.num_classes")
+    img_row, img_col, img_channels = (
+        property(lambda self, axis=axis: self.dataset.volume_shape[axis]) for axis in (1, 2, 3)
+    )
+
+    def __init__(
+        self, *, spec: WideResNetSpec | None = None, data: Dataset | None = None, **settings: Any
+    ) -> None:
         self.config = configuration(spec, settings)
-        self.open_data()
+        self.feed = Feed(open_dataset(data, self.config, settings), self.config)
+        self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
-        self._check_fit()
-        rank = find_rank()
-        check_workers(self.config.batch_size, rank.world_size)
-        check_memory(self.spec, self.config, self.dataset.nbytes, rank.world_size, rank.local_count)
-
-        self.batch_num = self.config.batch_size
-        self.blocks_per_group = self.spec.blocks_per_group
-        self.widening_factor = self.spec.widen_factor
-        self.img_row, self.img_col, self.img_channels = self.dataset.volume_shape[1:]
-        self.nb_classes = self.spec.num_classes
-
-        import_tensorflow()  # before the script's own import of it: quietly
-        if self.config.precision == "bfloat16" and not has_fast_bfloat16():
-            warnings.warn(
-                "precision bfloat16 is no faster than float32 here, so prefer that: no "
-                "instructions for it are known (AVX512_BF16, AMX or a GPU that has them)",
-                stacklevel=2,
-            )
-        self.worker = find_worker(
-            self.config.batch_norm == "synchronised", single_depth=self.spec.input_shape[0] == 1
-        )
-        if self.worker.count > 1:
-            settings_of_all = self.config.settings | {"data_dir": "", "dataset": ""}
-            self.worker.check_same_everywhere(f"{settings_of_all} {self.fingerprint}")
+        check_fit(self.spec, self.dataset, self.config)
+        self.worker = start_worker(self.spec, self.dataset, self.config, self.fingerprint)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
-        self.optimizer.order = network_order(self.model, self.spec)
+        self.optimizer.order = variables.network_order(self.model, self.spec)
+        self.average = None
         if self.config.averaging:
-            from wrn3d.training.averaging import WeightAverage
+            from wrn3d.training.averaging import WeightAverage  # which imports TensorFlow
 
             self.average = WeightAverage(named_variables(self.model), self.config.averaging)
-        self._go_to(Checkpoint({}))  # built with fresh weights and no momentum: as after `reset`
+        self._norm_meter = NormMeter(self.model, self.optimizer)
+        self._go_to(Checkpoint({}))  # fresh weights and no momentum, as after `reset`
 
     @abstractmethod
-    def build(self):
-        """Make `model` and `optimizer`, and what trains and evaluates them."""
+    def build(self) -> None:
+        """Make `model` and `optimizer`, and the functions that train and evaluate them."""
 
     @abstractmethod
-    def train_batch(self, volumes, labels, learning_rate):
-        """One update from volumes (N, D, H, W, C) and labels (N,): (loss, accuracy) before it."""
+    def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
+        """Update once from volumes (N, D, H, W, C) and labels (N,).
 
-    def reset(self, first=False, *, seed=None):
-        """Fresh weights, no momentum, iteration 0 and the first batch, as after construction;
-        with another `seed` as after construction with that.
+        Returns the (loss, accuracy) from before the update.
+        """
 
-        `first` is the original's, which had a session to close; it changes nothing here. Raises
-        UsageError for a seed that is no whole number from 0 up.
+    @abstractmethod
+    def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:
+        """Return, in training mode, (loss, accuracy, gradients of `model.trainable_weights`).
+
+        Each of several workers returns its part of the loss and of the gradients, and the accuracy
+        of its own rows.
+        """
+
+    @abstractmethod
+    def logits(self, volumes: Any) -> np.ndarray:
+        """Return, in evaluation mode, logits (N, num_classes) of volumes (N, D, H, W, C)."""
+
+    def step(
+        self,
+        images: Any = None,
+        labels: Any = None,
+        *,
+        update: bool = True,
+        learning_rate: float | None = None,
+        momentum: float | None = None,
+        weight_decay: float | None = None,
+        dropout: float | None = None,
+    ) -> StepResult:
+        """Train ONE iteration on the next batch.
+
+        Args:
+            images, labels: train on this batch instead, volumes (N, D, H, W, C) as `next_batch`
+                gives them and labels (N,). The next batch stays the next.
+            update: with False nothing moves; the result is the one the iteration would have.
+            learning_rate: replaces the schedule's for this iteration.
+            momentum, weight_decay, dropout: replace the run's for this iteration, if it has any.
+
+        Raises UsageError for invalid settings or a batch that does not fit the network, and
+        NotEnoughMemoryError if the batch does not fit into memory.
+        """
+        check_flag("update", update)
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        rate = check_number("learning_rate", rate)
+        chosen = {"momentum": momentum, "weight_decay": weight_decay, "dropout": dropout}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        self._prepare(chosen)
+        start = time.perf_counter()
+        try:
+            if update:
+                loss, accuracy, count = self._update(images, labels, rate)
+            else:
+                loss, accuracy, _, count = self._evaluate_without_update(images, labels)
+            scores = float(loss), float(accuracy)
+        finally:
+            if chosen:
+                self._prepare()
+        iteration = self.iteration if update else self.iteration + 1
+        return StepResult(iteration, *scores, rate, count, time.perf_counter() - start)
+
+    @property
+    def learning_rate(self) -> float:
+        """The next iteration's learning rate by the schedule, lowered by `learning_rate_scale`."""
+        return self.learning_rate_scale * learning_rate(self.config, self.iteration, self.total)
+
+    @property
+    def total(self) -> int:
+        """Iterations of the whole run."""
+        return self.config.total_iterations(self.num_examples)
+
+    @property
+    def loss_settings(self) -> dict[str, Any]:
+        """The keywords that the settings give to `ops.cross_entropy` and to `losses`."""
+        weights = self.feed.whole.class_weights.tolist() if self.config.class_weights else None
+        return {"smoothing": self.config.label_smoothing, "class_weights": weights}
+
+    def _update(self, images: Any, labels: Any, rate: float) -> tuple[float, float, int]:
+        """Train one iteration; return (loss, accuracy, samples)."""
+        position = self.feed.position
+        try:
+            volumes, labels, count = self._batch(images, labels)
+            with enough_for(count), self.worker.step(count):
+                # An array: TensorFlow keeps every Python number it has seen, for good.
+                scores = self.train_batch(volumes, labels, np.asarray(rate, np.float32))
+        except BaseException:  # Ctrl-C, too: a batch that was not trained on is still the next
+            self.feed.position = position
+            raise
+        self.iteration += 1
+        if self.average:
+            self.average.update(self.iteration)
+        return *reduce_scores(self.worker, *scores, len(labels), count), count
+
+    def _prepare(self, chosen: Mapping[str, Any] = NOTHING) -> None:
+        """Set what may differ between iterations: the chosen values, the settings' otherwise."""
+        current = adjusted_settings(self.config, chosen)
+        self.optimizer.adjust(current["momentum"], current["weight_decay"])
+        # The position of the masks as well, which `fit`, for example, may have moved.
+        set_dropout(self.model, current["dropout"], self.config.seed, self.iteration)
+
+    @property
+    def epoch(self) -> tuple[int, bool]:
+        """The last iteration's epoch, from 1, and whether it was the epoch's last iteration."""
+        return self.epochs_completed + 1, self.feed.epoch_ends(self.config.batch_size)
+
+    def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next samples, as `step` takes them, and move on.
+
+        Gives (volumes (N, D, H, W, C) float32, labels (N,) int64). An epoch's incomplete last batch
+        is dropped. Raises UsageError for a batch larger than the training split.
+        """
+        return self._next_rows(batch_size, slice(0, batch_size))
+
+    def use_only(self, rows: np.ndarray | None) -> None:
+        """Train on these rows of the training split alone, or on all of them again for None.
+
+        Decides what the next batches draw from and are normalised by, and the length of an epoch.
+        Class weights stay the whole split's. Raises UsageError for fewer rows than a batch.
+        """
+        self.feed.use_only(rows, self.config.batch_size)
+
+    def _next_rows(self, batch_size: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        size = self.config.size_at(self.iteration, self.total)
+        return self.feed.next_rows(batch_size, rows, self.config.seed, size)
+
+    def _batch(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return this worker's rows of the next batch or of the caller's: volumes, labels, and how
+        many samples all workers have together."""
+        if images is None and labels is None:
+            count = self.config.batch_size
+            check_workers(count, self.worker.count)
+            return *self._next_rows(count, self.worker.rows(count)), count
+        shapes = self.config.volume_shapes(self.spec.input_shape)
+        images, labels = own_batch(images, labels, shapes, self.nb_classes)
+        check_workers(len(labels), self.worker.count)
+        rows = self.worker.rows(len(labels))
+        return images[rows], labels[rows], len(labels)
+
+    def gradients(self, images: Any = None, labels: Any = None) -> dict[str, np.ndarray]:
+        """Return the loss's gradients before weight decay, {canonical name: float32 array}.
+
+        They are those of the batch that `step` with the same arguments would train on. Nothing
+        moves. Raises what `step` does.
+        """
+        self._prepare()
+        _, _, gradients, _ = self._evaluate_without_update(images, labels)
+        return dict(zip(trained_names(self.model), map(np.array, gradients), strict=True))
+
+    def norms(self) -> Norms:
+        """Return the norms of the weights and of the gradients that were computed last."""
+        return self._norm_meter.measure()
+
+    def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list, int]:
+        """Return (loss, accuracy, gradients, samples) of a batch without training on it."""
+        with self._state_unchanged():
+            volumes, labels, count = self._batch(images, labels)
+            with enough_for(count), self.worker.step(count):
+                loss, accuracy, gradients = self.loss_and_gradients(volumes, labels)
+        loss, accuracy = reduce_scores(self.worker, loss, accuracy, len(labels), count)
+        gradients = sum_over_workers(self.worker, gradients, self.optimizer.order)
+        self.optimizer.note(gradients)
+        return loss, accuracy, gradients, count
+
+    @contextmanager
+    def _state_unchanged(self) -> Iterator[None]:
+        """Undo inside what training mode moves: batch norm's averages and the positions."""
+        named = named_variables(self.model)
+        averages = {name: named[name] for name in named if ".running_" in name}
+        before, position = values(averages), self.feed.position
+        try:
+            yield
+        finally:
+            self.feed.position = position
+            assign(averages, before, "batch norm's averages")
+            self._prepare()
+
+    def evaluate(
+        self, split: str = "test", track: Track = iter, mirror: bool = False
+    ) -> EvalResult:
+        """Return loss and accuracy on a split; the arguments are `predict_split`'s."""
+        return measure(self.predict_split(split, track, mirror))
+
+    def predict_split(
+        self, split: str = "test", track: Track = iter, mirror: bool = False
+    ) -> Predictions:
+        """Return probabilities and labels of the split "test", "validation" or "train".
+
+        `track` may wrap the list of batches, as a progress bar does. With `mirror` the
+        probabilities are means over each volume and its mirror images along `flip_axes`
+        (flip test-time augmentation). Raises UsageError for a split that does not exist.
+        """
+        return mean_of(self.predict_views(split, track, mirror))
+
+    def predict_views(
+        self, split: str = "test", track: Track = iter, mirror: bool = False
+    ) -> list[Predictions]:
+        """Return the predictions of each view apart: the volumes, then their mirror images."""
+        axes = self.config.flip_axes if mirror else ()
+        with self.averaged():
+            return predict_views(self._logits, self.dataset, split, track, axes, self.worker)
+
+    def predict(self, volumes: Any) -> np.ndarray:
+        """Return logits (N, num_classes) in evaluation mode of normalised volumes (N, D, H, W, C).
+
+        Raises UsageError for volumes of another shape.
+        """
+        volumes = np.asarray(volumes, np.float32)
+        check_volumes("volumes", volumes, [self.spec.input_shape])
+        with self.averaged():
+            return self._logits(volumes)
+
+    def averaged(self) -> AbstractContextManager:
+        """Return a context in which the model holds the EMA of its weights, if the run has one.
+
+        `evaluate` and `predict` use it.
+        """
+        return self.average.in_use() if self.average else nullcontext()
+
+    @property
+    def keras_model(self) -> Any:
+        """The network with its last weights as a keras.Model, to save, export or train in Keras.
+
+        From the Keras script it is the run's own model, from another a copy. Inside
+        `with env.averaged():` it has the EMA of the weights.
+        """
+        model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
+        set_dropout(model, self.spec.dropout, self.config.seed, self.iteration)
+        return model
+
+    def _logits(self, volumes: np.ndarray) -> np.ndarray:
+        with enough_for(len(volumes), "evaluation"):
+            return self.logits(volumes)
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """Return {canonical name: float32 array}, batch norm's running averages included."""
+        return values(named_variables(self.model))
+
+    def snapshot(self) -> Checkpoint:
+        """Return the run's whole state; `restore` goes back to it, any number of times."""
+        config = state.description(self.config, self.dataset, self.fingerprint, self._has_own_data)
+        return Checkpoint(
+            **state.capture(self.model, self.optimizer, self.average),
+            **{name: getattr(self, name) for name in NUMBERS},
+            config=config,
+            normalisation={"mean": self.mean, "std": self.std.reshape(1)},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the run's state as one safetensors file, which either front end loads."""
+        self.snapshot().save(path)
+
+    def reset(self, first: bool = False, *, seed: int | None = None) -> None:
+        """Go back to fresh weights, iteration 0 and the first batch, as after construction.
+
+        `seed` makes it another run. `first` is the original's, which had a session to close; here
+        it changes nothing. Raises UsageError for a seed that is not a whole number from 0 up.
         """
         if seed is not None:
             self.config = replace(self.config, seed=seed)
         self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
 
-    def step(
-        self,
-        images=None,
-        labels=None,
-        *,
-        update=True,
-        learning_rate=None,
-        momentum=None,
-        weight_decay=None,
-        dropout=None,
-    ) -> StepResult:
-        """Train ONE iteration on the next batch, with `learning_rate` or else the schedule's.
+    def restore(self, checkpoint: Checkpoint, seed: int | None = None) -> None:
+        """Continue where either front end took `checkpoint`, with its seed or with `seed`.
 
-        With images (N, D, H, W, C), as `next_batch` gives them, and labels (N,) it trains on
-        those, and the next batch stays the next. With `update=False` nothing moves: the result is
-        the one that the iteration would have. A run that has momentum, weight decay or dropout
-        can have another for an iteration.
-
-        Raises UsageError for settings that cannot be or a batch that does not fit,
-        NotEnoughMemoryError where there is not enough for it.
+        Momentum that the checkpoint lacks starts at zero, an average at the weights. Raises
+        DataError (a ValueError) for another network or optimizer, before anything is changed.
         """
-        check_flag("update", update)
-        learning_rate = check_number(
-            "learning_rate", self.learning_rate if learning_rate is None else learning_rate
-        )
-        chosen = {
-            name: value
-            for name, value in (
-                ("momentum", momentum),
-                ("weight_decay", weight_decay),
-                ("dropout", dropout),
-            )
-            if value is not None
-        }
-        self._prepare(chosen)
-        start = time.perf_counter()
-        try:
-            if update:
-                loss, accuracy, count = self._iterate(images, labels, learning_rate)
-            else:
-                loss, accuracy, _, count = self._evaluate_without_update(images, labels)
-        finally:
-            if chosen:
-                self._prepare()
-        return StepResult(
-            self.iteration + (not update),
-            float(loss),
-            float(accuracy),
-            learning_rate,
-            count,
-            time.perf_counter() - start,
-        )
+        state.check_fit(checkpoint, self.config.optimizer)
+        state.restore(self._state_variables(), vars(checkpoint), self.spec.name)
+        own = checkpoint.config.get("seed", self.config.seed)
+        self.config = replace(self.config, seed=own if seed is None else seed)
+        self._go_to(checkpoint)
 
-    def _prepare(self, chosen=None):
-        """Set what may differ between iterations: what is chosen, for the rest the settings'."""
-        settings = {name: getattr(self.config, name) for name in ADJUSTABLE}
-        for name, value in (chosen or {}).items():
-            require(
-                settings[name],
-                f"{name} cannot be chosen for an iteration of a run that "
-                f"has none: give its settings a {name} above 0",
-            )
-            settings[name] = ADJUSTABLE[name](name, value)
-        self.optimizer.adjust(settings["momentum"], settings["weight_decay"])
-        # The masks' position, too, which `fit`, for one, may have moved.
-        set_dropout(self.model, settings["dropout"], self.config.seed, self.iteration)
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Assign what `get_weights` returned; an average starts anew from it.
 
-    def _iterate(self, images, labels, learning_rate):
-        """(loss, accuracy, samples) of an iteration."""
-        position = self.epochs_completed, self.index_in_epoch
-        try:
-            images, labels, count = self._batch(images, labels)
-            with enough_for(count), self.worker.step(count):
-                # An array, since TensorFlow keeps each Python number that it has met, for good.
-                scores = self.train_batch(images, labels, np.asarray(learning_rate, np.float32))
-        except BaseException:  # Ctrl-C, too: what was not trained is still to come
-            self.epochs_completed, self.index_in_epoch = position
-            raise
-        self.iteration += 1
+        Raises DataError (a ValueError) for names or shapes of another network, before anything is
+        changed.
+        """
+        assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
         if self.average:
-            self.average.update(self.iteration)
-        return *self._reduce_scores(*scores, len(labels), count), count
+            assign(self.average.average, weights, f"weights for {self.spec.name}")
 
-    @property
-    def learning_rate(self) -> float:
-        """The next iteration's, if `step` is not told another: the schedule's, lowered by
-        `learning_rate_scale` where the run diverged."""
-        return self.learning_rate_scale * learning_rate(self.config, self.iteration, self.total)
+    def load(self, path: str | Path) -> None:
+        """Continue from a file that `save` wrote, with this run's settings and seed.
 
-    @property
-    def loss_settings(self) -> dict:
-        """The keywords of `ops.cross_entropy` and of `losses` that the settings mean."""
-        return {
-            "smoothing": self.config.label_smoothing,
-            "class_weights": self._whole.class_weights.tolist()
-            if self.config.class_weights
-            else None,
-        }
+        Raises MissingDataError or DataError.
+        """
+        self.restore(Checkpoint.load(path), self.config.seed)
 
-    def _check_fit(self):
-        expected = (*self.dataset.volume_shape, len(self.dataset.class_names))
-        require(
-            (*self.spec.input_shape, self.spec.num_classes) == expected,
-            f"spec is for volumes {self.spec.input_shape} of {self.spec.num_classes} classes, "
-            f"but {self.dataset.title} has {expected[:-1]} and {expected[-1]}",
-        )
-        side = max(self.dataset.volume_shape[:-1])
-        require(
-            self.config.cutout < side,
-            f"cutout is {self.config.cutout}, which leaves nothing "
-            f"of sides of {side}: make it smaller",
-        )
+    def adopt_state_of_first(self) -> None:
+        """Go to the state of the first of several workers, which alone reads checkpoints."""
+        if self.worker.count == 1:
+            return
+        numbers = [*(getattr(self, name) for name in NUMBERS), self.config.seed]
+        checkpoint, seed = state.broadcast(self._state_variables(), numbers, self.worker)
+        self.config = replace(self.config, seed=seed)
+        self._go_to(checkpoint)
+
+    def _state_variables(self) -> dict[str, dict[str, Any]]:
+        return state.state_variables(self.model, self.optimizer, self.average)
+
+    def _go_to(self, checkpoint: Checkpoint) -> None:
+        """Take over the checkpoint's position; its arrays are assigned already."""
+        self.iteration = checkpoint.iteration
+        self.feed.position = Position(checkpoint.epochs_completed, checkpoint.index_in_epoch)
+        self.learning_rate_scale = checkpoint.learning_rate_scale
+        self.optimizer.forget()  # the gradients of another time
+        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
+        set_dropout(self.model, self.spec.dropout, self.config.seed, self.iteration)

@@ -1,124 +1,112 @@
-"""What a run is fed: its data, and the batch at its position."""
+"""What a run is fed: its data and the position of the next batch."""
+
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 
-from wrn3d.data.batches import batch_at, own_batch
+from wrn3d.data.batches import batch_at
+from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import load_dataset
-from wrn3d.data.resizing import longest, resized_shape
-from wrn3d.distributed.workers import check_workers
 from wrn3d.system.checks import check_count, require
+from wrn3d.training.config import TrainingConfig
+
+
+class Position(NamedTuple):
+    """Epochs completed, and the next batch's first sample in the epoch's order."""
+
+    epochs_completed: int = 0
+    index_in_epoch: int = 0
 
 
 class Feed:
-    """The data of a training environment, which has `config`, `spec`, `worker` and a position:
-    `iteration`, `epochs_completed`, `index_in_epoch`.
+    """Deals out batches of a data set.
 
-    After `open_data`, `dataset` is what it is trained and measured on.
+    A batch is a pure function of (data, seed, position), so `position` is all the state there is.
+
+    `loaded` is the data as it came, `whole` has the validation split set aside, and `dataset` is
+    what the run trains and measures on: `whole`, or some of its training rows after `use_only`.
+
+    Raises UsageError if the training split is smaller than a batch, or if the validation split
+    cannot be cut from it.
     """
 
-    def open_data(self):
-        """Load the data and set the validation split aside; raises what `load_dataset` does."""
-        self._loaded = self.load_data()
-        self._whole = self._loaded.with_validation(self.config.validation)
-        self.use_only(None)
+    def __init__(self, loaded: Dataset, config: TrainingConfig) -> None:
+        self.loaded = loaded
+        self.whole = loaded.with_validation(config.validation)
+        self.augmentation = config.augmentation
+        self.position = Position()
+        self.use_only(None, config.batch_size)
 
-    def use_only(self, rows):
-        """Train on these rows of the training split alone, on all where it is None: what is drawn
-        and normalised from the next batch on, and the length of an epoch. (Class weights stay the
-        whole split's.) Raises UsageError for fewer rows than a batch."""
-        dataset = self._whole if rows is None else self._whole.with_training_rows(rows)
-        self._check_batch_size(self.config.batch_size, dataset)
+    def use_only(self, rows: np.ndarray | None, batch_size: int) -> None:
+        """Deal out these rows of the training split alone, or all of them again for None.
+
+        Raises UsageError if they are fewer than `batch_size`.
+        """
+        dataset = self.whole if rows is None else self.whole.with_training_rows(rows)
+        check_batch_size(batch_size, dataset)
         self.dataset = dataset
-        self.num_examples = len(dataset.train_labels)
-        self.total = self.config.total_iterations(self.num_examples)
-        self.y_train, self.y_test = self.dataset.train_labels, self.dataset.test_labels
-        self.mean, self.std = self.dataset.mean, self.dataset.std
 
-    def load_data(self):
-        """The run's Dataset; a subclass may have another than those with a name."""
-        return load_dataset(self.config.dataset, self.config.data_dir, self.config.volume_size)
+    def next_rows(
+        self, batch_size: int, rows: slice, seed: int, size: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return some rows of the next batch and move on by the whole batch.
 
-    def _batch(self, images, labels):
-        """(volumes, labels, samples) of the next batch, as `next_batch` gives it, or of the
-        caller's own, as arrays of its types: this worker's rows, and how many all have.
+        Gives (volumes (N, D, H, W, C) float32, labels (N,) int64), normalised, augmented, and
+        resized to the share `size` of the data's size. An epoch's incomplete last batch is dropped.
 
-        Raises UsageError for one that does not fit the network, or has no row for each worker.
+        Raises UsageError for a batch larger than the training split.
         """
-        if images is None and labels is None:
-            count = self.batch_num
-            check_workers(count, self.worker.count)
-            return *self._next_rows(count, self.worker.rows(count)), count
-        images, labels = own_batch(
-            images, labels, self._volume_shapes, len(self.dataset.class_names)
-        )
-        check_workers(len(labels), self.worker.count)
-        rows = self.worker.rows(len(labels))
-        return images[rows], labels[rows], len(labels)
-
-    def next_batch(self, batch_size):
-        """The next samples: (volumes (N, D, H, W, C) float32, labels (N,) int64), as `step` takes
-        them. An epoch's incomplete last batch is dropped.
-
-        Raises UsageError for a batch larger than the data set.
-        """
-        return self._next_rows(batch_size, slice(0, batch_size))
-
-    def _next_rows(self, batch_size, rows):
-        """Those rows of what `next_batch` gives."""
-        batch_size = self._check_batch_size(batch_size, self.dataset)
-        start = self.index_in_epoch
+        batch_size = check_batch_size(batch_size, self.dataset)
+        epoch, start = self.position
         if start + batch_size > self.num_examples:
-            self.epochs_completed += 1
-            start = 0
-        self.index_in_epoch = start + batch_size
+            epoch, start = epoch + 1, 0
+        self.position = Position(epoch, start + batch_size)
         return batch_at(
             self.dataset,
-            self.config.seed,
-            self.epochs_completed,
+            seed,
+            epoch,
             start + rows.start,
             rows.stop - rows.start,
-            self.config.augmentation,
-            self.config.size_at(self.iteration, self.total),
+            self.augmentation,
+            size,
         )
 
     @property
-    def x_train(self) -> np.ndarray:
-        """The training split as the network sees it, (N, D, H, W, C) float32; made at each call,
-        since only the bytes are kept."""
-        return self.dataset.normalise(self.dataset.train_volumes)
+    def num_examples(self) -> int:
+        """Training images."""
+        return len(self.dataset.train_labels)
 
-    @property
-    def x_test(self) -> np.ndarray:
-        """The test split as the network sees it, (N, D, H, W, C) float32; made at each call."""
-        return self.dataset.normalise(self.dataset.test_volumes)
+    def epoch_ends(self, batch_size: int) -> bool:
+        """Return whether the batch dealt out last is the last one of its epoch."""
+        return self.position.index_in_epoch + batch_size > self.num_examples
 
-    @property
-    def epoch(self) -> tuple[int, bool]:
-        """(the last iteration's epoch, from 1 up; whether it was that epoch's last)."""
-        ends = self.index_in_epoch + self.config.batch_size > self.num_examples
-        return self.epochs_completed + 1, ends
 
-    @property
-    def _volume_shapes(self):
-        """(D, H, W, C) of what the network may be trained on."""
-        *sides, channels = self.spec.input_shape
-        return [
-            *dict.fromkeys(
-                (*resized_shape(sides, longest(sides, size)), channels)
-                for size in (1.0, *self.config.sizes)
-            )
-        ]
+def open_dataset(
+    data: Dataset | None, config: TrainingConfig, given: Collection[str] = ()
+) -> Dataset:
+    """Return the caller's data set, resized as the settings say, or load the one that they name.
 
-    @property
-    def fingerprint(self) -> str:
-        """The data's, whatever part of them is the validation split; computed when it is needed."""
-        return self._loaded.fingerprint
+    Raises UsageError for another kind of object, or if the caller has `given` both settings and
+    data; and what `load_dataset` raises.
+    """
+    if data is None:
+        return load_dataset(config.dataset, config.data_dir, config.volume_size)
+    require(
+        isinstance(data, Dataset),
+        f"data is {type(data).__name__}, but must be a wrn3d.Dataset: make one of arrays with "
+        "wrn3d.Dataset.from_arrays(train_images, train_labels)",
+    )
+    both = [name for name in ("dataset", "data_dir") if name in given]
+    require(not both, f"data is what is trained on: leave out {' and '.join(both)}")
+    return data.resized(config.volume_size) if config.volume_size else data
 
-    @staticmethod
-    def _check_batch_size(batch_size, dataset):
-        count = len(dataset.train_labels)
-        require(
-            check_count("batch_size", batch_size) <= count,
-            f"batch_size is {batch_size}, but {dataset.title} has only {count:,} training images",
-        )
-        return int(batch_size)
+
+def check_batch_size(batch_size: int, dataset: Dataset) -> int:
+    """Return the batch size; raise UsageError unless the training split has so many images."""
+    count = len(dataset.train_labels)
+    require(
+        check_count("batch_size", batch_size) <= count,
+        f"batch_size is {batch_size}, but {dataset.title} has only {count:,} training images",
+    )
+    return int(batch_size)

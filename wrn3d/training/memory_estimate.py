@@ -1,23 +1,25 @@
-"""What training a network will take of the memory, before it is tried."""
+"""Estimate the memory that training a network takes, and refuse what would not fit."""
 
 from dataclasses import dataclass
 from math import prod
 
 from wrn3d.network.parameters import activation_count, network_parameters
+from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.errors import NotEnoughMemoryError
 from wrn3d.system.machine import cpu_has_bfloat16, has_gpu
 from wrn3d.system.memory import available_memory, in_gib, resident_memory
+from wrn3d.training.config import TrainingConfig
 
-# Bytes of a process that has imported all frameworks, and the room that its work takes (Linux).
+# Bytes of a process that has imported all frameworks, and of its working memory (Linux).
 IMPORTED = 780_000_000
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """About what training holds at most, in bytes; docs/design.md has it beside what was measured.
+    """An estimate of the most bytes that training holds; docs/design.md compares measurements.
 
-    `fixed` does not depend on the batch: the process, the data, weights, their gradients and
-    momentum. `per_sample` is each layer's output, which is kept for the gradients.
+    `fixed` does not depend on the batch: the process, the data, the weights, their gradients and
+    momentum. `per_sample` is the outputs of all layers, which the gradients need.
     """
 
     fixed: int
@@ -26,14 +28,16 @@ class TrainingMemory:
 
     @property
     def total(self) -> int:
+        """Bytes for the whole batch."""
         return self.fixed + self.per_sample * self.batch_size
 
 
-def training_memory(spec, config, data_bytes, workers=1) -> TrainingMemory:
-    """The estimate for a network, a TrainingConfig and a data set of so many bytes: for each of
-    several workers, which share a batch."""
+def training_memory(
+    spec: WideResNetSpec, config: TrainingConfig, data_bytes: int, workers: int = 1
+) -> TrainingMemory:
+    """Return the estimate for each of `workers` that share a batch; the data take `data_bytes`."""
     weights = 4 * sum(prod(parameter.shape) for parameter in network_parameters(spec))
-    # Where the CPU has no instructions for bfloat16, gradients keep the float32 they compute in.
+    # Without bfloat16 instructions the gradients keep the float32 in which they are computed.
     each = 2 if config.precision == "bfloat16" and cpu_has_bfloat16() else 4
     copies = 2 + bool(config.momentum) + 2 * (config.optimizer == "adam") + bool(config.averaging)
     return TrainingMemory(
@@ -43,25 +47,29 @@ def training_memory(spec, config, data_bytes, workers=1) -> TrainingMemory:
     )
 
 
-def check_memory(spec, config, data_bytes, workers=1, here=1):
-    """Raise NotEnoughMemoryError, which names the batch size that fits, where it is too little for
-    one of `workers`, of whom so many are `here`.
+def check_memory(
+    spec: WideResNetSpec, config: TrainingConfig, data_bytes: int, workers: int = 1, here: int = 1
+) -> None:
+    """Raise NotEnoughMemoryError if one worker would not fit; `here` workers share this machine.
 
-    Where there is a GPU, its memory decides, which is not known before TensorFlow is imported."""
+    The error names the largest batch size that fits. With a GPU nothing is checked: its memory
+    decides, which is unknown before TensorFlow is imported.
+    """
     if has_gpu():
         return
     needed = training_memory(spec, config, data_bytes, workers)
-    usable = available_memory() / here + resident_memory()  # what this process has is part of it
+    # This process's own memory is part of what is needed.
+    usable = available_memory() / here + resident_memory()
     if needed.total <= usable:
         return
     fitting = int((usable - needed.fixed) // needed.per_sample)
+    advice = (
+        f"batch_size {fitting} would fit"
+        if fitting > 0
+        else "not even one image fits, so choose a smaller network"
+    )
     raise NotEnoughMemoryError(
         f"training {spec.name} with batches of {config.batch_size} takes about "
         f"{in_gib(needed.total)} of memory{' in each worker' if workers > 1 else ''}, but "
-        f"{in_gib(usable)} are free{' for each' if here > 1 else ''}: "
-        + (
-            f"batch_size {fitting} would fit"
-            if fitting > 0
-            else "not even one image fits, so choose a smaller network"
-        )
+        f"{in_gib(usable)} are free{' for each' if here > 1 else ''}: {advice}"
     )

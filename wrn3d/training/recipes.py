@@ -1,9 +1,11 @@
-"""Recipes: settings that belong together, by name or from a file; any can be overridden."""
+"""Recipes: settings that belong together, by name or from a file."""
 
 import tomllib
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
@@ -60,7 +62,7 @@ RECIPES = {
         evaluate=True,
         mirror=True,
     ),
-    # Small sets of volumes, found on AdrenalMNIST3D; which file it is says --dataset.
+    # Small sets of volumes, tuned on AdrenalMNIST3D; --dataset names the file.
     "volumes": TrainingConfig(
         dataset="volumes.npz",
         volume_size=48,
@@ -91,12 +93,13 @@ RECIPES = {
 }
 
 
-def find_recipe(name) -> TrainingConfig:
-    """One of RECIPES, or what a .toml file of that path says: a line such as `depth = 16` for each
-    setting, those of "original" for the rest.
+def find_recipe(name: str) -> TrainingConfig:
+    """Return one of RECIPES, or the settings in a .toml file of that path.
 
-    Raises UsageError for another name or for settings that cannot be, MissingDataError or
-    DataError for a file that cannot be read.
+    The file has a line such as `depth = 16` for each setting; the others are those of "original".
+
+    Raises UsageError for an unknown name or for invalid settings, MissingDataError or DataError for
+    a file that cannot be read.
     """
     if not str(name).endswith(FILE_ENDING):
         require(
@@ -105,41 +108,47 @@ def find_recipe(name) -> TrainingConfig:
             f"the path of a {FILE_ENDING} file",
         )
         return RECIPES[name]
-    path = Path(name)
+    settings = _read_settings(Path(name))
+    require("recipe" not in settings, f"{name}: a recipe cannot build on another recipe")
+    try:
+        return configuration(None, settings)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{name}: {reason(error)}") from error
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
     require_file(path, "name a file of settings")
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no recipe that can be read ({reason(error)})") from error
-    require("recipe" not in settings, f"{path}: a recipe cannot build on another")
-    try:
-        return configuration(
-            None,
-            {
-                key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
-                for key, value in settings.items()
-            },
-        )
-    except (UsageError, TypeError) as error:
-        raise UsageError(f"{path}: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as a recipe ({reason(error)})") from error
+    return {
+        key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
+        for key, value in settings.items()
+    }
 
 
-def recipe_settings(name, given=()) -> dict:
-    """A recipe's settings as keywords, for those to override of which `given` has the names: where
-    that has iterations, a recipe's epochs do not count. Raises what `find_recipe` does."""
+def recipe_settings(name: str, given: Collection[str] = ()) -> dict[str, Any]:
+    """Return a recipe's settings as keywords.
+
+    `given` names the settings that the caller will override: if it has iterations, the recipe's
+    epochs are dropped. Raises what `find_recipe` does.
+    """
     recipe = find_recipe(name)
     if "iterations" in given and "epochs" not in given:
         recipe = replace(recipe, epochs=None)
     return recipe.settings
 
 
-def configuration(spec, settings) -> TrainingConfig:
-    """CNNEnv's keywords as a TrainingConfig: those of `recipe`, if that is one of them, but for
-    the others; where `spec` is given, the network is its.
+def configuration(spec: WideResNetSpec | None, settings: Mapping[str, Any]) -> TrainingConfig:
+    """Return CNNEnv's keywords as a TrainingConfig.
 
-    Raises TypeError, as Python does for a keyword that is none, and names those that there are.
+    The settings of `recipe`, if it is among the keywords, are the defaults of the others. `spec`
+    replaces the network's settings.
+
+    Raises TypeError, as Python does, for an unknown keyword, and UsageError for invalid values.
     """
     names = [field.name for field in fields(TrainingConfig)]
     for name in settings:
@@ -152,6 +161,6 @@ def configuration(spec, settings) -> TrainingConfig:
     if spec is not None:
         require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")
         both = [name for name in NETWORK_FIELDS if name in settings]
-        require(not both, f"spec says what the network is, so leave out {', '.join(both)}")
+        require(not both, f"spec describes the network already: leave out {', '.join(both)}")
         given |= {name: getattr(spec, name) for name in NETWORK_FIELDS}
     return TrainingConfig(**recipe_settings(settings.get("recipe", ORIGINAL), given) | given)

@@ -1,155 +1,104 @@
-"""What of a run is remembered and put back: weights, momentum, average, position."""
+"""A run's arrays: capture them from the model and the optimizer, and put them back."""
 
-from abc import ABC, abstractmethod
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
+from wrn3d.data.dataset import Dataset
 from wrn3d.network.variables import (
     assign,
-    check_same,
+    check_names_and_shapes,
     named_slots,
     named_variables,
-    set_dropout,
     values,
 )
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
-from wrn3d.training.checkpoint import COUNTERS, NUMBERS, Checkpoint
-from wrn3d.training.config import CLASSES, DATA
+from wrn3d.training.checkpoint import COUNTERS, Checkpoint
+from wrn3d.training.config import CLASSES, DATA, TITLE, TrainingConfig
+
+WEIGHTS, AVERAGE = "weights", "average"
+Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array}}
 
 
-class RunState(ABC):
-    """The state of a training environment, which has `model`, `optimizer`, `spec`, `config`,
-    `dataset` and `worker`."""
+def state_variables(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, Any]]:
+    """Return {kind: {canonical name: variable}}: "weights", the optimizer's slots, such as
+    "momentum", and "average" if there is a WeightAverage."""
+    variables = {WEIGHTS: named_variables(model)} | named_slots(model, optimizer)
+    return variables | ({AVERAGE: average.average} if average else {})
 
-    average = None  # a WeightAverage, where the settings ask for one
 
-    @property
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """The data's, by which a checkpoint knows them again."""
+def capture(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Return {kind: {canonical name: array}}, copies."""
+    variables = state_variables(model, optimizer, average)
+    arrays = {kind: values(named) for kind, named in variables.items()}
+    if average and average.last:  # the model holds the average for the moment
+        arrays[WEIGHTS] = average.last
+    return arrays
 
-    def get_weights(self) -> dict[str, np.ndarray]:
-        """{canonical name: float32 array}, the running averages included."""
-        return values(named_variables(self.model))
 
-    def set_weights(self, weights):
-        """Assign what `get_weights` returned, of which the average, if there is one, starts anew;
-        raises DataError (a ValueError) if names or shapes are not this network's, before anything
-        is changed."""
-        assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
-        if self.average:
-            assign(self.average.average, weights, f"weights for {self.spec.name}")
+def description(
+    config: TrainingConfig, dataset: Dataset, fingerprint: str, own_data: bool
+) -> dict[str, Any]:
+    """Return what a checkpoint says of its run: the settings, the data, the classes' names."""
+    found = asdict(config) | {
+        DATA: fingerprint,
+        TITLE: dataset.title,
+        CLASSES: list(dataset.class_names),
+    }
+    return found | ({"dataset": dataset.title} if own_data else {})
 
-    def snapshot(self) -> Checkpoint:
-        """The run's whole state, in memory; `restore` goes back to it, any number of times."""
-        others = {kind: values(variables) for kind, variables in self._others().items()}
-        last = self.average.last if self.average else None  # in an evaluation
-        return Checkpoint(
-            last or self.get_weights(),
-            iteration=self.iteration,
-            epochs_completed=self.epochs_completed,
-            index_in_epoch=self.index_in_epoch,
-            learning_rate_scale=self.learning_rate_scale,
-            config={
-                **asdict(self.config),
-                DATA: self.fingerprint,
-                CLASSES: list(self.dataset.class_names),
-            },
-            normalisation={"mean": self.mean, "std": self.std.reshape(1)},
-            **others,
+
+def check_fit(checkpoint: Checkpoint, optimizer: str) -> None:
+    """Raise UsageError unless it is a Checkpoint, DataError if its momentum is of another kind."""
+    require(
+        isinstance(checkpoint, Checkpoint),
+        "restore takes what snapshot returned; set_weights takes what get_weights returned",
+    )
+    trained_with = checkpoint.config.get("optimizer", optimizer)
+    if trained_with != optimizer:
+        raise DataError(
+            f"the checkpoint was trained with {quoted(trained_with)}, but this run uses "
+            f"{optimizer}, whose momentum is not the same: take the weights alone with "
+            "set_weights(checkpoint.weights)"
         )
 
-    def restore(self, checkpoint: Checkpoint, seed=None):
-        """Continue where `checkpoint` was taken, by either front end, with its seed or `seed`;
-        raises DataError (a ValueError) if it is of another network or optimizer, before anything
-        is changed.
 
-        Without momentum in it (weights alone, a run without momentum) it starts at zero, without
-        an average at the weights.
-        """
-        require(
-            isinstance(checkpoint, Checkpoint),
-            "restore takes what snapshot returned; set_weights takes what get_weights returned",
-        )
-        optimizer = checkpoint.config.get("optimizer", self.config.optimizer)
-        if optimizer != self.config.optimizer:
-            raise DataError(
-                f"the checkpoint is of a run with {quoted(optimizer)} and this one has "
-                f"{self.config.optimizer}, whose momentum is another: take its weights "
-                "alone, by set_weights(checkpoint.weights)"
-            )
-        others = self._others()
-        arrays = {
-            kind: getattr(checkpoint, kind) or _fresh(kind, variables, checkpoint.weights)
-            for kind, variables in others.items()
-        }
-        for kind, variables in others.items():
-            check_same(variables, arrays[kind], f"{kind} for {self.spec.name}")
-        assign(named_variables(self.model), checkpoint.weights, f"weights for {self.spec.name}")
-        for kind, variables in others.items():
-            assign(variables, arrays[kind], f"{kind} for {self.spec.name}")
-        own = checkpoint.config.get("seed", self.config.seed)
-        self.config = replace(self.config, seed=own if seed is None else seed)
-        self._go_to(checkpoint)
+def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network: str) -> None:
+    """Assign `arrays` to the variables of `state_variables`.
 
-    def adopt_state_of_first(self):
-        """Go where the first of several workers is, which alone reads checkpoints."""
-        if self.worker.count == 1:
-            return
-        found = {"weights": named_variables(self.model)} | self._others()
-        places = [(kind, name) for kind, variables in found.items() for name in variables]
-        numbers = {name: getattr(self, name) for name in NUMBERS} | {"seed": self.config.seed}
-        *arrays, sent = self.worker.broadcast(
-            [*(found[kind][name].numpy() for kind, name in places), np.array([*numbers.values()])]
-        )
-        for kind, variables in found.items():
-            assign(
-                variables,
-                {
-                    name: array
-                    for (of, name), array in zip(places, arrays, strict=True)
-                    if of == kind
-                },
-                f"{kind} for {self.spec.name}",
-            )
-        *counters, scale, seed = sent.tolist()
-        self.config = replace(self.config, seed=int(seed))
-        self._go_to(
-            Checkpoint(
-                {},
-                **dict(zip(COUNTERS, map(int, counters), strict=True)),
-                learning_rate_scale=scale,
-            )
-        )
-
-    def save(self, path):
-        """Write the run's state as one safetensors file, which either front end loads."""
-        self.snapshot().save(path)
-
-    def load(self, path):
-        """Continue from a file that `save` wrote, with the settings of this run, its seed, too;
-        raises MissingDataError or DataError."""
-        self.restore(Checkpoint.load(path), self.config.seed)
-
-    def _others(self):
-        """{kind: {canonical name: variable}} of a checkpoint's arrays beside the weights."""
-        found = named_slots(self.model, self.optimizer)
-        return found | ({"average": self.average.average} if self.average else {})
-
-    def _go_to(self, position):
-        self.iteration = position.iteration
-        self.epochs_completed = position.epochs_completed
-        self.index_in_epoch = position.index_in_epoch
-        self.learning_rate_scale = position.learning_rate_scale
-        self.optimizer.forget()  # the gradients of another time
-        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
-        set_dropout(self.model, self.spec.dropout, self.config.seed, self.iteration)
+    A missing slot starts at zero, a missing average at the weights. Raises DataError if names or
+    shapes are another network's, before anything is changed.
+    """
+    complete = {kind: arrays.get(kind) or _fresh(kind, variables, arrays) for kind in variables}
+    for kind, named in variables.items():
+        check_names_and_shapes(named, complete[kind], f"{kind} for {network}")
+    for kind, named in variables.items():
+        assign(named, complete[kind], f"{kind} for {network}")
 
 
-def _fresh(kind, variables, weights):
-    """What a checkpoint without arrays of a kind means."""
-    if kind == "average":
-        return weights
-    return {name: np.zeros(variable.shape, np.float32) for name, variable in variables.items()}
+def broadcast(
+    variables: Mapping[str, Mapping[str, Any]], numbers: list, worker: Any
+) -> tuple[Checkpoint, int]:
+    """Assign the first worker's arrays to every worker's variables.
+
+    `numbers` are a checkpoint's NUMBERS and the seed. Returns the first worker's, as (a Checkpoint
+    without arrays, the seed).
+    """
+    every = [variable for named in variables.values() for variable in named.values()]
+    *arrays, sent = worker.broadcast([*(one.numpy() for one in every), np.array(numbers)])
+    for variable, array in zip(every, arrays, strict=True):
+        variable.assign(array)
+    *counters, scale, seed = sent.tolist()
+    position = dict(zip(COUNTERS, map(int, counters), strict=True))
+    return Checkpoint({}, **position, learning_rate_scale=scale), int(seed)
+
+
+def _fresh(kind: str, variables: Mapping[str, Mapping[str, Any]], arrays: Arrays) -> Any:
+    if kind == AVERAGE:
+        return arrays[WEIGHTS]
+    return {
+        name: np.zeros(variable.shape, np.float32) for name, variable in variables[kind].items()
+    }

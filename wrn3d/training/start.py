@@ -1,0 +1,53 @@
+"""What is checked before a run is built, and how its process joins the other workers."""
+
+import warnings
+
+from wrn3d.data.dataset import Dataset
+from wrn3d.distributed.workers import Worker, check_workers, find_rank, find_worker
+from wrn3d.network.spec import WideResNetSpec
+from wrn3d.system.checks import require
+from wrn3d.system.tensorflow_setup import check_process, has_fast_bfloat16, import_tensorflow
+from wrn3d.training.config import TrainingConfig
+from wrn3d.training.memory_estimate import check_memory
+
+
+def check_fit(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) -> None:
+    """Raise UsageError unless network, data and settings fit each other."""
+    data = (*dataset.volume_shape, len(dataset.class_names))
+    require(
+        (*spec.input_shape, spec.num_classes) == data,
+        f"spec is for volumes {spec.input_shape} of {spec.num_classes} classes, "
+        f"but {dataset.title} has {data[:-1]} and {data[-1]}",
+    )
+    side = max(dataset.volume_shape[:-1])
+    require(
+        config.cutout < side,
+        f"cutout is {config.cutout}, which leaves nothing of sides of {side}: make it smaller",
+    )
+
+
+def start_worker(
+    spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig, fingerprint: str
+) -> Worker:
+    """Import TensorFlow and return this process's worker, joined with the others if there are any.
+
+    Raises UsageError in a forked process, for a batch that is too small for the workers, or if they
+    have different settings or data; NotEnoughMemoryError before anything large is built; and
+    WorkerError if another worker is lost.
+    """
+    check_process()
+    rank = find_rank()
+    check_workers(config.batch_size, rank.world_size)
+    check_memory(spec, config, dataset.nbytes, rank.world_size, rank.local_count)
+    import_tensorflow()  # quietly, before the script imports it
+    if config.precision == "bfloat16" and not has_fast_bfloat16():
+        warnings.warn(
+            "precision bfloat16 is no faster than float32 on this machine, which has no known "
+            "bfloat16 instructions (AVX512_BF16, AMX, or a GPU's): prefer float32",
+            stacklevel=4,
+        )
+    worker = find_worker(config.batch_norm == "synchronised", single_depth=spec.input_shape[0] == 1)
+    if worker.count > 1:
+        shared = config.settings | {"data_dir": "", "dataset": ""}
+        worker.check_same_everywhere(f"{shared} {fingerprint}")
+    return worker

@@ -1,0 +1,72 @@
+"""One iteration: what it may set for itself, and what it returns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wrn3d.distributed.workers import Worker
+from wrn3d.system.checks import check_number, check_share, require
+from wrn3d.training.config import TrainingConfig
+
+# What one iteration can set besides the learning rate, and how each value is checked.
+ADJUSTABLE = {"momentum": check_share, "weight_decay": check_number, "dropout": check_share}
+NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The result of one iteration.
+
+    `iteration` counts from 1. `loss` and `accuracy` are the batch's own, before the update.
+    `batch_size` is the global batch size, `seconds` the time that the iteration took.
+    """
+
+    iteration: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    batch_size: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        return self.batch_size / self.seconds
+
+
+def adjusted_settings(config: TrainingConfig, chosen: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ADJUSTABLE settings of an iteration: the chosen values, the run's otherwise.
+
+    Raises UsageError for an invalid value, or one for something that the run does not have.
+    """
+    settings = {name: getattr(config, name) for name in ADJUSTABLE}
+    for name, value in chosen.items():
+        require(
+            settings[name],
+            f"{name} cannot be chosen for an iteration of a run that has none: give its "
+            f"settings a {name} above 0",
+        )
+        settings[name] = ADJUSTABLE[name](name, value)
+    return settings
+
+
+def reduce_scores(
+    worker: Worker, loss: Any, accuracy: Any, own: int, count: int
+) -> tuple[Any, Any]:
+    """Return the whole batch's (loss, accuracy) of `count` samples.
+
+    `loss` is this worker's part of it, `accuracy` that of its `own` rows.
+    """
+    if worker.count == 1:
+        return loss, accuracy
+    scores = np.array([loss, float(accuracy) * (own / count)], np.float32)
+    loss, accuracy = worker.sum([scores])[0]
+    return loss, accuracy
+
+
+def sum_over_workers(worker: Worker, gradients: Sequence[Any], order: Sequence[int]) -> list[Any]:
+    """Return the gradients' sums over the workers, which send them in `order`."""
+    summed = worker.sum([gradients[place] for place in order])
+    by_place = dict(zip(order, summed, strict=True))
+    return [by_place[place] for place in range(len(order))]

@@ -23,7 +23,7 @@ from tests.support.fork_server import ROOT
 from tests.support.processes import start_python
 from tests.support.runs import FULL, contents
 from tests.test_workers import NOTICED, UNEVEN, disturb, launch, several
-from wrn3d.launch.__main__ import cores_of
+from wrn3d.launch.resources import cores_of
 from wrn3d.system.errors import WorkerError
 
 HOSTS = {"wrn3d-a": "10.77.0.1", "wrn3d-b": "10.77.0.2"}

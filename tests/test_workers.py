@@ -34,8 +34,9 @@ from tests.support.processes import (
 from tests.support.runs import FULL, SMALL, contents, wait_until
 from tests.support.worker_run import trained
 from wrn3d.distributed import cluster, collectives
-from wrn3d.distributed.workers import SharingWorker, Worker, WorkerRank, find_rank
-from wrn3d.launch.__main__ import cores_of, free_ports
+from wrn3d.distributed.cluster_worker import ClusterWorker as SharingWorker
+from wrn3d.distributed.workers import Worker, WorkerRank, find_rank
+from wrn3d.launch.resources import cores_of, free_ports
 from wrn3d.network import convolution, ops
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.errors import UsageError, WorkerError

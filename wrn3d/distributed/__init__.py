@@ -1,1 +1,1 @@
-"""Several workers: who they are, how they join, what they sum."""
+"""Several workers of one run: find this process's rank, join the others, sum over all of them."""

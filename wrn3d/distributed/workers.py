@@ -1,22 +1,28 @@
-"""The workers of a run: which of them this process is, and what they agree on between steps."""
+"""Find this process's rank among a run's workers, and define what workers do together.
+
+Every worker trains the same network on its own rows of each batch. Between steps the workers agree
+through the collectives of a Worker.
+"""
 
 import json
 import os
-import zlib
-from contextlib import contextmanager, nullcontext
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 
-from wrn3d.distributed.cluster import expecting_workers, join
 from wrn3d.system.checks import require
 from wrn3d.system.errors import UsageError, reason
+from wrn3d.system.tensorflow_setup import import_tensorflow
 
 
 class WorkerRank(NamedTuple):
-    """A process's number among the `count` workers of a run, what says so, and how many of them
-    this machine is known to have."""
+    """A process's rank among the `world_size` workers of a run.
+
+    `source` names the variable that says so: TF_CONFIG or SLURM. `local_count` is how many of the
+    workers are known to share this machine.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -24,13 +30,13 @@ class WorkerRank(NamedTuple):
     local_count: int = 1
 
 
-def find_rank(variables=os.environ) -> WorkerRank:
-    """What TF_CONFIG says, as Kubernetes's operators set it, or SLURM's variables.
+def find_rank(variables: Mapping[str, str] = os.environ) -> WorkerRank:
+    """Read the rank from TF_CONFIG, which Kubernetes's operators set, or from SLURM's variables.
 
-    Raises UsageError for a TF_CONFIG that describes no cluster of workers with this process in it.
+    Raises UsageError for a TF_CONFIG that does not describe a cluster with this process in it.
     """
     if variables.get("TF_CONFIG"):
-        return _in_cluster(variables["TF_CONFIG"])
+        return _rank_in_cluster(variables["TF_CONFIG"])
     if "SLURM_PROCID" in variables and int(variables.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return WorkerRank(
             int(variables["SLURM_PROCID"]), int(variables["SLURM_STEP_NUM_TASKS"]), "SLURM"
@@ -38,48 +44,19 @@ def find_rank(variables=os.environ) -> WorkerRank:
     return WorkerRank()
 
 
-def leave_others():
-    """From now on this process, and what it starts, is the only worker, whatever started it."""
+def leave_others() -> None:
+    """Make this process, and those that it starts, a run of one worker each."""
     for name in ("TF_CONFIG", "SLURM_PROCID"):
         os.environ.pop(name, None)
 
 
-def _in_cluster(text):
-    try:
-        found = json.loads(text)
-        cluster = {
-            kind: [str(address) for address in addresses]
-            for kind, addresses in found.get("cluster", {}).items()
-        }
-        if not cluster:
-            return WorkerRank()
-        kind, index = found["task"]["type"], int(found["task"]["index"])
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UsageError(f"TF_CONFIG describes no cluster ({reason(error)})") from error
-    places = [
-        (kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, [])))
-    ]
-    require(
-        set(cluster) <= {"chief", "worker"} and len(cluster.get("chief", [])) < 2,
-        f"TF_CONFIG has a cluster of {', '.join(cluster)}: a run has workers, and perhaps one "
-        "chief",
-    )
-    require(
-        (kind, index) in places,
-        f"TF_CONFIG makes this process {kind} {index}, which is not in its cluster",
-    )
-    hosts = [cluster[kind][index].rpartition(":")[0] for kind, index in places]
-    place = places.index((kind, index))
-    return WorkerRank(place, len(places), "TF_CONFIG", hosts.count(hosts[place]))
-
-
-def part(total, index, count) -> slice:
-    """Part `index` of `count` of a row of `total`: as long as any other, or one more or less."""
+def part(total: int, index: int, count: int) -> slice:
+    """Return part `index` of `count` of a row of `total`; the lengths differ by 1 at most."""
     return slice(total * index // count, total * (index + 1) // count)
 
 
-def check_workers(batch_size, count):
-    """Raise UsageError for a batch that has no image for each of `count` workers."""
+def check_workers(batch_size: int, count: int) -> None:
+    """Raise UsageError if a batch has fewer images than there are workers."""
     require(
         batch_size >= count,
         f"a batch of {batch_size} has no image for each of the {count} "
@@ -88,121 +65,79 @@ def check_workers(batch_size, count):
 
 
 class Worker:
-    """The only one of a run: it has each batch for itself, and agrees with itself."""
+    """The single-process case: every collective is the identity."""
 
     index, count = 0, 1
 
-    def rows(self, total) -> slice:
-        """Those of a batch of `total` that are this worker's."""
+    def rows(self, total: int) -> slice:
+        """Return this worker's rows of a batch of `total`."""
         return part(total, self.index, self.count)
 
-    def shared(self, function):
-        """The function, before it is traced, as one worker among several has to trace it."""
+    def shared(self, function: Callable) -> Callable:
+        """Return `function` so that tracing it builds this worker's part of the computation."""
         return function
 
-    def step(self, total):
-        """A context in which such functions are called for a batch of `total`."""
+    def step(self, total: int) -> AbstractContextManager[None]:
+        """Return a context in which `shared` functions may be called on a batch of `total`."""
         return nullcontext()
 
-    def sum(self, arrays) -> list:
-        """Every worker's arrays, of the same shapes and one type, summed; what they are, alone."""
-        return arrays
+    def sum(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """Sum each array over the workers. All bring the same shapes, and one type."""
+        return list(arrays)
 
-    def all_max(self, number) -> int:
-        """The greatest of the numbers that the workers bring along."""
+    def all_max(self, number: int) -> int:
+        """Return the greatest of the workers' numbers."""
         return number
 
-    def broadcast(self, arrays) -> list:
-        """The first worker's arrays, where all bring some of the same shapes and types, of four or
-        eight bytes."""
-        return arrays
+    def broadcast(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """Return the first worker's arrays. All bring the same shapes and types of 4 or 8 bytes."""
+        return list(arrays)
 
-    def check_same_everywhere(self, what):
-        """Raise UsageError unless all bring the same text."""
-
-
-class SharingWorker(Worker):
-    """One of several, in a cluster that is joined. Raises WorkerError where another is gone."""
-
-    def __init__(self, rank, synchronised, single_depth):
-        from wrn3d.distributed import collectives
-
-        self.index, self.count, self.in_step = rank.rank, rank.world_size, False
-        with expecting_workers(self.index, self.count):
-            join(rank.source, synchronised)
-        self.share = collectives.Shard(self.count, synchronised, single_depth)
-
-    def shared(self, function):
-        from wrn3d.distributed import collectives
-
-        def with_share(*arguments):
-            require(self.in_step, "model.fit knows nothing of other workers: call env.step")
-            with collectives.tracing_for(self.share):
-                return function(*arguments)
-
-        return with_share
-
-    @contextmanager
-    def step(self, total):
-        self.share.first.assign(np.asarray(self.rows(total).start, np.int64))
-        self.share.total.assign(np.asarray(total, np.int64))
-        self.in_step = True
-        try:
-            with expecting_workers(self.index, self.count):
-                yield
-        finally:
-            self.in_step = False
-
-    def sum(self, arrays):
-        arrays = [np.asarray(array) for array in arrays]
-        message = self._reduced(np.concatenate([array.ravel() for array in arrays]), "Add")
-        ends = np.cumsum([array.size for array in arrays])
-        return [
-            piece.reshape(array.shape)
-            for piece, array in zip(np.split(message, ends[:-1]), arrays, strict=True)
-        ]
-
-    def all_max(self, number):
-        return int(self._reduced(np.asarray(number, np.int64), "Max"))
-
-    def broadcast(self, arrays):
-        # As whole numbers, to which zeros can be added without a change of a bit.
-        words = [np.ascontiguousarray(array).view(np.int32) for array in arrays]
-        found = self.sum(words if self.index == 0 else map(np.zeros_like, words))
-        return [bits.view(array.dtype) for bits, array in zip(found, arrays, strict=True)]
-
-    def check_same_everywhere(self, what):
-        number = zlib.crc32(what.encode())
-        require(
-            self.all_max(number) == -self.all_max(-number),
-            "the workers have different settings "
-            "or data: start all with the same flags on the same files",
-        )
-
-    def _reduced(self, array, how):
-        import tensorflow as tf
-
-        with expecting_workers(self.index, self.count):
-            reduce = _reduction(self.count, array.shape, array.dtype, how)
-            return reduce(tf.convert_to_tensor(array)).numpy()
+    def check_same_everywhere(self, text: str) -> None:
+        """Raise UsageError unless all workers bring the same text."""
 
 
-@cache
-def _reduction(count, shape, dtype, how):
-    """A function that reduces every worker's array of such a kind; the workers ask for the same
-    kinds in the same order, so that their keys are the same."""
-    import tensorflow as tf
+def find_worker(synchronised: bool = True, single_depth: bool = True) -> Worker:
+    """Return this process's Worker, joined with the others if there are any.
 
-    from wrn3d.distributed import collectives
-
-    key = collectives.first_key()
-    return tf.function(
-        lambda array: collectives.reduce_over(count, array, key, how), autograph=False
-    ).get_concrete_function(tf.TensorSpec(shape, dtype))
-
-
-def find_worker(synchronised=True, single_depth=True) -> Worker:
-    """This process's, joined with the others where there are any; call it before anything is
-    computed. Raises what `find_rank` does, and WorkerError."""
+    Call it before TensorFlow computes anything. Batch norm covers the whole batch if
+    `synchronised`; `single_depth` says that all volumes have depth 1. Raises what `find_rank`
+    raises, and WorkerError.
+    """
     rank = find_rank()
-    return SharingWorker(rank, synchronised, single_depth) if rank.world_size > 1 else Worker()
+    if rank.world_size == 1:
+        return Worker()
+    import_tensorflow()
+    from wrn3d.distributed.cluster_worker import ClusterWorker
+
+    return ClusterWorker(rank, synchronised, single_depth)
+
+
+def _rank_in_cluster(text):
+    try:
+        config = json.loads(text)
+        cluster = {
+            kind: [str(address) for address in addresses]
+            for kind, addresses in config.get("cluster", {}).items()
+        }
+        if not cluster:
+            return WorkerRank()
+        task = config["task"]["type"], int(config["task"]["index"])
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UsageError(f"TF_CONFIG does not describe a cluster ({reason(error)})") from error
+    require(
+        set(cluster) <= {"chief", "worker"} and len(cluster.get("chief", [])) < 2,
+        f"TF_CONFIG has a cluster of {', '.join(cluster)}, but a run has workers and at most one "
+        "chief",
+    )
+    hosts = {
+        (kind, index): address.rpartition(":")[0]
+        for kind in ("chief", "worker")
+        for index, address in enumerate(cluster.get(kind, []))
+    }
+    require(
+        task in hosts,
+        f"TF_CONFIG makes this process {task[0]} {task[1]}, which is not in its cluster",
+    )
+    local_count = list(hosts.values()).count(hosts[task])
+    return WorkerRank(list(hosts).index(task), len(hosts), "TF_CONFIG", local_count)

@@ -1,1 +1,1 @@
-"""Several workers of a run on this machine: `python -m wrn3d.launch`."""
+"""Start several workers of a run on this machine: `python -m wrn3d.launch`."""

@@ -1,0 +1,35 @@
+"""Tell how Python runs a script's file or a module."""
+
+import importlib.util
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from wrn3d.system.checks import require
+
+
+def python_arguments(target: str) -> list[str]:
+    """Return the arguments with which Python runs `target`, a script's path or a module's name.
+
+    Raises UsageError if it is neither. Looks for modules where this process does: under
+    `python -m` first in the working directory. Imports nothing.
+    """
+    if Path(target).is_file():
+        return [target]
+    require(
+        _is_runnable_module(target),
+        f"{target} is neither a file nor a module that Python can run: name a script, such as "
+        "cifar_wide_resnet_tl",
+    )
+    return ["-m", target]
+
+
+def _is_runnable_module(name):
+    package, *inner = name.split(".")
+    if not all(part.isidentifier() for part in (package, *inner)):
+        return False
+    spec = importlib.util.find_spec(package)  # of a dotted name it would import the package
+    for part in inner:
+        spec = spec and PathFinder.find_spec(part, spec.submodule_search_locations or [])
+    if spec and spec.submodule_search_locations is not None:  # `python -m` runs its __main__
+        spec = PathFinder.find_spec("__main__", spec.submodule_search_locations)
+    return spec is not None

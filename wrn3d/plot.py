@@ -1,4 +1,4 @@
-"""Draw the curves of runs over each other.
+"""Draw the curves of several runs in one picture.
 
 python -m wrn3d.plot runs/first runs/second --output curves.png
 """
@@ -17,22 +17,22 @@ from wrn3d.system.exit_status import exit_status
 
 @dataclass(frozen=True)
 class PlotConfig:
-    """What is drawn, and where."""
+    """The flags of the command."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
-    """Folders of runs, as --output named them."""
+    """Folders of runs, as given to --output."""
     output: Path = Path("curves.png")
-    """The PNG to write."""
+    """PNG file to write."""
 
 
 def main() -> int:
-    """Draw; returns the exit status, as `exit_status` says."""
+    """Run the command line; return the exit status of `exit_status`."""
     return exit_status(plot, tyro.cli(PlotConfig, prog="python -m wrn3d.plot", description=__doc__))
 
 
-def plot(config):
-    """Do what `config` says and print the file's name; raises UserError."""
-    require(config.runs, "no runs are named: name the folders of some")
+def plot(config: PlotConfig) -> None:
+    """Draw the picture and print its path; raise UserError."""
+    require(config.runs, "no run is named: name the folder of at least one")
     draw([read_curves(path) for path in config.runs], config.output)
     print(config.output)
 

@@ -1,7 +1,8 @@
-"""Runs with a folder: their settings, their processes, and what they leave."""
+"""Runs with a folder: their flags, how to start and follow them, and the files they leave."""
 
 import re
 import resource
+import shlex
 import signal
 import time
 from contextlib import contextmanager
@@ -9,52 +10,29 @@ from contextlib import contextmanager
 import numpy as np
 
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
+from wrn3d.runs.config import RunConfig
 from wrn3d.runs.folder import RunFolder
-from wrn3d.runs.loop import Training
+from wrn3d.runs.loop import TrainingLoop
 from wrn3d.runs.resuming import starting_point
 from wrn3d.system.signals import StopRequest
-from wrn3d.training.config import RunConfig
 
-SMALL = [
-    "--dataset",
-    "digits",
-    "--volume-size",
-    "16",
-    "--depth",
-    "10",
-    "--widen-factor",
-    "1",
-    "--batch-size",
-    "32",
-]
+SMALL = shlex.split("--dataset digits --volume-size 16 --depth 10 --widen-factor 1 --batch-size 32")
 FULL = [
     *SMALL,
-    "--dropout",
-    "0.3",
-    "--momentum",
-    "0.9",
-    "--nesterov",
-    "--weight-decay",
-    "5e-4",
-    "--augment",
-    "--validation",
-    "300",
-    "--evaluate",
-    "--iterations",
-    "60",
-    "--save-every",
-    "7",
+    *shlex.split("--dropout 0.3 --momentum 0.9 --nesterov --weight-decay 5e-4 --augment"),
+    *shlex.split("--validation 300 --evaluate --iterations 60 --save-every 7"),
 ]
 
 
 def wait_for(process, iteration):
+    """Read the output of a process until it prints the line of an iteration."""
     for line in process.stdout:
         if re.match(f"iteration +{iteration}/", line):
             return
 
 
 def wait_until(reached, process, pause=0.001):
-    """Whether something has come about before the process ended."""
+    """Whether `reached()` becomes true before the process ends."""
     while not reached():
         if process.poll() is not None:
             return False
@@ -63,17 +41,17 @@ def wait_until(reached, process, pause=0.001):
 
 
 def train(env, path, total, **options):
-    """What is said about where it starts, and the iterations' results."""
+    """Train or resume a run in this process: (the lines it reports, its StepResults)."""
     config = RunConfig(**env.config.settings | {"iterations": total}, output=path, **options)
     with StopRequest() as stop, RunFolder(path, config.resume, config.save_every) as folder:
-        checkpoint, said = starting_point(config, folder)
-        training = Training(env, config, stop, folder, report=said.append)
-        training.start(checkpoint)
-        return said, list(training)
+        checkpoint, lines = starting_point(config, folder)
+        loop = TrainingLoop(env, config, stop, folder, report=lines.append)
+        loop.start(checkpoint)
+        return lines, list(loop)
 
 
 def small_checkpoint(path, config):
-    """A Checkpoint of some of a network's arrays, also saved."""
+    """Save a Checkpoint of a few small arrays, and return it."""
     weights = {
         name: array
         for name, array in initial_weights(WideResNetSpec(10, 1), 0).items()
@@ -85,42 +63,39 @@ def small_checkpoint(path, config):
 
 
 def files(folder):
-    """What a run is made of; pictures, and what has the time of day in it, aside."""
+    """The names of the files that resuming reproduces exactly: logs and checkpoints."""
     return sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".safetensors"))
 
 
 def contents(folder):
-    """{name: bytes} of everything that a run has left."""
+    """{name: bytes} of these files."""
     return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
 def outcome(folder, output):
-    """What a run has left and the last line of what it printed."""
+    """These files, and the last line that the run printed."""
     return contents(folder), output.splitlines()[-1]
 
 
-def check_whole(folder):
-    """Nothing in the folder is half there."""
+def check_complete(folder):
+    """Check that no log line and no checkpoint is incomplete."""
     for name, content in contents(folder).items() if folder.exists() else ():
         if name.endswith(".csv"):
             lines = content.decode().splitlines(keepends=True)
-            assert all(
-                line.endswith("\n") and line.count(",") == lines[0].count(",") for line in lines
-            ), name
+            assert {(line.count(","), line[-1]) for line in lines} == {(lines[0].count(","), "\n")}
         else:
             Checkpoint.load(folder / name)
 
 
-def of_importance(said):
-    """The warnings, as texts, of what a run cannot do without."""
-    texts = [str(warning.message) for warning in said]
-    return [text for text in texts if not text.startswith(("curves.png", "TensorBoard's"))]
+def about_writing(warned):
+    """The texts of the warnings about logs and checkpoints, not those about pictures and events."""
+    texts = [str(warning.message) for warning in warned]
+    return [text for text in texts if not text.startswith(("curves.png", "TensorBoard"))]
 
 
 @contextmanager
 def files_end_at(size):
-    """No file can be written beyond so many bytes: the kernel ends a write there in the middle, as
-    on a disk that is full."""
+    """Let no file grow beyond `size` bytes: the kernel cuts a write short, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))

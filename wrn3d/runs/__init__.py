@@ -1,7 +1,7 @@
-"""A run from its first iteration to its last, and what is kept of it in its folder.
+"""Whole runs: from the command line to checkpoints, logs and pictures in a folder.
 
     python cifar_wide_resnet_tl.py --output runs/first
 
-`training` steps an environment, `folder` keeps checkpoints and logs, `record`, `curves`,
-`mistakes` and `events` let people see what is going on and what came of it.
+`command` reads the flags and prints, `loop` trains, `output` writes into the `folder`, `resuming`
+and `divergence` go back to a checkpoint, `record` describes the run and its results.
 """

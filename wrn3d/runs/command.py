@@ -1,60 +1,74 @@
-"""The scripts from the shell: flags, what is printed, and how a run ends."""
+"""The command line of the training scripts: read flags, train, print, and return an exit status."""
 
 import argparse
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from statistics import median
-from typing import Annotated
+from signal import SIGINT
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from wrn3d.distributed.workers import find_rank
-from wrn3d.runs import record
+from wrn3d.runs import lines, record
+from wrn3d.runs.config import RunConfig
 from wrn3d.runs.folder import BEST, RunFolder
-from wrn3d.runs.loop import Training, scores
+from wrn3d.runs.loop import TrainingLoop
 from wrn3d.runs.mistakes import class_table, confusion_matrix
 from wrn3d.runs.resuming import starting_point
 from wrn3d.runs.summary import describe
-from wrn3d.system import memory, terminal
+from wrn3d.system import terminal
 from wrn3d.system.errors import Stopped
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import Progress, fitted
-from wrn3d.runs.config import RunConfig
+from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import mean_of, measure
 from wrn3d.training.recipes import ORIGINAL, RECIPES, recipe_settings
+from wrn3d.training.step import StepResult
 
-RATES = 1000  # of the last iterations, of which the median is given
 RECIPE_HELP = (
-    f"Settings that belong together, of which other flags override any: "
-    f"{', '.join(RECIPES)}, or a .toml file of yours."
+    f"Recipe whose settings are the defaults of the other flags: {', '.join(RECIPES)}, or your own "
+    ".toml file."
 )
-LINES = 100  # a run of twice as many iterations or more prints one for several together,
-MOST_TOGETHER = 1000  # so many at most
+RATES = 1000  # iterations, the last ones, whose median rate is printed
+LINES = 100  # A run of twice as many iterations or more prints one line for several,
+MOST_PER_LINE = 1000  # but never for more than these.
+
+Config = TypeVar("Config")
 
 
-def main(environment_class, description, arguments=None) -> int:
-    """Run a script's command line; returns its exit status, as `exit_status` says."""
+def main(
+    environment_class: type[TrainingEnvironment],
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run a script's command line; return the exit status of `exit_status`.
 
-    def work():
+    `arguments` replace those of the process. Only the first of several workers prints and writes.
+    """
+
+    def work() -> None:
         summary = description.split("\n", 1)[0]
         config = read_flags(RunConfig, description=summary, args=arguments)
-        first = find_rank().rank == 0
-        with nullcontext() if first else terminal.in_silence():
-            train(environment_class, config, keeps=first)
+        is_first = find_rank().rank == 0
+        with nullcontext() if is_first else terminal.in_silence():
+            train(environment_class, config, is_first)
 
     return exit_status(work)
 
 
-def read_flags(config_class, args=None, **options):
-    """The command line as a `config_class`: what `--recipe` says, but for the other flags. Raises
-    what `recipe_settings` and the class's checks raise, UsageError mostly.
+def read_flags(
+    config_class: type[Config], args: Sequence[str] | None = None, **options: Any
+) -> Config:
+    """Read a command line as a `config_class`, with the settings of `--recipe` as defaults.
 
-    tyro would put a box of its own around that, so it reads the fields alone.
+    `options` go to tyro. Raises what `recipe_settings` and the class's checks raise, mostly
+    UsageError: tyro would print a box around it, so it reads the fields without the checks.
     """
-    unchecked = dataclass(frozen=True)(
+    unchecked: Any = dataclass(frozen=True)(
         type(
             "_Flags",
             (config_class,),
@@ -75,120 +89,100 @@ def read_flags(config_class, args=None, **options):
     return config_class(**{key: value for key, value in given.items() if key != "recipe"})
 
 
-def train(environment_class, config, keeps=True):
-    """Train as `config` says, print how it goes and keep what is asked for; of several workers the
-    first `keeps`."""
-    # The folder comes first: what is wrong with it is said before TensorFlow is imported.
+def train(
+    environment_class: type[TrainingEnvironment], config: RunConfig, is_first: bool = True
+) -> None:
+    """Train as `config` says, print the progress and fill the run's folder.
+
+    `is_first` is false for all but the first of several workers: they write nothing.
+    """
+    # The folder comes first, so its errors are reported before TensorFlow is imported.
     with (
         RunFolder(config.output, config.resume, config.save_every)
-        if config.output and keeps
+        if config.output and is_first
         else nullcontext() as folder
     ):
-        checkpoint, said = starting_point(config, folder)
+        checkpoint, notes = starting_point(config, folder)
         environment = environment_class(**config.settings)
-        for line in [*describe(environment, config), *said]:
+        for line in [*describe(environment, config), *notes]:
             print(fitted(line), flush=True)
         with StopRequest() as stop:
-            training = Training(environment, config, stop, folder)
-            training.start(checkpoint)
+            loop = TrainingLoop(environment, config, stop, folder)
+            loop.start(checkpoint)
             if folder:
                 record.record_start(folder.path, environment, config)
             try:
-                _iterate(training)
+                _train(loop)
                 if config.evaluate:
-                    _evaluate(environment, training)
+                    _evaluate(loop)
             except KeyboardInterrupt:
-                raise _stopped_at_once(training) from None
+                raise _stopped_at_once(loop) from None
 
 
-def _stopped_at_once(training):
-    said = f"stopped at once by {training.stop.name}"
-    if training.folder:
-        said += (
-            f", after iteration {training.saved} was saved"
-            if training.saved
-            else ", before anything was saved"
-        ) + ": to go on add --resume"
-    return Stopped(training.stop.number, said)
-
-
-def _iterate(training):
-    total = training.total
-    every = min(max(1, total // LINES), MOST_TOGETHER)
-    start, first = time.perf_counter(), training.environment.iteration
-    since_line, rates = [], deque(maxlen=RATES)
-    with Progress(total, "training", first) as progress:
-        training.report = progress.print
-        for result in training:
-            while since_line and since_line[-1].iteration >= result.iteration:
-                since_line.pop()  # it went back
-            since_line.append(result)
-            if result.iteration > first + 1:  # the first one builds the graph
-                rates.append(result.images_per_second)
-            progress.update(result.iteration, bar_note(result))
-            if result.iteration % every == 0 or result.iteration == total:
-                progress.print(iteration_line(since_line, total))
-                since_line = []
-    print(fitted(closing_line(total - first, rates, time.perf_counter() - start)))
-    best_by = training.config.best_by
-    best, score = training.folder.best(best_by) if training.folder else (None, None)
+def _train(loop: TrainingLoop) -> None:
+    start, first = time.perf_counter(), loop.environment.iteration
+    with Progress(loop.total, "training", first) as progress:
+        rates = _print_iterations(loop, progress)
+    seconds = time.perf_counter() - start
+    print(fitted(lines.closing_line(loop.total - first, rates, seconds)))
+    if not loop.folder:
+        return
+    best_by = loop.config.best_by
+    best, score = loop.folder.best(best_by)
     if best:
+        path = loop.folder.path / BEST
         print(
             fitted(
-                f"best      iteration {best.iteration}, validation {best_by} {score:.4f}: "
-                f"{training.folder.path / BEST}"
+                f"best      iteration {best.iteration}, validation {best_by} {score:.4f}: {path}"
             )
         )
 
 
-def _evaluate(environment, training):
-    mirror = environment.config.mirror
-    with Progress(len(environment.y_test), "evaluating") as progress:
+def _print_iterations(loop: TrainingLoop, progress: Progress) -> Sequence[float]:
+    """Train and print a line for every few iterations; return the last ones' images/s."""
+    first, total = loop.environment.iteration, loop.total
+    every = min(max(1, total // LINES), MOST_PER_LINE)
+    results: list[StepResult] = []
+    rates: deque[float] = deque(maxlen=RATES)
+    loop.report = progress.print
+    for result in loop:
+        while results and results[-1].iteration >= result.iteration:
+            results.pop()  # the loop went back after divergence
+        results.append(result)
+        if result.iteration > first + 1:  # the first one builds the graph
+            rates.append(result.images_per_second)
+        progress.update(result.iteration, lines.progress_note(result))
+        if result.iteration % every == 0 or result.iteration == total:
+            progress.print(lines.iteration_line(results, total))
+            results = []
+    return rates
+
+
+def _evaluate(loop: TrainingLoop) -> None:
+    """Evaluate the test split; print and record the results."""
+    environment, config, dataset = loop.environment, loop.config, loop.environment.dataset
+    with Progress(len(dataset.test_labels), "evaluating") as progress:
         views = environment.predict_views(
-            mirror=mirror, track=lambda batches: progress.track(training.until_stopped(batches))
+            mirror=config.mirror,
+            track=lambda batches: progress.track(loop.until_stopped(batches)),
         )
-    found = {"test": views[0]} | ({"mirrored": mean_of(views)} if mirror else {})
-    results = {name: measure(predictions) for name, predictions in found.items()}
-    names = environment.dataset.class_names
-    matrix = confusion_matrix(found["test"], len(names))
-    print(f"\n{class_table(matrix, names)}\n")
+    results = {"test": measure(views[0])}
+    if config.mirror:
+        results["mirrored"] = measure(mean_of(views))
+    matrix = confusion_matrix(views[0], len(dataset.class_names))
+    print(f"\n{class_table(matrix, dataset.class_names)}\n")
     for name, result in results.items():
-        how = ", with their mirror images" if name == "mirrored" else ""
-        how += ", averaged weights" if training.config.averaging else ""
-        said = scores(result, training.config, environment.dataset)
-        print(
-            f"test      loss {result.loss:.6f}  {said}  ({len(environment.y_test):,} images{how})"
+        print(lines.result_line(name, result, len(dataset.test_labels), config, dataset))
+    if loop.folder:
+        record.record_test(loop.folder.path, environment, results, views[0], matrix)
+
+
+def _stopped_at_once(loop: TrainingLoop) -> Stopped:
+    message = f"stopped at once by {loop.stop.name}"
+    if loop.folder:
+        message += (
+            f", the last checkpoint is of iteration {loop.saved}: add --resume to continue from it"
+            if loop.saved
+            else ", before anything was saved: add --resume to start again"
         )
-    if training.folder:
-        record.record_test(training.folder.path, environment, results, found["test"], matrix)
-
-
-def iteration_line(results, total):
-    """A line for one iteration, or the means over several."""
-    loss, accuracy, seconds = (
-        sum(getattr(result, name) for result in results) / len(results)
-        for name in ("loss", "accuracy", "seconds")
-    )
-    return (
-        f"iteration {results[-1].iteration:{len(str(total))}}/{total}  loss {loss:.6f}  "
-        f"accuracy {accuracy:.4f}  {results[-1].batch_size / seconds:.1f} images/s"
-    )
-
-
-def bar_note(result):
-    """What the live bar says about an iteration."""
-    return (
-        f"loss {result.loss:.3f} acc {result.accuracy:.2f} lr {result.learning_rate:.2g} "
-        f"{result.images_per_second:.3g} images/s"
-    )
-
-
-def closing_line(count, rates, seconds):
-    """What the whole run came to; `rates` are images/s of iterations."""
-    if count <= 0:
-        return "done      nothing was left to train"
-    said = f"done      {count:,} iterations in {seconds:.1f} s"
-    if rates:
-        said += f", median {median(rates):.1f} images/s"
-    peak = memory.peak_memory()
-    return said + (f", at most {memory.in_gib(peak)} of memory" if peak else "")
+    return Stopped(loop.stop.number or SIGINT, message)

@@ -1,63 +1,61 @@
-"""TensorBoard's event files, where the package is installed."""
+"""Write TensorBoard event files, if TensorBoard is installed."""
 
 import io
 import os
 import socket
 import time
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from wrn3d.system.errors import reason
 from wrn3d.system.files import append_atomic
 
 
 def has_tensorboard() -> bool:
-    """Whether it is installed."""
+    """Whether TensorBoard is installed."""
     return find_spec("tensorboard") is not None
 
 
 class Events:
-    """A file of events in `folder` for what comes after an iteration. What files of the run's
-    earlier processes have beyond it TensorBoard leaves out."""
+    """An event file for the iterations after `iteration`. It tells TensorBoard to drop what other
+    files in `folder` have after that iteration.
 
-    def __init__(self, folder, iteration):
+    If the file cannot be written, a warning says so once and the rest is not recorded.
+    """
+
+    def __init__(self, folder: Path, iteration: int) -> None:
         self.iteration, self.ended = iteration, False
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / name
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2  # half a second
             from tensorboard.summary.writer.record_writer import RecordWriter
-        except Exception as error:  # something else of that name, or for another protobuf
+        except Exception as error:  # another package of that name, or another protobuf version
             self._end(error)
             return
         self.event, self.summary, self.record = event_pb2.Event, summary_pb2.Summary, RecordWriter
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(
             self.event(file_version="brain.Event:2", wall_time=time.time()),
-            self.event(
-                step=iteration + 1,
-                wall_time=time.time(),
-                session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
-            ),
+            self.event(step=iteration + 1, wall_time=time.time(), session_log=start),
         )
 
-    def add(self, iteration, numbers):
-        """Add {name: number}; once something cannot be written it is said, and no more is."""
+    def add(self, iteration: int, numbers: Mapping[str, float]) -> None:
+        """Record {name: number} of an iteration."""
         self.iteration = iteration
-        if not self.ended:
-            self._write(
-                self.event(
-                    step=iteration,
-                    wall_time=time.time(),
-                    summary=self.summary(
-                        value=[
-                            self.summary.Value(tag=name.replace("_", " "), simple_value=number)
-                            for name, number in numbers.items()
-                        ]
-                    ),
-                )
-            )
+        if self.ended:
+            return
+        values = [
+            self.summary.Value(tag=name.replace("_", " "), simple_value=number)
+            for name, number in numbers.items()
+        ]
+        summary = self.summary(value=values)
+        self._write(self.event(step=iteration, wall_time=time.time(), summary=summary))
 
-    def _write(self, *events):
+    def _write(self, *events: Any) -> None:
         records = io.BytesIO()
         for event in events:
             self.record(records).write(event.SerializeToString())
@@ -66,10 +64,10 @@ class Events:
         except OSError as error:
             self._end(error)
 
-    def _end(self, error):
+    def _end(self, error: Exception) -> None:
         self.ended = True
         warnings.warn(
-            f"TensorBoard's events end at iteration {self.iteration}, the run goes on: "
+            f"TensorBoard events end at iteration {self.iteration}, training continues: "
             f"{reason(error)}",
             stacklevel=2,
         )

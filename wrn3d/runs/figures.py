@@ -1,30 +1,33 @@
-"""Figures as PNG files, whatever the names in them are."""
+"""Draw any names in figures, and save these as PNG files."""
 
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from wrn3d.system.errors import printable
 from wrn3d.system.files import atomic_file
 
 LONGEST_NAME = 24  # characters
-MATHLESS = {"parse_math": False}  # keywords of a text: a $ in a name begins no formula
+MATHLESS: dict[str, Any] = {"parse_math": False}  # for a text: a $ in a name starts no formula
 
 
-def shown(name) -> str:
-    """A name from a file or a folder, as it is drawn."""
+def drawable(name: object) -> str:
+    """Shorten the name of a class or a folder, and replace what is not printable."""
     return printable(str(name), LONGEST_NAME)
 
 
-def add_legend(panel, lines, **options):
-    """A legend of {name: line}."""
-    # matplotlib leaves out what begins with an underscore.
-    names = [f" {name}" if name.startswith("_") else name for name in map(shown, lines)]
+def add_legend(panel: Any, lines: Mapping[str, Any], **options: Any) -> None:
+    """Add a legend of {name: line}."""
+    # matplotlib omits names that begin with an underscore.
+    names = [f" {name}" if name.startswith("_") else name for name in map(drawable, lines)]
     legend = panel.legend(list(lines.values()), names, frameon=False, **options)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def save_figure(figure, path):
-    """Write a PNG, whole or not at all; raises what `atomic_file` does."""
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Write a PNG as `atomic_file` does, and raise what it raises."""
     with atomic_file(path) as unfinished, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that its font does not have
+        warnings.simplefilter("ignore")  # about letters that the font lacks
         figure.savefig(unfinished, dpi=120, format="png")

@@ -1,8 +1,10 @@
-"""CSV files with numbers about iterations, of whole lines alone."""
+"""CSV logs of a run. They survive kills, full disks and damage: only complete lines count."""
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 from wrn3d.system.errors import DataError
 from wrn3d.system.files import append_atomic, atomic_file, file_errors, flush
@@ -11,114 +13,120 @@ NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes 
 
 
 class Log:
-    """A file of lines for some iterations each; `columns` are those beside the iteration."""
+    """A CSV file with one line of numbers per iteration; `columns` are those after `iteration`.
 
-    def __init__(self, path, columns):
+    `buffer` adds a line to `pending`, `write` appends the pending lines to the file. If that fails,
+    they stay pending for the next write.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path, self.columns = path, ("iteration", *columns)
         self.header = _line(self.columns)
         numbers = len(columns) * (b",(?:%s)" % NUMBER)
-        self.whole_line = re.compile(b"([0-9]{1,15})" + numbers + b"\n")
-        self.waiting = []  # (iteration, line), not written yet
+        self.complete_line = re.compile(b"([0-9]{1,15})" + numbers + b"\n")
+        self.pending: list[tuple[int, bytes]] = []  # (iteration, line)
 
-    def start(self, iteration) -> int:
-        """Begin it, or go on after `iteration`: what is beyond it is taken back, and what a killed
-        process or a damaged disk has left is no line. Returns how many lines there are. Raises
-        what `atomic_file` does."""
-        gap = not self._has_header()
-        self.waiting = [line for line in self.waiting if line[0] <= iteration]
-        count, size = len(self.waiting), len(self.header)
-        for offset, number, line in self._lines():
+    def start(self, iteration: int) -> int:
+        """Create the file, or drop its damaged lines and those after `iteration`.
+
+        Returns the number of lines that are left, pending ones included. Raises DataError if the
+        file cannot be read or written, or has the columns of another version.
+        """
+        damaged = not self._has_header()
+        self.pending = [line for line in self.pending if line[0] <= iteration]
+        count, size = len(self.pending), len(self.header)
+        for offset, number, line in self._complete_lines():
             if number <= iteration:
-                count, size, gap = count + 1, size + len(line), gap or offset != size
-        if not gap:
+                count, size = count + 1, size + len(line)
+                damaged = damaged or offset + len(line) != size
+        if damaged:
+            self._rewrite(iteration)
+        else:
             with file_errors(self.path):
-                os.truncate(self.path, size)  # also on a full disk
-            return count
-        with atomic_file(self.path) as unfinished, unfinished.open("wb") as file:
-            file.write(self.header)
-            file.writelines(line for _, number, line in self._lines() if number <= iteration)
+                os.truncate(self.path, size)  # works on a full disk, too
         return count
 
-    def hold(self, iteration, *numbers):
-        """Add a line when what waits is written next."""
-        self.waiting.append((iteration, _line((iteration, *map(repr, numbers)))))
+    def buffer(self, iteration: int, *numbers: float) -> None:
+        """Add a line to the pending ones."""
+        self.pending.append((iteration, _line((iteration, *map(repr, numbers)))))
 
-    def add(self, iteration, *numbers):
-        """Add a line, whole or not at all; raises DataError where it can't be, and then adds it
-        with the next one."""
-        self.hold(iteration, *numbers)
-        self.write()
-
-    def write(self):
-        """Write the lines that wait; raises DataError, and then they wait on."""
-        if self.waiting:
+    def write(self) -> None:
+        """Append the pending lines in one write; raise DataError and keep them if it fails."""
+        if self.pending:
             with file_errors(self.path):
-                append_atomic(self.path, b"".join(line for _, line in self.waiting))
-            self.waiting.clear()
+                append_atomic(self.path, b"".join(line for _, line in self.pending))
+            self.pending.clear()
 
-    def flush(self):
-        """Have everything on the disk, lines that waited, too; raises DataError."""
+    def flush(self) -> None:
+        """Write the pending lines and sync the file to the disk; raise DataError if it fails."""
         self.write()
         with file_errors(self.path):
             flush(self.path)
 
     def count(self) -> int:
-        """How many lines there are, those that wait included; raises DataError."""
-        return sum(1 for _ in self._lines()) + len(self.waiting)
+        """Return the number of lines, pending ones included; raise DataError."""
+        return sum(1 for _ in self._complete_lines()) + len(self.pending)
 
-    def rows(self):
-        """Each line as (iteration, number, ...), also those that wait; raises DataError."""
-        for line in chain((line for *_, line in self._lines()), (line for _, line in self.waiting)):
+    def rows(self) -> Iterator[tuple[float, ...]]:
+        """Yield (iteration, number, ...) for each line, also for pending ones; raise DataError."""
+        written = (line for *_, line in self._complete_lines())
+        for line in chain(written, (line for _, line in self.pending)):
             first, *others = line.split(b",")
             yield int(first), *map(float, others)
 
-    def column(self, name) -> dict[int, float]:
-        """{iteration: number} of one column; raises DataError."""
+    def column(self, name: str) -> dict[int, float]:
+        """Return {iteration: number} of one column; raise DataError."""
         place = self.columns.index(name)
-        return {row[0]: row[place] for row in self.rows()}
+        return {int(row[0]): row[place] for row in self.rows()}
 
-    def _has_header(self):
-        """A damaged one does not matter, since the lines tell; raises DataError for another
-        version's."""
+    def _has_header(self) -> bool:
+        """Whether the header is intact. A damaged one does not matter; one of another version with
+        other columns raises DataError."""
         if not os.path.exists(self.path):
             return False
         with file_errors(self.path, "read"), self.path.open("rb") as file:
-            found = file.readline(1000)
-        if found.startswith(b"iteration,") and found.count(b",") != self.header.count(b","):
+            first = file.readline(1000)
+        if first.startswith(b"iteration,") and first.count(b",") != self.header.count(b","):
             raise DataError(
-                f"{self.path} has other columns than this version's: name another "
-                "folder with --output"
+                f"{self.path} has the columns of another version: name another folder with --output"
             )
-        return found == self.header
+        return first == self.header
 
-    def _lines(self):
-        """(where it begins, iteration, line) of each line of the file that is one; a long log is
-        never in memory as a whole."""
+    def _complete_lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (offset, iteration, line) of each complete line. A long log does not fit into
+        memory, so it is read line by line."""
         if not os.path.exists(self.path):
             return
         offset = 0
         with file_errors(self.path, "read"), self.path.open("rb") as file:
             for line in file:
-                if match := self.whole_line.fullmatch(line):
+                if match := self.complete_line.fullmatch(line):
                     yield offset, int(match[1]), line
                 offset += len(line)
 
+    def _rewrite(self, iteration: int) -> None:
+        with atomic_file(self.path) as unfinished, unfinished.open("wb") as file:
+            file.write(self.header)
+            lines = self._complete_lines()
+            file.writelines(line for _, number, line in lines if number <= iteration)
 
-def _line(values):
+
+def _line(values: Sequence[object]) -> bytes:
     return (",".join(map(str, values)) + "\n").encode()
 
 
 class EpochMeans:
-    """Over an epoch's iterations, as they come: the last learning rate, mean loss and accuracy."""
+    """Last learning rate, mean loss and mean accuracy of the current epoch's iterations."""
 
     COLUMNS = ("learning_rate", "loss", "accuracy")
 
-    def __init__(self):
-        self.epoch = self.learning_rate = None
-        self.count, self.loss, self.accuracy = 0, 0.0, 0.0
+    def __init__(self) -> None:
+        self.epoch: float | None = None
+        self.learning_rate = self.loss = self.accuracy = 0.0
+        self.count = 0
 
-    def add(self, epoch, learning_rate, loss, accuracy):
-        """Take in an iteration's; with another epoch than the last one's they begin anew."""
+    def add(self, epoch: float, learning_rate: float, loss: float, accuracy: float) -> None:
+        """Add an iteration; the first one of another epoch starts the means again."""
         if epoch != self.epoch:
             self.epoch, self.count, self.loss, self.accuracy = epoch, 0, 0.0, 0.0
         self.learning_rate = learning_rate
@@ -128,5 +136,5 @@ class EpochMeans:
 
     @property
     def means(self) -> tuple[float, float, float]:
-        """Of COLUMNS."""
+        """The epoch's values, in the order of COLUMNS."""
         return self.learning_rate, self.loss / self.count, self.accuracy / self.count

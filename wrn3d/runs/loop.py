@@ -1,275 +1,215 @@
-"""A run from its first iteration, or from where it stopped, to its last."""
+"""The training loop of a run: train, save, validate, stop, and go back after divergence."""
 
-import math
-import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from signal import Signals
+from typing import TypeVar
 
-import numpy as np
-
-from wrn3d.runs.folder import is_regular
-from wrn3d.runs.watch import Watch
+from wrn3d.runs import divergence
+from wrn3d.runs.config import RunConfig
+from wrn3d.runs.folder import RunFolder, is_regular
+from wrn3d.runs.lines import score_text
+from wrn3d.runs.output import RunOutput
 from wrn3d.system.checks import require
-from wrn3d.system.errors import DataError, DivergedError, MissingDataError, Stopped
-from wrn3d.system.signals import NAMES
+from wrn3d.system.errors import DivergedError, Stopped
+from wrn3d.system.signals import NAMES, StopRequest
+from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.config import DATA, DESCRIPTION
+from wrn3d.training.environment import TrainingEnvironment
+from wrn3d.training.evaluation import EvalResult
+from wrn3d.training.step import StepResult
 
-SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that still diverges is given up
-
-
-def scores(result, config, dataset) -> str:
-    """An EvalResult's, for people; accuracy alone says little of two classes, or uneven ones."""
-    said = f"accuracy {result.accuracy:.4f}"
-    if config.best_by == "accuracy" and not dataset.is_uneven and len(dataset.class_names) > 2:
-        return said
-    return f"{said}  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
+Item = TypeVar("Item")
 
 
-class Training:
-    """The iterations that are left of a run; going over it trains them, one StepResult each.
+class TrainingLoop:
+    """Train the iterations that are left of a run; iterating yields one StepResult each.
 
-    `folder` is the run's RunFolder, or None where nothing is kept; of several workers the first
-    has it. There a checkpoint is written after every `save_every` iterations, after the last, and
-    where `stop`, a StopRequest, is asked for. After all but the last kind, where the data set has a
-    validation split, the network is measured on it; the best is kept. `report` is given lines about
-    that.
+    With a `folder`, which only the first of several workers has, the loop saves a checkpoint every
+    `save_every` iterations, at the end, and when `stop` is set. After all of these but a stop it
+    evaluates the validation split, if there is one, and keeps the best checkpoint. `report`
+    receives lines about evaluations and divergence.
 
-    Raises Stopped, DivergedError where the loss is no finite number (with `on_nan` "restore" it
-    goes back instead, and yields earlier iterations once more), and DataError where the end of the
+    Raises Stopped; DivergedError if a loss or a weight is NaN or infinite (with `on_nan="restore"`
+    the loop goes back instead and yields earlier iterations again); and DataError if the end of the
     run cannot be saved.
     """
 
-    def __init__(self, environment, config, stop, folder=None, report=print):
-        self.environment, self.config, self.report = environment, config, report
-        self.stop, self.folder = stop, folder
-        self.watch = Watch(folder.path) if folder else None
-        self.keeps = bool(folder or (environment.worker.index and config.output))
+    def __init__(
+        self,
+        environment: TrainingEnvironment,
+        config: RunConfig,
+        stop: StopRequest,
+        folder: RunFolder | None = None,
+        report: Callable[[str], object] = print,
+    ) -> None:
+        self.environment, self.config, self.stop = environment, config, stop
+        self.folder, self.report = folder, report
+        self.output = RunOutput(folder) if folder else None
+        self.takes_snapshots = bool(folder or (environment.worker.index and config.output))
         self.total = config.total_iterations(environment.num_examples)
         self.validates = len(environment.dataset.validation_labels) > 0
         self.best_score = -1.0
-        self.saved = self.validated = None  # the iteration after which it last was
-        self.last_loss, self.said = None, set()
+        self.saved: int | None = None  # the last iteration with a checkpoint
+        self.validated: int | None = None  # the last iteration with an evaluation
+        self.finite = divergence.FiniteCheck()
 
-    def start(self, checkpoint=None):
-        """Go to the checkpoint, one of the folder's, and begin the logs or go on with them.
+    def start(self, checkpoint: Checkpoint | None = None) -> None:
+        """Restore a checkpoint of the folder, if one is given, and start or continue the logs.
 
-        Raises UsageError where it was trained on other data, unless `override` says so, and where
-        the validation split cannot decide which is the best.
+        Raises UsageError if its run was trained on other data and `override` does not allow that,
+        or if the validation split lacks a class that the AUC needs.
         """
-        dataset = self.environment.dataset
-        self.environment.worker.check_same_everywhere(
+        environment = self.environment
+        environment.worker.check_same_everywhere(
             f"{self.config.save_every} {self.config.on_nan} {self.config.output is None}"
         )
-        require(
-            self.config.best_by == "accuracy"
-            or not self.validates
-            or len(set(dataset.validation_labels)) == len(dataset.class_names),
-            f"the validation split of {dataset.title} lacks a class, so there is no auc: set "
-            "more images aside, or choose by accuracy",
-        )
+        self._check_validation_split()
         if checkpoint is not None:
-            environment = self.environment
-            require(
-                checkpoint.config.get(DATA) == environment.fingerprint
-                or DATA in self.config.override,
-                f"{environment.dataset.origin} holds other "
-                f"data than the run in {self.folder.path} was trained on: put those back, or "
-                f"add --override {' '.join([*self.config.override, DATA])}",
-            )
+            self._check_data(checkpoint)
             environment.restore(checkpoint, self.config.seed)
             self.saved = checkpoint.iteration
-        if self.environment.worker.all_max(checkpoint is not None):
-            self.environment.adopt_state_of_first()
+        if environment.worker.all_max(checkpoint is not None):
+            environment.adopt_state_of_first()
         self._start_folder()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[StepResult]:
         while True:
             try:
                 self.check_stop()
-                self._validate()  # what was trained last; after a resumption, too
+                self._validate()  # the previous iteration, also after resuming
                 if self.environment.iteration >= self.total:
-                    self._show_the_end()
+                    self._draw_final_curves()
                     return
                 result = self._train_one()
             except DivergedError as error:
                 self._go_back(error)
-                continue
-            yield result
+            else:
+                yield result
 
-    def check_stop(self):
-        """Raise Stopped where that was asked for, with everything saved that has been trained."""
+    def check_stop(self) -> None:
+        """Save and raise Stopped if any worker was asked to stop."""
         number = self.environment.worker.all_max(self.stop.number or 0)
         if not number:
             return
-        if self.keeps and self.saved != self.environment.iteration:
+        if self.takes_snapshots and self.saved != self.environment.iteration:
             self._save(must=True)
-        self._show_the_end()
-        said = (
-            f"stopped by {NAMES[number]} after iteration {self.environment.iteration} "
+        self._draw_final_curves()
+        message = (
+            f"stopped by {NAMES[Signals(number)]} after iteration {self.environment.iteration} "
             f"of {self.total}"
         )
         if self.folder:
-            said += f": saved in {self.folder.path}, to go on add --resume"
-        raise Stopped(number, said)
+            message += f": saved in {self.folder.path}, add --resume to continue"
+        raise Stopped(number, message)
 
-    def until_stopped(self, batches):
-        """Iterate over `batches`; raises Stopped in between."""
+    def until_stopped(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """Yield `batches`; raise Stopped between two of them."""
         for number, batch in enumerate(batches):
-            if number % self.environment.worker.count == 0:  # the others' are computed meanwhile
+            if number % self.environment.worker.count == 0:  # the workers share the batches
                 self.check_stop()
             yield batch
 
-    def _train_one(self):
+    def _train_one(self) -> StepResult:
         result = self.environment.step()
-        if not math.isfinite(result.loss):
-            raise self._diverged(f"the loss is {result.loss}")
-        self.last_loss = result.loss
-        if self.folder:
-            last = result.iteration == self.total
-            self._try(
-                "log.csv lacks what is",
-                lambda: self.folder.add(result, *self.environment.epoch),
-                must=last,
-            )
-            self.watch.add(
-                result.iteration,
-                learning_rate=result.learning_rate,
-                loss=result.loss,
-                accuracy=result.accuracy,
-            )
-        if self.keeps and self._due():
-            self._save(must=result.iteration == self.total)
-            if self.folder:
-                self.watch.renew()
+        self.finite.check_loss(result)
+        is_last = result.iteration == self.total
+        if self.output:
+            self.output.add(result, *self.environment.epoch, must=is_last)
+        if self.takes_snapshots and self._is_due():
+            self._save(must=is_last)
         return result
 
-    def _due(self):
+    def _validate(self) -> None:
+        """Evaluate the validation split if that is due and was not done."""
         iteration = self.environment.iteration
-        return iteration == self.total or is_regular(iteration, self.config.save_every)
-
-    def _state(self):
-        """A Checkpoint that also has those settings of which the environment knows nothing."""
-        state = self.environment.snapshot()
-        return replace(
-            state,
-            config={
-                name: value
-                for name, value in (state.config | vars(self.config)).items()
-                if name in (*self.config.result_fields, *DESCRIPTION)
-            },
-        )
-
-    def _save(self, must):
-        state = self._state()
-        if not all(np.isfinite(array).all() for array in state.weights.values()):
-            raise self._diverged("weights are no longer finite")
-        if not self.folder:  # as the first of several workers has
+        if not (self.validates and self._is_due()) or self.validated == iteration:
             return
-        if self._try("checkpoints are missing", lambda: self.folder.save(state), must):
-            self.saved = state.iteration
-
-    def _validate(self):
-        """Measure what was saved last, where that is to be done and has not been."""
-        environment = self.environment
-        iteration = environment.iteration
-        if not (self.validates and self._due()) or self.validated == iteration:
-            return
-        result = environment.evaluate("validation", self.until_stopped)
+        result = self.environment.evaluate("validation", self.until_stopped)
         score = getattr(result, self.config.best_by)
-        if better := score > self.best_score:
+        is_best = score > self.best_score
+        if is_best:
             self.best_score = score
-        if self.folder:
-            best = self._state() if better else None
-            self._try(
-                "validation.csv and the best checkpoint lack what is",
-                lambda: self.folder.add_validation(iteration, result, best),
-                must=iteration == self.total,
-            )
-            self.watch.add(
-                iteration,
-                **{f"validation {name}": number for name, number in result._asdict().items()},
-            )
-            self.watch.renew()
+        if self.output:
+            best = self._state() if is_best else None
+            self.output.add_validation(iteration, result, best, must=iteration == self.total)
         self.validated = iteration
-        count = len(environment.dataset.validation_labels)
+        self._report_validation(result, is_best)
+
+    def _report_validation(self, result: EvalResult, is_best: bool) -> None:
+        dataset = self.environment.dataset
         self.report(
-            f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
-            f"{scores(result, self.config, environment.dataset)}  ({count:,} images"
-            f"{', the best so far' if better else ''})"
+            f"validation {self.environment.iteration}/{self.total}  loss {result.loss:.6f}  "
+            f"{score_text(result, self.config, dataset)}  ({len(dataset.validation_labels):,} "
+            f"images{', the best so far' if is_best else ''})"
         )
 
-    def _start_folder(self):
-        self.validated = None
-        if self.folder:
-            iteration = self.environment.iteration
-            self.folder.start(iteration, self.validates)
-            self.best_score = self.folder.best(self.config.best_by)[1]
-            done = iteration in self.folder.validations.column("accuracy")
-            self.validated = iteration if done else None
-            self.watch.start(iteration)
-        self.validated = self.environment.worker.all_max(self.validated or 0) or None
-
-    def _show_the_end(self):
-        if self.folder:
-            self.watch.renew(must=True)
-
-    def _diverged(self, what):
-        last = (
-            "no loss was finite"
-            if self.last_loss is None
-            else f"the last finite loss was {self.last_loss:g}"
-        )
-        return DivergedError(f"{what} at iteration {self.environment.iteration}, {last}")
-
-    def _go_back(self, error):
-        """To the last regular checkpoint, or to the start: an irregular one would make the result
-        depend on where a run was stopped."""
+    def _go_back(self, error: DivergedError) -> None:
+        """Continue from the last regular checkpoint with half the learning rate, or raise the error
+        with advice."""
         environment = self.environment
-        scale = environment.learning_rate_scale / 2
-        if self.config.on_nan == "stop" or scale < SMALLEST_SCALE:
-            self._show_the_end()
-            kept = self.folder.newest()[0] if self.folder else None
-            raise DivergedError(
-                f"{error}: try a learning rate below "
-                f"{environment.learning_rate:g}"
-                + (
-                    f" ({self.folder.checkpoint_path(kept.iteration)} is from before)"
-                    if kept
-                    else ""
-                )
-            ) from error
-        checkpoint, skipped = self.folder.newest(regular=True) if self.folder else (None, [])
-        reached = environment.iteration
-        if checkpoint is None:
-            environment.reset()
-        else:
-            environment.restore(checkpoint, self.config.seed)
-        environment.learning_rate_scale = scale
-        environment.adopt_state_of_first()
-        self.saved = checkpoint and checkpoint.iteration
-        if self.folder:
-            self.folder.discard_checkpoints(environment.iteration, reached)
+        if divergence.gives_up(environment, self.config):
+            self._draw_final_curves()
+            raise divergence.final_error(error, environment, self.folder) from error
+        checkpoint, skipped = divergence.go_back(environment, self.config, self.folder)
+        self.saved = checkpoint.iteration if checkpoint else None
         self._start_folder()
         for line in skipped:
             self.report(line)
         self.report(
             f"restored  iteration {environment.iteration}, with the learning rate times "
-            f"{scale:g}: {error}"
+            f"{environment.learning_rate_scale:g}: {error}"
         )
 
-    def _try(self, what, write, must=False):
-        """Whether it could be written. What cannot is said once; the run goes on, unless it `must`
-        be, as at its end, and tries again."""
-        try:
-            write()
-        except (DataError, MissingDataError) as error:
-            if must:
-                raise
-            if what not in self.said:
-                warnings.warn(
-                    f"{what} from iteration {self.environment.iteration} on, the run "
-                    f"goes on: {error}",
-                    stacklevel=2,
-                )
-            self.said.add(what)
-            return False
-        return True
+    def _is_due(self) -> bool:
+        """Whether a checkpoint and an evaluation are due after this iteration."""
+        iteration = self.environment.iteration
+        return iteration == self.total or is_regular(iteration, self.config.save_every)
+
+    def _state(self) -> Checkpoint:
+        """Take a snapshot that also has the run's settings, such as `save_every`."""
+        state = self.environment.snapshot()
+        names = (*self.config.result_fields, *DESCRIPTION)
+        settings = state.config | vars(self.config)
+        config = {name: value for name, value in settings.items() if name in names}
+        return replace(state, config=config)
+
+    def _save(self, must: bool) -> None:
+        """Save a checkpoint. Workers without a folder check their weights, so all notice a
+        divergence."""
+        state = self._state()
+        self.finite.check_weights(state.weights, state.iteration)
+        if self.output and self.output.save(state, must):
+            self.saved = state.iteration
+
+    def _start_folder(self) -> None:
+        self.validated = None
+        if self.folder and self.output:
+            iteration = self.environment.iteration
+            self.output.start(iteration, self.validates)
+            self.best_score = self.folder.best(self.config.best_by)[1]
+            if iteration in self.folder.validations.column("accuracy"):
+                self.validated = iteration
+        self.validated = self.environment.worker.all_max(self.validated or 0) or None
+
+    def _draw_final_curves(self) -> None:
+        if self.output:
+            self.output.draw_curves(force=True)
+
+    def _check_validation_split(self) -> None:
+        dataset = self.environment.dataset
+        require(
+            self.config.best_by == "accuracy"
+            or not self.validates
+            or len(set(dataset.validation_labels)) == len(dataset.class_names),
+            f"the validation split of {dataset.title} lacks a class, so its AUC is undefined: "
+            "raise --validation, or choose --best-by accuracy",
+        )
+
+    def _check_data(self, checkpoint: Checkpoint) -> None:
+        environment, override = self.environment, self.config.override
+        require(
+            checkpoint.config.get(DATA) == environment.fingerprint or DATA in override,
+            f"{environment.dataset.origin} holds other data than the run in {self.config.output} "
+            f"was trained on: put those back, or add --override {' '.join([*override, DATA])}",
+        )

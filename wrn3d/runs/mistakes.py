@@ -1,123 +1,116 @@
-"""What a network gets wrong: class by class, and the worst of it as pictures."""
+"""Show what a network gets wrong: confusion matrix, accuracy per class, most confident mistakes."""
 
+from collections.abc import Sequence
 from math import ceil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from wrn3d.runs.figures import MATHLESS, save_figure, shown
+from wrn3d.runs.figures import MATHLESS, drawable, save_figure
 from wrn3d.system.reporting import markdown_table
+from wrn3d.training.evaluation import Predictions
 
-LONGEST_TABLE = 20  # classes; of more the worst are shown
-WITH_NUMBERS, WITH_NAMES = 25, 100  # classes, at most, of a matrix that is drawn with them
-WORST = 24  # pictures
-CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches: a picture with its title, either
-
-
-def confusion_matrix(predictions, classes) -> np.ndarray:
-    """(classes, classes) counts of Predictions: a row for each class that volumes have, a column
-    for each that they are taken for."""
-    found = np.zeros((classes, classes), np.int64)
-    np.add.at(found, (predictions.labels, predictions.classes), 1)
-    return found
+LONGEST_TABLE = 20  # classes, at most; the table has the worst ones
+WITH_COUNTS, WITH_NAMES = 25, 100  # classes, at most, of a matrix drawn with counts, with names
+MOST_MISTAKES = 24  # pictures, at most
+CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches: (width, height) of a picture with its title
 
 
-def class_table(matrix, names) -> str:
-    """Each class's accuracy and what it is most often taken for, the worst first, as Markdown."""
+def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
+    """Count predictions: (classes, classes) int64, a row per true, a column per predicted class."""
+    matrix = np.zeros((classes, classes), np.int64)
+    np.add.at(matrix, (predictions.labels, predictions.classes), 1)
+    return matrix
+
+
+def class_table(matrix: np.ndarray, names: Sequence[str]) -> str:
+    """Format accuracy and most frequent confusion of each class as Markdown, the worst first."""
     counts = matrix.sum(axis=1)
-    shares = np.diag(matrix) / np.maximum(counts, 1)
-    present = [row for row in np.argsort(shares, kind="stable") if counts[row]]
+    accuracies = np.diag(matrix) / np.maximum(counts, 1)
+    present = [row for row in np.argsort(accuracies, kind="stable") if counts[row]]
     rows = []
     for row in present[:LONGEST_TABLE]:
         others = np.where(np.arange(len(names)) == row, 0, matrix[row])
-        taken = (
-            f"{shown(names[others.argmax()])} ({others.max() / counts[row]:.1%})"
-            if others.any()
-            else "-"
-        )
-        rows.append([shown(names[row]), f"{counts[row]:,}", f"{shares[row]:.4f}", taken])
+        share = others.max() / counts[row]
+        confused = f"{drawable(names[int(others.argmax())])} ({share:.1%})" if share else "-"
+        rows.append([drawable(names[row]), f"{counts[row]:,}", f"{accuracies[row]:.4f}", confused])
     title = (
         "class, the worst first"
         if len(present) <= LONGEST_TABLE
         else f"the worst {LONGEST_TABLE} classes"
     )
-    return markdown_table([title, "images", "accuracy", "most often taken for"], rows)
+    return markdown_table([title, "images", "accuracy", "most often predicted as"], rows)
 
 
-def draw_confusion(matrix, names, path):
-    """Write the matrix as a PNG, in shares of each row; raises what `atomic_file` does."""
+def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path) -> None:
+    """Write a confusion matrix as a PNG, coloured by share of the true class; raise what
+    `atomic_file` raises."""
     from matplotlib.figure import Figure
 
     side = min(12, 3 + 0.45 * len(names))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     panel = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure.colorbar(
-        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1),
-        shrink=0.8,
-        label="share of the class's images",
-    )
-    size = 9 if len(names) <= WITH_NUMBERS else 4
+    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, shrink=0.8, label="share of the class's images")
+    panel.set_xlabel("predicted as")
+    panel.set_ylabel("true class")
     if len(names) <= WITH_NAMES:
-        labels = [shown(name) for name in names]
-        panel.set_xticks(range(len(names)), labels, rotation=90, fontsize=size, **MATHLESS)
-        panel.set_yticks(range(len(names)), labels, fontsize=size, **MATHLESS)
-    panel.set_xlabel("taken for")
-    panel.set_ylabel("class")
-    if len(names) <= WITH_NUMBERS:
+        labels = [drawable(name) for name in names]
+        style = {"fontsize": 9 if len(names) <= WITH_COUNTS else 4, **MATHLESS}
+        panel.set_xticks(range(len(names)), labels, rotation=90, **style)
+        panel.set_yticks(range(len(names)), labels, **style)
+    if len(names) <= WITH_COUNTS:
         for row, column in np.argwhere(matrix):
-            panel.text(
-                column,
-                row,
-                matrix[row, column],
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if shares[row, column] > 0.5 else "black",
-            )
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            style = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
+            panel.text(column, row, matrix[row, column], **style)
     save_figure(figure, path)
 
 
-def draw_worst(volumes, predictions, names, path):
-    """Write the volumes (N, D, H, W, C) uint8 that are most confidently taken for another class as
-    a PNG: of each its middle slice, what it is taken for with which probability, and its class.
+def draw_mistakes(
+    volumes: np.ndarray, predictions: Predictions, names: Sequence[str], path: str | Path
+) -> None:
+    """Write the most confident mistakes as a PNG: the middle slice of each volume, the predicted
+    class with its probability, and the true class.
 
-    Raises what `atomic_file` does.
+    `volumes` are (N, D, H, W, C) uint8. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 
-    taken, labels = predictions.classes, predictions.labels
+    predicted, labels = predictions.classes, predictions.labels
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
-    worst = [row for row in np.argsort(-confidence, kind="stable") if taken[row] != labels[row]]
-    worst = worst[:WORST]
+    order = np.argsort(-confidence, kind="stable")
+    worst = [row for row in order if predicted[row] != labels[row]][:MOST_MISTAKES]
     columns = min(8, max(1, len(worst)))
-    rows = max(1, ceil(len(worst) / columns))
-    # All on one panel, in inches: matplotlib takes five times as long to lay out one for each.
-    wide, high = CELL[0] * columns, CELL[1] * rows
-    figure = Figure(figsize=(wide, high))
-    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, wide), ylim=(high, 0))
+    # All on one panel, in inches: a panel for each takes matplotlib five times as long.
+    width, height = CELL[0] * columns, CELL[1] * max(1, ceil(len(worst) / columns))
+    figure = Figure(figsize=(width, height))
+    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     panel.set_axis_off()
     for place, row in enumerate(worst):
-        picture = volumes[row, volumes.shape[1] // 2]
-        height, width = (PICTURE * side / max(picture.shape[:2]) for side in picture.shape[:2])
+        title = (
+            f"{drawable(names[predicted[row]])} ({confidence[row]:.1%})\n"
+            f"true: {drawable(names[labels[row]])}"
+        )
         x, y = CELL[0] * (place % columns + 0.5), CELL[1] * (place // columns) + TITLE
-        panel.imshow(
-            picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-            interpolation="nearest",
-            aspect="auto",
-            extent=(x - width / 2, x + width / 2, y + height, y),
-        )
-        panel.text(
-            x,
-            y - 0.06,
-            f"{shown(names[taken[row]])} ({confidence[row]:.1%})\ninstead of "
-            f"{shown(names[labels[row]])}",
-            ha="center",
-            fontsize=8,
-            **MATHLESS,
-        )
-    if not len(worst):
-        panel.text(wide / 2, high / 2, "no mistakes", ha="center")
+        panel.text(x, y - 0.06, title, ha="center", fontsize=8, **MATHLESS)
+        _draw_slice(panel, volumes[row, volumes.shape[1] // 2], x, y)
+    if not worst:
+        panel.text(width / 2, height / 2, "no mistakes", ha="center")
     save_figure(figure, path)
+
+
+def _draw_slice(panel: Any, picture: np.ndarray, x: float, y: float) -> None:
+    """Draw a picture (H, W, C) with the middle of its upper edge at (x, y) inches."""
+    height, width = (PICTURE * side / max(picture.shape[:2]) for side in picture.shape[:2])
+    panel.imshow(
+        picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+        aspect="auto",
+        extent=(x - width / 2, x + width / 2, y + height, y),
+    )

@@ -1,41 +1,45 @@
-"""run.json and test.json: what was run, with which versions on which machine, and its results."""
+"""Write run.json (settings, versions, machine) and test.json (results) with its pictures."""
 
 import json
 import sys
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from wrn3d.network.parameters import parameter_count
-from wrn3d.runs.mistakes import draw_confusion, draw_worst
+from wrn3d.runs.config import RunConfig
+from wrn3d.runs.mistakes import draw_confusion, draw_mistakes
 from wrn3d.system import machine, tensorflow_setup
 from wrn3d.system.errors import reason
 from wrn3d.system.files import write_atomic
 from wrn3d.training.config import DATA
+from wrn3d.training.environment import TrainingEnvironment
+from wrn3d.training.evaluation import EvalResult, Predictions
 
 RUN = "run.json"
 
 
-def record_start(folder, environment, config):
-    """Write run.json; where it is there, of a run that goes on, the moment is added. Where it
-    cannot be written that is said: the run can do without."""
+def record_start(folder: Path, environment: TrainingEnvironment, config: RunConfig) -> None:
+    """Write run.json, or add this start to that of a resumed run. Warn if it cannot be written."""
     path, started = folder / RUN, []
-    # A new one, or one that was damaged.
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or damaged
         started = list(json.loads(path.read_text(encoding="utf-8"))["started"])
+    start = {
+        "at": _now(),
+        "iteration": environment.iteration,
+        "front_end": environment.front_end,
+        "command": sys.argv,
+    }
     spec, dataset = environment.spec, environment.dataset
-    found = {
-        "started": [
-            *started,
-            {
-                "at": _now(),
-                "iteration": environment.iteration,
-                "front_end": environment.front_end,
-                "command": sys.argv,
-            },
-        ],
+    content = {
+        "started": [*started, start],
         "settings": asdict(config),
         "network": {
             "name": spec.name,
@@ -54,46 +58,50 @@ def record_start(folder, environment, config):
         "device": tensorflow_setup.device(),
         "machine": machine.describe(),
     }
-    _try(_write, path, found)
+    _warn_if_fails(_write_json, path, content)
 
 
-def record_test(folder, environment, results, predictions, matrix):
-    """Write test.json, confusion.png and mistakes.png; `results` are EvalResults by how they were
-    measured, `predictions` those of the first, `matrix` what is taken for what in them. What cannot
-    be written is said."""
-    dataset = environment.dataset
-    names = dataset.class_names
-    _try(
-        _write,
-        folder / "test.json",
-        {
-            "at": _now(),
-            "iteration": environment.iteration,
-            **{
-                name: {
-                    score: number if isfinite(number) else None  # which JSON has no word for
-                    for score, number in result._asdict().items()
-                }
-                for name, result in results.items()
-            },
-            "classes": names,
-            "confusion": matrix.tolist(),
-        },
-    )
-    _try(draw_confusion, matrix, names, folder / "confusion.png")
-    _try(draw_worst, dataset.test_volumes, predictions, names, folder / "mistakes.png")
+def record_test(
+    folder: Path,
+    environment: TrainingEnvironment,
+    results: Mapping[str, EvalResult],
+    predictions: Predictions,
+    matrix: np.ndarray,
+) -> None:
+    """Write test.json, confusion.png and mistakes.png. Warn about those that cannot be written.
+
+    `results` are {"test": ..., "mirrored": ...}; `predictions`, with their confusion `matrix`, are
+    those without mirror images.
+    """
+    dataset, names = environment.dataset, environment.dataset.class_names
+    content = {
+        "at": _now(),
+        "iteration": environment.iteration,
+        **{name: _json_numbers(result._asdict()) for name, result in results.items()},
+        "classes": names,
+        "confusion": matrix.tolist(),
+    }
+    _warn_if_fails(_write_json, folder / "test.json", content)
+    _warn_if_fails(draw_confusion, matrix, names, folder / "confusion.png")
+    mistakes = folder / "mistakes.png"
+    _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions, names, mistakes)
 
 
-def _try(write, *arguments):
+def _json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Replace NaN and infinity, which JSON lacks, by None."""
+    return {name: number if isfinite(number) else None for name, number in scores.items()}
+
+
+def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:
     try:
         write(*arguments)
-    except Exception as error:  # whatever a user's matplotlib has: the run has done its work
+    except Exception as error:  # any, from the user's matplotlib: the run matters more
         warnings.warn(reason(error), stacklevel=3)
 
 
-def _write(path, found):
-    write_atomic(path, (json.dumps(found, indent=2, default=str) + "\n").encode())
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomic(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
-def _now():
+def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,56 +1,67 @@
-"""Where a run starts: at its beginning, or from its newest whole checkpoint."""
+"""Find where a run starts: at its beginning, or at its newest readable checkpoint."""
 
+from typing import Any
+
+from wrn3d.runs.config import RunConfig, overridable
+from wrn3d.runs.folder import RunFolder
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
-from wrn3d.runs.config import overridable
+from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.config import LENGTH_FIELDS
 
 
-def starting_point(config, folder):
-    """(the newest whole checkpoint of the run that `config` resumes or None, what is to be said).
+def starting_point(
+    config: RunConfig, folder: RunFolder | None
+) -> tuple[Checkpoint | None, list[str]]:
+    """Return the checkpoint to resume, or None, and lines to print.
 
-    Raises UsageError where the settings differ from the checkpoint's in what decides the result,
-    but for the fields in `override`, and DataError where there are checkpoints, but none is whole.
+    Raises UsageError if settings that decide the result differ from the checkpoint's and `override`
+    does not name them, DataError if the folder has checkpoints but none is readable.
     """
     if not folder or not config.resume:
         return None, []
-    checkpoint, said = folder.newest()
-    if checkpoint is None and said:  # to begin anew would take away what may still be saved
+    checkpoint, skipped = folder.newest()
+    if checkpoint is None and skipped:  # starting again would overwrite what may be rescued
         raise DataError(
-            f"none of the {len(said)} checkpoints in {folder.path} can be read ("
-            f"{said[0].removeprefix('skipped: ')}): name another folder with --output"
+            f"none of the {len(skipped)} checkpoints in {folder.path} can be read ("
+            f"{skipped[0].removeprefix('skipped: ')}): name another folder with --output"
         )
     if checkpoint is None:
-        return None, [f"started   {folder.path}, where no checkpoint was to go on from"]
+        return None, [f"started   {folder.path}, which had no checkpoint to resume"]
+    _check_settings(checkpoint, config, folder)
+    resumed = f"resumed   {folder.path} after iteration {checkpoint.iteration}"
+    return checkpoint, [*skipped, resumed]
+
+
+def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder) -> None:
+    before = _settings(checkpoint, config)
     differing = {
-        name: f"{name} was {quoted(was[name])} and is {value!r}"
-        for was in [_settings_of(checkpoint, config)]
+        name: f"{name} was {quoted(before[name])} and is {value!r}"
         for name in config.result_fields
-        if _listed(was[name]) != _listed(value := getattr(config, name))
+        if _as_json(before[name]) != _as_json(value := getattr(config, name))
     }
     fixed = [text for name, text in differing.items() if name not in overridable()]
     require(
         not fixed,
-        f"the run in {folder.path} cannot go on with another network or optimizer: "
-        f"{', '.join(fixed)}; go on with its own, or name another folder with --output",
+        f"the run in {folder.path} has another network or optimizer: {', '.join(fixed)}; use the "
+        "run's own, or name another folder with --output",
     )
     others = [name for name in differing if name not in config.override]
     require(
         not others,
         f"the run in {folder.path} has other settings: "
-        f"{', '.join(differing[name] for name in others)}; go on with those that it had, or "
-        f"add --override {' '.join([*config.override, *others])}",
+        f"{', '.join(differing[name] for name in others)}; use the run's own, or add --override "
+        f"{' '.join([*config.override, *others])}",
     )
-    return checkpoint, [*said, f"resumed   {folder.path} after iteration {checkpoint.iteration}"]
 
 
-def _settings_of(checkpoint, config):
-    """Of a checkpoint from before there was a setting, what was done then; its length, where that
-    did not matter, is any."""
+def _settings(checkpoint: Checkpoint, config: RunConfig) -> dict[str, Any]:
+    """Return the checkpoint's settings; an older one lacks some, so these have their defaults. If
+    it lacks the run's length, any length is right."""
     length = {name: getattr(config, name) for name in LENGTH_FIELDS}
     return config.defaults | length | checkpoint.config
 
 
-def _listed(value):
-    """As JSON, in which a checkpoint has its settings, gives it back."""
+def _as_json(value: Any) -> Any:
+    """Convert a tuple to a list, as in a checkpoint's JSON header."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,15 +1,20 @@
-"""What a run says of itself before it begins."""
+"""Describe a run before it starts: network, data, settings, machine, memory."""
+
+from typing import Any
 
 from wrn3d.distributed.workers import find_rank
 from wrn3d.network.parameters import parameter_count
+from wrn3d.network.spec import WideResNetSpec
+from wrn3d.runs.config import RunConfig
 from wrn3d.runs.events import has_tensorboard
 from wrn3d.system import memory, tensorflow_setup
 from wrn3d.training import memory_estimate
 from wrn3d.training.config import LENGTH_FIELDS, NETWORK_FIELDS, TrainingConfig
+from wrn3d.training.environment import TrainingEnvironment
 
-# Of the settings, only what is not as usual is said, but these always, and others in other lines.
-ALWAYS_TOLD = ("batch_size", "learning_rate", "seed")
-TOLD_ELSEWHERE = (
+# The training line shows these settings always, and others only if they differ from the default.
+ALWAYS_SHOWN = ("batch_size", "learning_rate", "seed")
+SHOWN_ELSEWHERE = (
     *NETWORK_FIELDS,
     *LENGTH_FIELDS,
     "dataset",
@@ -18,7 +23,7 @@ TOLD_ELSEWHERE = (
     "evaluate",
     "mirror",
 )
-# What settings need to have an effect: the flag, and whether a configuration has it.
+# Settings without effect unless another one is given: what they need, and whether it is there.
 AUGMENT = "--augment", lambda config: config.augment
 STEPS = "--schedule steps", lambda config: config.schedule == "steps"
 EVALUATE = "--evaluate", lambda config: config.evaluate
@@ -27,7 +32,7 @@ FLIPS = (
     lambda config: config.augment or (config.mirror and config.evaluate),
 )
 WORKERS = "several workers", lambda config: find_rank().world_size > 1
-NEEDED = {
+REQUIREMENTS = {
     "crop_padding": AUGMENT,
     "alternate_flips": AUGMENT,
     "cutout": AUGMENT,
@@ -39,72 +44,112 @@ NEEDED = {
 }
 
 
-def describe(environment, config):
-    """What is about to be trained, in lines."""
-    spec, dataset = environment.spec, environment.dataset
-    total = config.total_iterations(environment.num_examples)
-    versions = ", ".join(f"{name} {number}" for name, number in tensorflow_setup.versions().items())
-    sides = "x".join(map(str, spec.input_shape))
-    validation = f", {count:,} validation" if (count := len(dataset.validation_labels)) else ""
-    needed = memory_estimate.training_memory(spec, config, dataset.nbytes, environment.worker.count)
-    epochs = total * config.batch_size / environment.num_examples
-    usual = TrainingConfig()
-    unusual = {
-        name: value for name, value in config.settings.items() if value != getattr(usual, name)
-    }
-    idle = [
-        name for name, (_, is_there) in NEEDED.items() if name in unusual and not is_there(config)
+def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
+    """Return the lines that a run prints before it starts."""
+    unused = [
+        name
+        for name, (_, is_met) in REQUIREMENTS.items()
+        if name in _changed(config) and not is_met(config)
     ]
-    options = [
-        _told(name, value)
-        for name, value in config.settings.items()
-        if name in ALWAYS_TOLD or (name in unusual and name not in (*TOLD_ELSEWHERE, *idle))
-    ]
-    strides = "" if spec.strides == usual.strides else f", {_told('strides', spec.strides)}"
     lines = [
-        f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
-        f"{parameter_count(spec):,} parameters",
-        f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
-        f"{validation} and {len(dataset.test_labels):,} test volumes of {sides}, "
-        f"{spec.num_classes} classes",
-        f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
-        f"{', '.join(options)}",
-        f"versions  {versions}",
+        _network_line(environment.spec),
+        _data_line(environment),
+        _training_line(environment, config, unused),
+        _versions_line(),
         f"device    {tensorflow_setup.device()}",
-        f"memory    about {memory.in_gib(needed.total)} at most, "
-        f"{memory.in_gib(memory.available_memory())} are free",
+        _memory_line(environment, config),
     ]
-    worker = environment.worker
-    if worker.count > 1:
-        rows = worker.rows(config.batch_size)
-        lines.append(
-            f"workers   {worker.count}, this one with {rows.stop - rows.start} of a "
-            f"batch's {config.batch_size} images"
-        )
-    if idle:
-        lines.append(
-            "unused    "
-            + ", ".join(f"{_told(name, unusual[name])} (needs {NEEDED[name][0]})" for name in idle)
-        )
+    if environment.worker.count > 1:
+        lines.append(_workers_line(environment, config))
+    if unused:
+        lines.append(_unused_line(config, unused))
     if config.output:
-        tensorboard = (
-            "events for TensorBoard"
-            if has_tensorboard()
-            else "and where it is installed (pip install tensorboard) events for TensorBoard"
-        )
-        lines.append(
-            f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, "
-            f"{tensorboard}"
-        )
+        lines.append(_output_line(config))
     return lines
 
 
-def _told(name, value):
-    """A setting in words."""
+def _changed(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that differ from the defaults."""
+    default = TrainingConfig().settings
+    return {name: value for name, value in config.settings.items() if value != default[name]}
+
+
+def _network_line(spec: WideResNetSpec) -> str:
+    default = TrainingConfig().strides
+    strides = "" if spec.strides == default else f", {_setting('strides', spec.strides)}"
+    return (
+        f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
+        f"{parameter_count(spec):,} parameters"
+    )
+
+
+def _data_line(environment: TrainingEnvironment) -> str:
+    spec, dataset = environment.spec, environment.dataset
+    count = len(dataset.validation_labels)
+    validation = f", {count:,} validation" if count else ""
+    return (
+        f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
+        f"{validation} and {len(dataset.test_labels):,} test volumes of "
+        f"{'x'.join(map(str, spec.input_shape))}, {spec.num_classes} classes"
+    )
+
+
+def _training_line(environment: TrainingEnvironment, config: RunConfig, unused: list[str]) -> str:
+    total = config.total_iterations(environment.num_examples)
+    epochs = total * config.batch_size / environment.num_examples
+    shown = {*ALWAYS_SHOWN, *_changed(config).keys() - {*SHOWN_ELSEWHERE, *unused}}
+    settings = [_setting(name, value) for name, value in config.settings.items() if name in shown]
+    return (
+        f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
+        f"{', '.join(settings)}"
+    )
+
+
+def _versions_line() -> str:
+    versions = tensorflow_setup.versions().items()
+    return f"versions  {', '.join(f'{name} {number}' for name, number in versions)}"
+
+
+def _memory_line(environment: TrainingEnvironment, config: RunConfig) -> str:
+    needed = memory_estimate.training_memory(
+        environment.spec, config, environment.dataset.nbytes, environment.worker.count
+    )
+    return (
+        f"memory    about {memory.in_gib(needed.total)} at most, "
+        f"{memory.in_gib(memory.available_memory())} are free"
+    )
+
+
+def _workers_line(environment: TrainingEnvironment, config: RunConfig) -> str:
+    rows = environment.worker.rows(config.batch_size)
+    return (
+        f"workers   {environment.worker.count}, this one trains on {rows.stop - rows.start} of the "
+        f"{config.batch_size} images in a batch"
+    )
+
+
+def _unused_line(config: RunConfig, unused: list[str]) -> str:
+    settings = (
+        f"{_setting(name, getattr(config, name))} (needs {REQUIREMENTS[name][0]})"
+        for name in unused
+    )
+    return f"unused    {', '.join(settings)}"
+
+
+def _output_line(config: RunConfig) -> str:
+    tensorboard = (
+        "TensorBoard events"
+        if has_tensorboard()
+        else "TensorBoard events if it is installed (pip install tensorboard)"
+    )
+    return f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, {tensorboard}"
+
+
+def _setting(name: str, value: Any) -> str:
+    """Return a setting's name and value as words."""
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words
     values = value if isinstance(value, tuple) else [value]
-    return " ".join(
-        [words, *(f"{one:g}" if isinstance(one, float) else str(one) for one in values)]
-    )
+    texts = (f"{one:g}" if isinstance(one, float) else str(one) for one in values)
+    return " ".join([words, *texts])

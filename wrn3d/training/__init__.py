@@ -1,1 +1,1 @@
-"""One iteration: settings, batch, update, evaluation and the state that is kept."""
+"""One iteration: settings, batch, update, evaluation, and the state that a run keeps."""

@@ -1,22 +1,27 @@
-"""An average of the weights over the iterations (Polyak and Juditsky 1992)."""
+"""An EMA of the weights over the iterations (after Polyak and Juditsky 1992)."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from wrn3d.network.variables import assign, values
 
-EVERY = 5  # iterations: more often would cost more, and change little
+EVERY = 5  # iterations between updates: more would cost time and change little
 
 
 class WeightAverage:
-    """Of `variables`, {canonical name: variable}, batch norm's averages included; `decay` is the
-    share of it that an iteration keeps. While it is in use, `last` holds the last weights."""
+    """Averages `variables`, {canonical name: variable}, batch norm's running averages included.
 
-    last = None
+    `decay` is the share of the average that an iteration keeps. `average` holds the average,
+    {canonical name: variable}. While it is in use, `last` holds the last weights.
+    """
 
-    def __init__(self, variables, decay):
+    last: dict[str, np.ndarray] | None = None
+
+    def __init__(self, variables: Mapping[str, Any], decay: float) -> None:
         self.variables, self.decay = variables, decay
         self.average = {
             name: tf.Variable(array, trainable=False) for name, array in values(variables).items()
@@ -29,11 +34,14 @@ class WeightAverage:
 
         self._move = move
 
-    def update(self, iteration):
-        """Take in the weights after an iteration. Until the first EVERY they are the average
-        themselves; then less is kept at first, so that the early weights are forgotten sooner."""
+    def update(self, iteration: int) -> None:
+        """Take in the weights after an iteration.
+
+        Until iteration EVERY the average equals the weights. Then it keeps less at first, to forget
+        the early weights sooner.
+        """
         if iteration < EVERY:
-            kept = 0
+            kept = 0.0
         elif iteration % EVERY == 0:
             kept = min(self.decay**EVERY, iteration / (iteration + 10 * EVERY))
         else:
@@ -41,8 +49,8 @@ class WeightAverage:
         self._move(np.asarray(kept, np.float32))
 
     @contextmanager
-    def in_use(self):
-        """A context in which the variables hold the average."""
+    def in_use(self) -> Iterator[None]:
+        """Let the variables hold the average inside this context."""
         self.last = values(self.variables)
         assign(self.variables, values(self.average), "the average of the weights")
         try:

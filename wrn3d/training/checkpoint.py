@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -13,16 +14,16 @@ from wrn3d.system.checks import check_count, check_number
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import atomic_file, require_file
 
-FORMAT = 3  # of the file; up to 2 there was another kind of header
-HEADER = "wrn3d checkpoint"  # safetensors' only metadata: of several it shuffles the order
+FORMAT = 3  # of the file; formats 1 and 2 had another kind of header
+HEADER = "wrn3d checkpoint"  # the only metadata: safetensors would shuffle several
 LEARNED = ("momentum", "velocity", "average")
-KINDS = (*LEARNED, "normalisation")  # of arrays beside the weights
+KINDS = (*LEARNED, "normalisation")  # kinds of arrays beside the weights
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
 
 
-def is_checkpoint(path) -> bool:
-    """Whether a file says of itself that it is one, of whatever format number."""
+def is_checkpoint(path: str | Path) -> bool:
+    """Return whether the file's metadata call it a checkpoint, of any format number."""
     try:
         with safe_open(path, framework="numpy") as file:
             return HEADER in (file.metadata() or {})
@@ -32,13 +33,14 @@ def is_checkpoint(path) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Weights by canonical name, what the optimizer remembers (Adam has a velocity, too), the
-    average of the weights if there is one, the mean and std by which volumes are normalised, and
-    the position of the next batch.
+    """A run's arrays, by canonical name, and the position of its next batch.
 
-    Nothing else has to be kept: order, crops, flips and dropout follow from seed and position.
-    `learning_rate_scale` is by what divergence has lowered the run's learning rate. `config` holds
-    the settings of the run that wrote it.
+    `momentum` and `velocity` (Adam's) are the optimizer's, `average` is the EMA of the weights,
+    each empty if the run has none. `normalisation` has the "mean" and "std" of the training data.
+    `config` holds the settings of the run that wrote it. `learning_rate_scale` is the factor by
+    which divergence has lowered the learning rate.
+
+    There is no other state: order, crops, flips and dropout follow from the seed and the position.
     """
 
     weights: dict[str, np.ndarray]
@@ -47,33 +49,35 @@ class Checkpoint:
     epochs_completed: int = 0
     index_in_epoch: int = 0
     learning_rate_scale: float = 1.0
-    config: dict = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     velocity: dict[str, np.ndarray] = field(default_factory=dict)
     average: dict[str, np.ndarray] = field(default_factory=dict)
     normalisation: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def evaluated(self) -> dict[str, np.ndarray]:
-        """The weights that evaluation goes by: their average, if there is one."""
+        """The weights to evaluate with: the average, if there is one."""
         return self.average or self.weights
 
-    def save(self, path) -> None:
-        """Write one safetensors file, whole or not at all, the same bytes for the same state;
-        raises what `atomic_file` does."""
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file atomically; the same state gives the same bytes.
+
+        Raises what `atomic_file` does.
+        """
         arrays = self.weights | {
             f"{kind}/{name}": array for kind in KINDS for name, array in getattr(self, kind).items()
         }
-        # safetensors writes memory as it lies, whatever an array's strides say.
+        # safetensors ignores an array's strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         header = {
             "format": FORMAT,
             "config": self.config,
             **{name: getattr(self, name) for name in NUMBERS},
         }
-        header = json.loads(json.dumps(header, default=str))  # a Path, for one, as text
+        header = json.loads(json.dumps(header, default=str))  # a Path becomes text
         header["sha256"] = _checksum(arrays, header)
         with atomic_file(path) as unfinished:
-            unfinished.touch()  # with the permissions of any other file, which safetensors narrows
+            unfinished.touch()  # the usual permissions, which safetensors would narrow
             permissions = unfinished.stat().st_mode
             try:
                 save_file(arrays, unfinished, {HEADER: json.dumps(header)})
@@ -82,10 +86,10 @@ class Checkpoint:
             unfinished.chmod(permissions)
 
     @classmethod
-    def load(cls, path) -> "Checkpoint":
+    def load(cls, path: str | Path) -> "Checkpoint":
         """Read a file that `save` wrote.
 
-        Raises MissingDataError where there is none and DataError for another kind of file.
+        Raises MissingDataError if there is no file, DataError if it is damaged or of another kind.
         """
         path = Path(path)
         require_file(path, "name a saved checkpoint")
@@ -94,7 +98,7 @@ class Checkpoint:
                 header = _header(file.metadata() or {})
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if header.pop("sha256", None) != _checksum(arrays, header):
-                raise ValueError("its checksum is another: it was damaged")
+                raise ValueError("its checksum is wrong: the file is damaged")
             numbers = _numbers(header)
             config = dict(header["config"])
         except (
@@ -106,9 +110,7 @@ class Checkpoint:
             AttributeError,
             RecursionError,
         ) as error:
-            raise DataError(
-                f"{path} is no checkpoint that can be read ({reason(error)})"
-            ) from error
+            raise DataError(f"{path} cannot be read as a checkpoint ({reason(error)})") from error
         others = {
             kind: {
                 name.removeprefix(f"{kind}/"): arrays.pop(name)
@@ -120,30 +122,29 @@ class Checkpoint:
         return cls(weights=arrays, config=config, **others, **numbers)
 
 
-def _header(metadata):
-    """What `save` says beside the arrays; raises ValueError for a format that is not read."""
+def _header(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return what `save` writes beside the arrays; raise ValueError for another format."""
     if HEADER not in metadata:
-        raise ValueError("nothing in it says that this project wrote it, or not this version")
+        raise ValueError("its metadata do not say that this project wrote it")
     header = json.loads(metadata[HEADER])
     if header["format"] != FORMAT:
         raise ValueError(
-            f"its format is {header['format']}, and {FORMAT} is what is read: it is "
-            "another version's"
+            f"its format is {header['format']}, but this version reads format {FORMAT}"
         )
     return header
 
 
-def _numbers(header):
-    """Those of NUMBERS; raises ValueError for what they can't be."""
-    numbers = {name: check_count(name, header[name], least=0) for name in COUNTERS}
+def _numbers(header: dict[str, Any]) -> dict[str, Any]:
+    """Return the NUMBERS of a header; raise ValueError for impossible ones."""
+    numbers: dict[str, Any] = {name: check_count(name, header[name], least=0) for name in COUNTERS}
     scale = numbers["learning_rate_scale"] = check_number("scale", header["learning_rate_scale"])
     if not 0 < scale <= 1:
-        raise ValueError("its numbers are none that a run can have")
+        raise ValueError(f"its learning_rate_scale is {scale}, which no run has")
     return numbers
 
 
-def _checksum(arrays, header):
-    """Of names, types, shapes and contents, and of the header."""
+def _checksum(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> str:
+    """Return a checksum of the header and of the arrays' names, types, shapes and contents."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])

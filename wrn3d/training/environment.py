@@ -29,13 +29,7 @@ from wrn3d.training.norms import NormMeter, Norms
 from wrn3d.training.recipes import configuration
 from wrn3d.training.schedules import learning_rate
 from wrn3d.training.start import check_fit, start_worker
-from wrn3d.training.step import (
-    NOTHING,
-    StepResult,
-    adjusted_settings,
-    reduce_scores,
-    sum_over_workers,
-)
+from wrn3d.training.step import StepResult, adjusted_settings, reduce_scores, sum_over_workers
 
 Track = Callable[[Iterable], Iterable]  # may wrap a list of batches, as a progress bar does
 
@@ -55,9 +49,6 @@ class TrainingEnvironment(ABC):
     `spec` gives the network instead of depth, widen_factor, dropout, shortcut and strides. `data`,
     a Dataset, is trained on instead of the one that the setting `dataset` names; `validation` and
     `volume_size` apply to it, too.
-
-    A subclass has `build`, `train_batch`, `loss_and_gradients` and `logits`. `build` sets `model`,
-    a model of the framework, and `optimizer`, made by `make_optimizer`.
 
     Raises UsageError (a ValueError) for invalid settings, NotEnoughMemoryError if training would
     not fit into memory, and what `load_dataset` raises.
@@ -106,21 +97,17 @@ class TrainingEnvironment(ABC):
 
     @abstractmethod
     def build(self) -> None:
-        """Make `model` and `optimizer`, and the functions that train and evaluate them."""
+        """Make `model`, the framework's, `optimizer`, by `make_optimizer`, and what trains them."""
 
     @abstractmethod
     def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
-        """Update once from volumes (N, D, H, W, C) and labels (N,).
-
-        Returns the (loss, accuracy) from before the update.
-        """
+        """Make `model`, of the framework, `optimizer`, by `make_optimizer`, and what trains them."""
 
     @abstractmethod
     def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:
         """Return, in training mode, (loss, accuracy, gradients of `model.trainable_weights`).
 
-        Each of several workers returns its part of the loss and of the gradients, and the accuracy
-        of its own rows.
+        One of several workers returns its part of the loss and gradients, its rows' accuracy.
         """
 
     @abstractmethod
@@ -201,9 +188,9 @@ class TrainingEnvironment(ABC):
             self.average.update(self.iteration)
         return *reduce_scores(self.worker, *scores, len(labels), count), count
 
-    def _prepare(self, chosen: Mapping[str, Any] = NOTHING) -> None:
+    def _prepare(self, chosen: Mapping[str, Any] | None = None) -> None:
         """Set what may differ between iterations: the chosen values, the settings' otherwise."""
-        current = adjusted_settings(self.config, chosen)
+        current = adjusted_settings(self.config, chosen or {})
         self.optimizer.adjust(current["momentum"], current["weight_decay"])
         # The position of the masks as well, which `fit`, for example, may have moved.
         set_dropout(self.model, current["dropout"], self.config.seed, self.iteration)
@@ -234,8 +221,7 @@ class TrainingEnvironment(ABC):
         return self.feed.next_rows(batch_size, rows, self.config.seed, size)
 
     def _batch(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return this worker's rows of the next batch or of the caller's: volumes, labels, and how
-        many samples all workers have together."""
+        """Return this worker's (volumes, labels) of a batch, and how many samples all have."""
         if images is None and labels is None:
             count = self.config.batch_size
             check_workers(count, self.worker.count)
@@ -310,9 +296,9 @@ class TrainingEnvironment(ABC):
             return predict_views(self._logits, self.dataset, split, track, axes, self.worker)
 
     def predict(self, volumes: Any) -> np.ndarray:
-        """Return logits (N, num_classes) in evaluation mode of normalised volumes (N, D, H, W, C).
+        """Return evaluation mode's logits (N, num_classes) of normalised volumes (N, D, H, W, C).
 
-        Raises UsageError for volumes of another shape.
+        Raises UsageError for another shape.
         """
         volumes = np.asarray(volumes, np.float32)
         check_volumes("volumes", volumes, [self.spec.input_shape])
@@ -320,10 +306,7 @@ class TrainingEnvironment(ABC):
             return self._logits(volumes)
 
     def averaged(self) -> AbstractContextManager:
-        """Return a context in which the model holds the EMA of its weights, if the run has one.
-
-        `evaluate` and `predict` use it.
-        """
+        """Return a context in which the model holds the EMA of its weights, if there is one."""
         return self.average.in_use() if self.average else nullcontext()
 
     @property
@@ -384,18 +367,15 @@ class TrainingEnvironment(ABC):
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Assign what `get_weights` returned; an average starts anew from it.
 
-        Raises DataError (a ValueError) for names or shapes of another network, before anything is
-        changed.
+        Raises DataError, before anything is changed, for names or shapes of another network.
         """
         assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
         if self.average:
             assign(self.average.average, weights, f"weights for {self.spec.name}")
 
     def load(self, path: str | Path) -> None:
-        """Continue from a file that `save` wrote, with this run's settings and seed.
-
-        Raises MissingDataError or DataError.
-        """
+        """Continue from a file of `save`, with this run's settings; raise what `restore` and
+        `Checkpoint.load` raise."""
         self.restore(Checkpoint.load(path), self.config.seed)
 
     def adopt_state_of_first(self) -> None:

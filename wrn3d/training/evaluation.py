@@ -1,20 +1,24 @@
-"""Loss and accuracy on a split."""
+"""Predictions on a split, and the scores that follow from them."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import nan, prod
 from typing import NamedTuple
 
 import numpy as np
 
 from wrn3d.data.augmentation import AXES
+from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import Worker
 
 ALONE = Worker()
-LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # at most, in one batch
+LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # in one batch
 
 
 class EvalResult(NamedTuple):
-    """Over a split: mean loss, share of right answers, the mean of that share over the classes,
-    and the area under the ROC curve, nan where a class has no sample or a score is no number."""
+    """Scores on a split: mean loss, accuracy, its mean over the classes, area under the ROC curve.
+
+    `auc` is NaN where a class has no sample or a probability is NaN.
+    """
 
     loss: float
     accuracy: float
@@ -23,26 +27,34 @@ class EvalResult(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """Of a split: log probabilities (N, classes) float64, and the labels (N,)."""
+    """A split's log probabilities (N, classes) float64 and labels (N,)."""
 
     log_probabilities: np.ndarray
     labels: np.ndarray
 
     @property
     def classes(self) -> np.ndarray:
-        """(N,), what each volume is taken for."""
+        """The predicted class of each volume, (N,)."""
         return self.log_probabilities.argmax(axis=1)
 
 
 def predict_views(
-    predict, dataset, split, track=iter, mirror_axes=(), worker=ALONE
+    predict: Callable[[np.ndarray], np.ndarray],
+    dataset: Dataset,
+    split: str,
+    track: Callable[[Iterable], Iterable] = iter,
+    mirror_axes: Sequence[str] = (),
+    worker: Worker = ALONE,
 ) -> list[Predictions]:
-    """Of `predict`, which takes normalised volumes (N, D, H, W, C) to logits (N, num_classes):
-    those of a split's volumes, then of their mirror images along each of the AXES that are named
-    and all of them together.
+    """Predict a split's volumes, then their mirror images.
 
-    `track` may wrap the list of batches, as a progress bar does. Several workers share the
-    batches, and each has all predictions. Raises UsageError for a split that is not there.
+    Args:
+        predict: returns the logits (N, num_classes) of normalised volumes (N, D, H, W, C).
+        track: may wrap the list of batches, as a progress bar does.
+        mirror_axes: some of AXES; every combination of them gives a view.
+        worker: several workers share the batches, and each returns all predictions.
+
+    Raises UsageError for a split that does not exist.
     """
     volumes, labels = dataset.split(split)
     ways = _ways_to_mirror(volumes.shape, mirror_axes)
@@ -58,7 +70,7 @@ def predict_views(
 
 
 def _ways_to_mirror(shape, names):
-    """Of volumes (N, D, H, W, C): the axes to flip, none of them at first."""
+    """Return the axes to flip for each view of volumes (N, D, H, W, C); none for the first."""
     ways = [()]
     for axis in (1 + AXES.index(name) for name in names):
         if shape[axis] > 1:
@@ -67,21 +79,21 @@ def _ways_to_mirror(shape, names):
 
 
 @np.errstate(invalid="ignore")  # after divergence
-def mean_of(views) -> Predictions:
-    """Of several views of the same split: the means of the probabilities."""
+def mean_of(views: Sequence[Predictions]) -> Predictions:
+    """Return the mean of the probabilities over several views of the same split."""
     together = np.logaddexp.reduce([view.log_probabilities for view in views])
     return Predictions(together - np.log(len(views)), views[0].labels)
 
 
-def batches(volumes, track=iter):
-    """Slices of volumes (N, D, H, W, C), each of as many as fit into memory; `track` as above."""
+def batches(volumes: np.ndarray, track: Callable[[Iterable], Iterable] = iter) -> Iterator[slice]:
+    """Yield slices of volumes (N, D, H, W, C), each as long as memory allows."""
     size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(volumes.shape[1:-1])))
     for start in track(range(0, len(volumes), size)):
         yield slice(start, start + size)
 
 
-def measure(predictions) -> EvalResult:
-    """What Predictions come to."""
+def measure(predictions: Predictions) -> EvalResult:
+    """Return the scores of predictions."""
     log_probabilities, labels = predictions
     right = predictions.classes == labels
     by_class = [right[labels == label].mean() for label in np.unique(labels)]
@@ -95,8 +107,10 @@ def measure(predictions) -> EvalResult:
 
 
 def _auc(probabilities, labels):
-    """As MedMNIST's evaluator has it (Yang et al. 2023): of two classes the second one's, of more
-    the mean over each against all others."""
+    """Return the AUC as MedMNIST's evaluator computes it (Yang et al. 2023).
+
+    That is the second class's for two classes, else the mean over each class against all others.
+    """
     classes = probabilities.shape[1]
     if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():
         return nan
@@ -109,8 +123,8 @@ def _auc(probabilities, labels):
 
 
 @np.errstate(invalid="ignore")  # after divergence
-def log_probabilities(logits) -> np.ndarray:
-    """Logits (N, classes) -> the same in float64, of which the exponentials sum to 1."""
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return the log softmax of logits (N, classes), in float64."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

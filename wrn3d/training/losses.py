@@ -1,4 +1,4 @@
-"""The shared loss in the forms that Keras's `compile` takes."""
+"""The shared loss as Keras's `compile` takes it: a loss and a metric."""
 
 import keras
 
@@ -9,14 +9,14 @@ serializable = keras.saving.register_keras_serializable(package="wrn3d")
 
 @serializable
 class CrossEntropy(keras.losses.Loss):
-    """The batch's mean cross-entropy of integer labels and logits, as `ops.cross_entropy`."""
+    """Mean cross-entropy of the batch's integer labels and logits, by `ops.cross_entropy`."""
 
     def __init__(self, smoothing=0.0, class_weights=None, name="cross_entropy", **kwargs):
         super().__init__(name=name, **kwargs)
         self.settings = {"smoothing": smoothing, "class_weights": class_weights}
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        # Not Keras's own reduction, whose sum and division would be other ops than TensorLayer's.
+        # Keras's own reduction would use other ops than the TensorLayer script.
         return ops.cross_entropy(y_true, y_pred, sample_weight, **self.settings)
 
     def get_config(self):
@@ -25,7 +25,7 @@ class CrossEntropy(keras.losses.Loss):
 
 @serializable
 class BatchLoss(keras.metrics.Metric):
-    """The last batch's own loss: Keras's `loss` is a running mean, whose weighting rounds."""
+    """The last batch's own loss. Keras's `loss` is a running mean, and its weighting rounds."""
 
     def __init__(self, smoothing=0.0, class_weights=None, name="batch_loss", **kwargs):
         super().__init__(name=name, **kwargs)

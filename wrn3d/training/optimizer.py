@@ -1,27 +1,34 @@
-"""The optimizers, for both front ends: the paper's gradient descent, Muon and Adam."""
+"""The optimizers, shared by both front ends: SGD as in the paper, Muon and Adam."""
 
+from collections.abc import Sequence
 from math import prod
 from numbers import Real
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from wrn3d.network.parameters import KERNEL_DIMENSIONS
+from wrn3d.network.spec import WideResNetSpec
+from wrn3d.training.config import TrainingConfig
 from wrn3d.training.gradients import sum_gradients
 
-SGD_RATE = 4  # to Muon's learning rate
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # which Jordan found
-ORTHOGONALIZING_STEPS = 3  # as in his CIFAR-10 runs; language models take 5
+SGD_RATE = 4  # times Muon's learning rate, for what is not a kernel
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
+ORTHOGONALIZING_STEPS = 3  # as in Jordan's CIFAR-10 runs; language models take 5
 TINY = 1e-7
 
 
 class Optimizer:
-    """What they offer beside Keras's own: `gradient_norms`, a variable with the Euclidean norm of
-    each gradient that was given last, nan before there were any, and `adjust`. Several workers send
-    the gradients in this `order`, the same in both front ends, or rounding would differ."""
+    """What the optimizers add to Keras's.
 
-    order = None
+    `gradient_norms` is a variable with the Euclidean norm of each gradient applied last, NaN before
+    the first. Several workers sum the gradients first, and send them in `order`: the network's, so
+    that both front ends round alike.
+    """
+
+    order: Sequence[int] | None = None
 
     def build(self, variables):
         if not self.built:
@@ -37,18 +44,18 @@ class Optimizer:
         if len(grads) == self.gradient_norms.shape[0] and not any(one is None for one in grads):
             self.note(grads)
 
-    def note(self, gradients):
-        """Take their norms, and nothing else."""
-        # tf.norm would write the squares down.
+    def note(self, gradients: Sequence[Any]) -> None:
+        """Set `gradient_norms` to the norms of these gradients."""
+        # tf.norm would store the squares.
         halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
         self.gradient_norms.assign(tf.sqrt(2 * halves))
 
-    def forget(self):
-        """There were none."""
+    def forget(self) -> None:
+        """Set `gradient_norms` to NaN."""
         self.gradient_norms.assign(np.full(self.gradient_norms.shape, np.nan, np.float32))
 
-    def adjust(self, momentum, weight_decay):
-        """Go on with another momentum and weight decay, where there are any."""
+    def adjust(self, momentum: float, weight_decay: float) -> None:
+        """Continue with another momentum and weight decay, if the optimizer has any."""
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")
@@ -60,9 +67,9 @@ class SGD(Optimizer, keras.optimizers.SGD):
         weight   = weight - learning_rate * (gradient + momentum * velocity   if nesterov
                                              velocity                         otherwise)
 
-    Keras's own SGD scales what enters the velocity by the learning rate of that moment, and its
-    weight decay bypasses the gradient. Here a learning rate acts on the iteration that it is
-    given for, and zero moves nothing.
+    Keras's SGD multiplies the gradient by the learning rate before it enters the velocity, and its
+    weight decay bypasses the gradient. Here a learning rate acts on its own iteration alone, and
+    zero moves nothing.
     """
 
     def __init__(
@@ -74,7 +81,7 @@ class SGD(Optimizer, keras.optimizers.SGD):
         name="SGD",
         **kwargs,
     ):
-        if isinstance(learning_rate, Real):  # not a schedule; Keras takes no whole number
+        if isinstance(learning_rate, Real):  # not a schedule; Keras refuses an int
             learning_rate = float(learning_rate)
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.coupled_weight_decay = weight_decay  # Keras would apply its `weight_decay` decoupled
@@ -98,7 +105,7 @@ class SGD(Optimizer, keras.optimizers.SGD):
         self.move_along_momentum(gradient, variable, learning_rate, momentum)
 
     def move_along_momentum(self, gradient, variable, learning_rate, momentum):
-        """The formula above without the weight decay, in one fused op."""
+        """Apply the formula above without the weight decay, in one fused op."""
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=self.velocity(variable).handle,
@@ -109,12 +116,12 @@ class SGD(Optimizer, keras.optimizers.SGD):
         )
 
     def velocity(self, variable):
-        """TensorFlow's own variable with the momentum of a trained one."""
+        """Return the TensorFlow variable that holds the momentum of a trained variable."""
         return self.momentums[self._get_variable_index(variable)].value
 
     @property
     def slots(self) -> dict:
-        """{"momentum": a variable for each trained one}; empty without momentum."""
+        """{"momentum": one variable for each trained one}; empty without momentum."""
         return {"momentum": self.momentums} if self.momentum else {}
 
     def get_config(self):
@@ -123,7 +130,7 @@ class SGD(Optimizer, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="wrn3d")
 class Muon(SGD):
-    """Orthogonalised momentum (Jordan et al. 2024, "Muon") for kernels, SGD for all else.
+    """Orthogonalised momentum for kernels, SGD for all else (Jordan et al. 2024, "Muon").
 
         velocity = momentum * velocity + gradient
         change   = gradient + momentum * velocity          if nesterov, else the velocity
@@ -132,9 +139,10 @@ class Muon(SGD):
 
     A kernel (k, k, k, C, F) is the matrix (k k k C, F), and scale is sqrt(max(1, F / rows)), as in
     torch.optim.Muon. Batch norm's parameters and the dense layer follow SGD without weight decay,
-    at SGD_RATE times the learning rate. With `single_depth`, for volumes of depth 1, only the
-    kernels' centre slices are touched, which are all that those meet, as in a 2D network. With the
-    `precision` bfloat16 the matrices' products are computed in it, as Jordan's are.
+    at SGD_RATE times the learning rate.
+
+    `single_depth`, for volumes of depth 1, updates only the kernels' centre slices, the only ones
+    that such volumes meet. `precision` is that of the matrix products; Jordan's is bfloat16.
     """
 
     def __init__(
@@ -170,7 +178,7 @@ class Muon(SGD):
         step = orthogonalized(tf.reshape(change, (rows, filters)), scale, self.precision)
         weight = (1 - learning_rate * weight_decay) * weight - tf.reshape(step, weight.shape)
         for array, value in (velocity, after), (variable, weight):
-            # In a third of the time that a strided assignment takes.
+            # Three times as fast as a strided assignment.
             tf.raw_ops.ResourceScatterUpdate(resource=array.handle, indices=depths, updates=value)
 
     def get_config(self):
@@ -180,24 +188,25 @@ class Muon(SGD):
         }
 
 
-def orthogonalized(matrix, scale, precision="float32"):
-    """(rows, columns) float32 with the same singular vectors and singular values near `scale`.
+def orthogonalized(matrix: Any, scale: Any, precision: str = "float32") -> Any:
+    """Return `matrix` (rows, columns) float32 with singular values near `scale`.
 
-    By Jordan's iteration X <- X (a + b X'X + c (X'X)^2), of which only the small symmetric matrix
-    X'X is carried on: it says by what X is to be multiplied in the end. In bfloat16 that is right
-    within 2 to 6 % after three steps (on the momenta of `fast`), and not after five.
+    The singular vectors stay. Jordan's iteration is X <- X (a + b X'X + c (X'X)^2). It is carried
+    out on the small symmetric matrix X'X alone, which gives the factor for X at the end. In
+    bfloat16 the result is right within 2 to 6 % after three steps (on the momenta of `fast`), but
+    not after five.
     """
     if matrix.shape[0] < matrix.shape[1]:
         return tf.transpose(orthogonalized(tf.transpose(matrix), scale, precision))
     matrix = tf.cast(matrix, precision)
     gram = tf.cast(tf.matmul(matrix, matrix, transpose_a=True), tf.float32)
-    norm = tf.sqrt(tf.linalg.trace(gram)) + TINY  # the matrix's Euclidean one
+    norm = tf.sqrt(tf.linalg.trace(gram)) + TINY  # the matrix's Euclidean norm
     gram = tf.cast(gram / (norm * norm), precision)
     factor = identity = tf.eye(matrix.shape[1], dtype=precision)
     a, b, c = NEWTON_SCHULZ
     for step in range(ORTHOGONALIZING_STEPS):
-        # TensorFlow adds three terms in an order that depends on their names, which would differ
-        # between the front ends: so never more than two.
+        # Never add three terms: TensorFlow orders them by their names, which differ between the
+        # front ends.
         polynomial = a * identity + tf.matmul(gram, b * identity + c * gram)
         factor = tf.matmul(factor, polynomial) if step else polynomial
         gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
@@ -214,13 +223,15 @@ class Adam(Optimizer, keras.optimizers.Adam):
 
     @property
     def slots(self) -> dict:
-        """{"momentum" and "velocity": a variable for each trained one}."""
+        """{"momentum" and "velocity": one variable for each trained one}."""
         return {"momentum": self._momentums, "velocity": self._velocities}
 
 
-def make_optimizer(config, spec):
-    """What a TrainingConfig says, for the network of a WideResNetSpec; the learning rate is set at
-    each iteration."""
+def make_optimizer(config: TrainingConfig, spec: WideResNetSpec) -> Optimizer:
+    """Return the optimizer that the settings name, for the network of `spec`.
+
+    The learning rate is set anew at each iteration.
+    """
     if config.optimizer == "adam":
         return Adam(config.learning_rate)
     settings = config.learning_rate, config.momentum, config.nesterov, config.weight_decay

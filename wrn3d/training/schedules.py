@@ -1,6 +1,7 @@
-"""The learning rate as a function of the iteration, so that a run can be resumed at any."""
+"""The learning rate as a function of the iteration, so that a run can resume at any of them."""
 
 from math import cos, pi
+from typing import Any
 
 
 def _constant(settings, share):
@@ -26,13 +27,13 @@ def _after_warmup(settings, share):
 SCHEDULES = {"constant": _constant, "steps": _steps, "linear": _linear, "cosine": _cosine}
 
 
-def learning_rate(settings, iteration, total) -> float:
-    """The rate of the iteration that comes after `iteration` others, in a run of `total`.
+def learning_rate(settings: Any, iteration: int, total: int) -> float:
+    """Return the learning rate after `iteration` of `total` iterations.
 
-    `settings` is a TrainingConfig: the rate rises to `learning_rate` in the first `warmup` of the
-    run. From there "linear" and "cosine" fall to zero at its end; "steps" multiplies by
-    `milestone_factor` at each of `milestones` (the paper's 0.2 at 0.3, 0.6 and 0.8, section 3);
-    both count in shares of the run.
+    `settings` is a TrainingConfig. The rate rises to `learning_rate` in the first `warmup` of the
+    run. From there "linear" and "cosine" fall to zero at its end. "steps" multiplies by
+    `milestone_factor` at each of `milestones` (paper, section 3: 0.2 at 0.3, 0.6 and 0.8). Warmup
+    and milestones are shares of the run.
     """
     rising = min(1.0, (iteration + 1) / max(1.0, settings.warmup * total))
     share = iteration / total

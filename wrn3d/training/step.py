@@ -12,7 +12,6 @@ from wrn3d.training.config import TrainingConfig
 
 # What one iteration can set besides the learning rate, and how each value is checked.
 ADJUSTABLE = {"momentum": check_share, "weight_decay": check_number, "dropout": check_share}
-NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class TrainingEnvironment(ABC):
 
     @abstractmethod
     def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
-        """Make `model`, of the framework, `optimizer`, by `make_optimizer`, and what trains them."""
+        """Update once on volumes (N, D, H, W, C), labels (N,); return (loss, accuracy) before."""
 
     @abstractmethod
     def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:

@@ -230,18 +230,22 @@ def test_training_on_some_rows_alone(front_end):
 @pytest.mark.parametrize(
     "images, labels, said",
     [
-        (np.zeros((2, 1, 16, 16, 3), np.uint8), [0, 1], "images are uint8, but must be floats"),
-        (np.zeros((2, 1, 16, 16, 3), complex), [0, 1], "images are complex128, but must be floats"),
-        (np.zeros((2, 1, 16, 16, 3)), [[0], [1, 2]], "labels are no array of numbers"),
-        (0.02, None, "a learning rate goes by its name"),
-        (None, [1], "images and labels, both"),
+        (np.zeros((2, 1, 16, 16, 3), np.uint8), [0, 1], "images are uint8, but must be floating"),
+        (
+            np.zeros((2, 1, 16, 16, 3), complex),
+            [0, 1],
+            "images are complex128, but must be floating",
+        ),
+        (np.zeros((2, 1, 16, 16, 3)), [[0], [1, 2]], "labels cannot be made an array"),
+        (0.02, None, "a learning rate by its name"),
+        (None, [1], "both images and labels"),
         (np.zeros((2, 16, 16, 3)), [0, 1], r"images have the shape .* must be \(N, 1, 16, 16, 3\)"),
         (np.zeros((0, 1, 16, 16, 3)), np.zeros(0, int), "with N from 1 up"),
         (np.zeros((2, 1, 16, 16, 3)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
         (np.zeros((2, 1, 16, 16, 3)), [0, -1], "labels must be 2 whole numbers from 0 to 9"),
         (np.zeros((2, 1, 16, 16, 3)), [0.5, 1], "labels must be 2 whole numbers from 0 to 9"),
         (np.zeros((2, 1, 16, 16, 3)), [[0, 1]], "labels must be 2 whole numbers from 0 to 9"),
-        ("x", [0], "images are <U1, but must be floats"),
+        ("x", [0], "images are <U1, but must be floating"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_refused_before_anything_moves(fresh, images, labels, said):

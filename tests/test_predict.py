@@ -135,7 +135,7 @@ def text(path, content):
             lambda folder: folder / "none.png",
             r"none.png does not exist or is not a file: name a picture",
         ),
-        (lambda folder: text(folder / "a.npy", "no volume"), "a.npy is no volume that the network"),
+        (lambda folder: text(folder / "a.npy", "no volume"), "a.npy does not fit the network"),
         (
             lambda folder: text(folder / "a.txt", "a text"),
             r"a.txt is no picture \(.png, .jpg, .jpeg\) "
@@ -148,7 +148,7 @@ def text(path, content):
         ),
         (lambda folder: npy(folder / "a.npy", np.zeros((8, 8, 8), np.uint8)), "other proportions"),
         (lambda folder: npy(folder / "a.npy", np.zeros((1, 1, 400_000), np.uint8)), "proportions"),
-        (lambda folder: npy(folder / "a.npy", np.array(["x"], object)), "does not hold what its"),
+        (lambda folder: npy(folder / "a.npy", np.array(["x"], object)), "does not hold the data"),
     ],
 )
 def test_what_cannot_be_classified_is_named(volumes, tmp_path, make, said):

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import socket
 import tarfile
 import threading
 from dataclasses import replace
@@ -15,7 +16,7 @@ from wrn3d.data import cifar, download
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves one content under any path, or `status` with nothing; `sent` cuts it short."""
+    """Serve `content` under any path with `status`, cut short after `sent` bytes."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -58,14 +59,14 @@ def link(name, target):
 
 @pytest.fixture
 def archive(tmp_path):
-    """A small archive in CIFAR-10's format."""
+    """A small archive in CIFAR-10's format, as bytes."""
     return tar_of(write_cifar10(tmp_path / "made", "py"))
 
 
 @pytest.fixture
 def server():
     server = Server()
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])  # seconds to shut down
     thread.start()
     yield server
     server.shutdown()
@@ -75,7 +76,7 @@ def server():
 
 @pytest.fixture
 def offer(server, monkeypatch):
-    """Let CIFAR-10's archive be this content, on this server, with this MD5 or its own."""
+    """A function that makes `content` CIFAR-10's official archive, by its own MD5 or another."""
 
     def offer(content, md5=None, url=None):
         server.content = content
@@ -93,7 +94,7 @@ def offer(server, monkeypatch):
 
 @pytest.fixture
 def data_dir(tmp_path):
-    """A folder for data that is not there yet; a failure must not leave it either."""
+    """A folder that is not there yet. A failure must not leave it behind."""
     return tmp_path / "new" / "data"
 
 
@@ -104,25 +105,20 @@ def test_it_is_downloaded_checked_and_unpacked_once(server, offer, archive, data
     assert server.requests == 1
     output = capsys.readouterr().out
     assert output.startswith("Downloading data from http://127.0.0.1")
-    assert output.count("\n") == 1  # a log file is spared the progress bar
+    assert output.count("\n") == 1  # no progress bar in a log
     assert [path.name for path in data_dir.iterdir()] == ["cifar-10-batches-py"]
 
 
 def test_an_archive_in_the_folder_is_unpacked_without_the_network(server, offer, archive, data_dir):
     offer(archive)
     data_dir.mkdir(parents=True)
-    (data_dir / "cifar-10-python.tar.gz").write_bytes(archive)
-    assert len(load_dataset("cifar10", data_dir).test_labels) == 20
-    assert server.requests == 0
-
-
-def test_another_archive_in_the_folder_is_refused_and_kept(server, offer, archive, data_dir):
-    offer(archive)
-    data_dir.mkdir(parents=True)
-    (data_dir / "cifar-10-python.tar.gz").write_bytes(archive[:-1])
+    path = data_dir / "cifar-10-python.tar.gz"
+    path.write_bytes(archive[:-1])
     with pytest.raises(ValueError, match=r"is not the official archive \(its MD5 is .* delete it"):
         load_dataset("cifar10", data_dir)
-    assert [path.name for path in data_dir.iterdir()] == ["cifar-10-python.tar.gz"]
+    assert list(data_dir.iterdir()) == [path]
+    path.write_bytes(archive)
+    assert len(load_dataset("cifar10", data_dir).test_labels) == 20
     assert server.requests == 0
 
 
@@ -136,31 +132,24 @@ def assert_not_downloaded(data_dir, reason):
     assert not data_dir.parent.exists()
 
 
-def test_a_download_of_another_content_leaves_nothing(offer, archive, data_dir):
-    offer(archive, md5="0" * 32)
-    assert_not_downloaded(data_dir, "corrupted")
-
-
-def test_a_download_cut_short_leaves_nothing(server, offer, archive, data_dir):
-    offer(archive)
-    server.sent = 1000
-    assert_not_downloaded(data_dir, "retrieval incomplete")
-
-
-def test_a_missing_page_leaves_nothing(server, offer, archive, data_dir):
-    offer(archive)
-    server.status = 404
-    assert_not_downloaded(data_dir, "404")
-
-
-def test_no_server_leaves_nothing(offer, archive, data_dir):
-    offer(archive, url="http://127.0.0.1:9/cifar-10-python.tar.gz")
-    assert_not_downloaded(data_dir, "refused")
+@pytest.mark.parametrize(
+    "options, server_settings, reason",
+    [
+        ({"md5": "0" * 32}, {}, "it is corrupted: its MD5 is .*, not 00"),
+        ({}, {"sent": 1000}, "it ended after 1,000 of .* bytes"),
+        ({}, {"status": 404}, "404"),
+        ({"url": "http://127.0.0.1:9/cifar-10-python.tar.gz"}, {}, "refused"),
+    ],
+)
+def test_a_failed_download_leaves_nothing(
+    server, offer, archive, data_dir, options, server_settings, reason
+):
+    offer(archive, **options)
+    vars(server).update(server_settings)
+    assert_not_downloaded(data_dir, reason)
 
 
 def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
-    import socket
-
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         offer(archive, url=f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz")
@@ -177,18 +166,13 @@ def test_a_silent_server_is_given_up(offer, archive, data_dir, monkeypatch):
         tar_with((tarfile.TarInfo("something-else"), b"x")),
         b"no tar file at all",
         b"",
+        None,  # half of a good one
     ],
 )
-def test_an_archive_that_climbs_out_or_is_none_is_refused_whole(offer, data_dir, content):
-    offer(content)
-    with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py") as caught:
-        load_dataset("cifar10", data_dir)
-    assert "\n" not in str(caught.value)
-    assert not data_dir.parent.exists()
-
-
-def test_an_archive_that_ends_early_is_refused(offer, archive, data_dir):
-    offer(archive[: len(archive) // 2])
+def test_an_archive_that_climbs_out_or_is_damaged_is_refused_whole(
+    offer, archive, data_dir, content
+):
+    offer(archive[: len(archive) // 2] if content is None else content)
     with pytest.raises(ValueError, match="does not unpack to cifar-10-batches-py") as caught:
         load_dataset("cifar10", data_dir)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ from wrn3d.system.errors import DataError, UserError
 
 @pytest.fixture
 def pictures(tmp_path, digits):
-    """60 digits for training, three of each class as JPEG, and 30 for testing."""
+    """60 training digits, about half of them as JPEG, and 30 test digits."""
     for split, volumes, labels in (
         ("train", digits.train_volumes[:60], digits.train_labels),
         ("test", digits.test_volumes[:30], digits.test_labels),
@@ -28,19 +28,19 @@ def pictures(tmp_path, digits):
 
 
 def test_pictures_are_read_in_the_order_of_their_names(pictures, digits):
-    found = load_dataset(str(pictures))
+    dataset = load_dataset(str(pictures))
     order = np.argsort(digits.test_labels[:30], kind="stable")
-    assert found.class_names == tuple(f"digit {number}" for number in range(10))
-    assert np.array_equal(found.test_labels, digits.test_labels[:30][order])
-    assert np.array_equal(found.test_volumes, digits.test_volumes[:30][order])
-    assert found.train_volumes.shape == (60, 1, 32, 32, 3)
-    assert not len(found.validation_labels)
+    assert dataset.class_names == tuple(f"digit {number}" for number in range(10))
+    assert np.array_equal(dataset.test_labels, digits.test_labels[:30][order])
+    assert np.array_equal(dataset.test_volumes, digits.test_volumes[:30][order])
+    assert dataset.train_volumes.shape == (60, 1, 32, 32, 3)
+    assert not len(dataset.validation_labels)
 
 
-def test_what_is_set_aside_is_of_all_classes(pictures):
+def test_a_validation_split_is_taken_from_all_classes(pictures):
     whole = load_dataset(str(pictures))
-    found = whole.with_validation(30)
-    assert len(set(found.validation_labels)) > 5 < len(set(found.train_labels))
+    parts = whole.with_validation(30)
+    assert len(set(parts.validation_labels)) > 5 < len(set(parts.train_labels))
     assert np.bincount(whole.train_labels).tolist() == [
         len(list((pictures / "train" / name).iterdir())) for name in whole.class_names
     ]
@@ -48,9 +48,9 @@ def test_what_is_set_aside_is_of_all_classes(pictures):
     assert load_dataset(str(pictures)).fingerprint == whole.fingerprint
 
 
-def test_a_picture_that_is_turned_is_turned_back(pictures):
+def test_a_turned_picture_is_turned_back(pictures):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # orientation: turned by a quarter
     for file in [*pictures.glob("t*/*/*.png"), *pictures.glob("t*/*/*.jpg")]:
         file.unlink()
     for split in ("train", "test"):
@@ -61,7 +61,7 @@ def test_a_picture_that_is_turned_is_turned_back(pictures):
     assert load_dataset(str(pictures)).volume_shape == (1, 8, 6, 3)
 
 
-def test_a_known_name_is_no_folder(pictures, monkeypatch):
+def test_a_known_name_comes_before_a_folder_of_that_name(pictures, monkeypatch):
     pictures.rename(pictures.with_name("digits"))
     monkeypatch.chdir(pictures.parent)
     assert load_dataset("digits").origin != "digits"
@@ -71,19 +71,19 @@ def test_sizes_and_kinds_of_pictures_become_one(pictures):
     Image.new("L", (70, 41), 200).save(pictures / "train" / "digit 3" / "grey.png")
     Image.new("RGBA", (9, 50), (255, 0, 0, 255)).save(pictures / "train" / "digit 3" / "red.PNG")
     (pictures / "train" / "digit 3" / "notes.txt").write_text("no picture")
-    with pytest.raises(DataError, match="pictures differ in size .*: name one side for all with"):
+    with pytest.raises(DataError, match="pictures differ in size .*: choose one side for all"):
         load_dataset(str(pictures))
-    found = load_dataset(str(pictures), volume_size=20)
-    assert found.volume_shape == (1, 20, 20, 3)
-    threes = found.train_volumes[found.train_labels == 3]
+    dataset = load_dataset(str(pictures), volume_size=20)
+    assert dataset.volume_shape == (1, 20, 20, 3)
+    threes = dataset.train_volumes[dataset.train_labels == 3]
     for colour in (200, (255, 0, 0)):
         assert (threes == colour).all(axis=(1, 2, 3, 4)).sum() == 1
 
 
 def test_a_validation_folder_is_the_validation_split(pictures):
     shutil.copytree(pictures / "test", pictures / "val")
-    found = load_dataset(str(pictures))
-    assert np.array_equal(found.validation_volumes, found.test_volumes)
+    dataset = load_dataset(str(pictures))
+    assert np.array_equal(dataset.validation_volumes, dataset.test_volumes)
 
 
 def test_the_script_trains_on_pictures(pictures):
@@ -98,21 +98,24 @@ def test_the_script_trains_on_pictures(pictures):
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, sentence",
     [
         (
             lambda path: (path / "train" / "digit 1" / "x.png").write_bytes(b"no picture"),
-            "x.png is no picture that can be read",
+            "x.png cannot be read as a picture",
         ),
-        (lambda path: (path / "test" / "other").mkdir(), "test has a class 'other', which train/"),
-        (lambda path: shutil.rmtree(path / "test"), "cannot be used \\(no such file"),
+        (
+            lambda path: (path / "test" / "other").mkdir(),
+            "test has a class 'other' that train/ lacks",
+        ),
+        (lambda path: shutil.rmtree(path / "test"), "cannot be read \\(no such file"),
         (
             lambda path: [shutil.rmtree(path / "train" / f"digit {n}") for n in range(10)],
             "train holds no pictures",
         ),
         (
             lambda path: (path / "train" / "empty").mkdir(),
-            "empty holds no pictures: put some into it",
+            "empty holds no pictures: add some",
         ),
         (
             lambda path: [
@@ -120,17 +123,17 @@ def test_the_script_trains_on_pictures(pictures):
                 for n in range(1, 10)
                 for split in ("train", "test")
             ],
-            "holds 1 classes: make a folder for each",
+            "has 1 class folders, but needs two or more",
         ),
         (
             lambda path: Image.new("1", (14_000, 14_000)).save(
                 path / "train" / "digit 1" / "big.png"
             ),
-            "big.png is no picture that can be read .*decompression bomb",
+            "big.png cannot be read as a picture .*decompression bomb",
         ),
     ],
 )
-def test_folders_that_do_not_serve_are_named(pictures, change, said):
+def test_unsuitable_folders_are_named(pictures, change, sentence):
     change(pictures)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=sentence):
         load_dataset(str(pictures), volume_size=16)

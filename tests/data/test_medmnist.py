@@ -1,17 +1,16 @@
-"""Data sets in one .npz file, in MedMNIST's format, of real digits."""
+"""Data sets in one .npz file in MedMNIST's format, with real digits in it."""
 
 import numpy as np
 import pytest
 
-from tests.support.environments import environment_class
 from tests.support.processes import run_script
 from wrn3d import load_dataset
-from wrn3d.system.errors import DataError, MissingDataError, UsageError
+from wrn3d.system.errors import DataError, MissingDataError
 
 
 @pytest.fixture
 def arrays(digits):
-    """The splits of a volume's file: digits that grow in depth, of two classes."""
+    """Volumes of two classes: digits that brighten and darken along the depth."""
     small = digits.train_volumes[:60, 0, ::4, ::4, 0]
     volumes = np.stack([small // divisor for divisor in (4, 2, 1, 2, 4)], axis=1)
     labels = (digits.train_labels[:60, None] % 2).astype(np.uint8)
@@ -31,10 +30,10 @@ def saved(path, arrays):
 def test_volumes_and_their_splits_are_read(tmp_path, arrays):
     dataset = load_dataset(saved(tmp_path / "digits3d.npz", arrays))
     assert (dataset.title, dataset.class_names) == ("digits3d", ("0", "1"))
-    for name, theirs in (("train", "train"), ("validation", "val"), ("test", "test")):
+    for name, prefix in (("train", "train"), ("validation", "val"), ("test", "test")):
         volumes, labels = dataset.split(name)
-        assert np.array_equal(volumes[..., 0], arrays[f"{theirs}_images"])
-        assert np.array_equal(labels, arrays[f"{theirs}_labels"].ravel())
+        assert np.array_equal(volumes[..., 0], arrays[f"{prefix}_images"])
+        assert np.array_equal(labels, arrays[f"{prefix}_labels"].ravel())
     assert dataset.volume_shape == (5, 8, 8, 1)
 
 
@@ -61,21 +60,8 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
     path = saved(tmp_path / "volumes.npz", arrays)
     process = run_script(
         "tensorlayer",
-        "--dataset",
-        path,
-        "--depth",
-        "10",
-        "--widen-factor",
-        "1",
-        "--batch-size",
-        "20",
-        "--iterations",
-        "4",
-        "--save-every",
-        "2",
-        "--output",
-        tmp_path / "run",
-        "--evaluate",
+        *("--dataset", path, "--depth", "10", "--widen-factor", "1", "--batch-size", "20"),
+        *("--iterations", "4", "--save-every", "2", "--output", tmp_path / "run", "--evaluate"),
     )
     assert (process.returncode, process.stderr) == (0, "")
     assert "40 training, 10 validation and 10 test volumes of 5x8x8x1, 2 classes" in process.stdout
@@ -84,7 +70,7 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, sentence",
     [
         ({"val_labels": None}, "val_labels.npy"),
         (
@@ -92,15 +78,23 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
             "train_images are float32 of the sh",
         ),
         ({"train_images": np.zeros((40, 5, 8, 8, 2), np.uint8)}, "train_images have 2 channels"),
-        ({"test_images": np.zeros((10, 5, 8, 9), np.uint8)}, "splits have different sizes"),
-        ({"test_labels": np.full(10, 7)}, "training labels are not each of 0 to 7"),
+        (
+            {"test_images": np.zeros((10, 5, 8, 9), np.uint8)},
+            "images of the splits have different sizes",
+        ),
+        (
+            {"test_labels": np.full(10, 7)},
+            "no training label is 2: number two or more classes from 0",
+        ),
         ({"train_labels": np.full((40, 2), 1)}, "must be 40 whole numbers"),
-        ({"train_labels": np.full(40, -1)}, "train_labels are not from 0 up"),
+        ({"train_labels": np.full(40, -1)}, "train_labels go down to -1"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, arrays, change, said):
+def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, change, sentence):
     kept = {name: array for name, array in (arrays | change).items() if array is not None}
-    with pytest.raises(DataError, match=f"x.npz is no .npz file in MedMNIST's format .*{said}"):
+    with pytest.raises(
+        DataError, match=f"x.npz is not an .npz file in MedMNIST's format .*{sentence}"
+    ):
         load_dataset(saved(tmp_path / "x.npz", kept))
 
 
@@ -109,24 +103,3 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         MissingDataError, match="none.npz does not exist or is not a file: dataset has"
     ):
         load_dataset(str(tmp_path / "none.npz"))
-
-
-def test_the_last_training_images_are_set_aside(front_end, digits):
-    env = environment_class(front_end)(dataset="digits", depth=10, widen_factor=1, validation=300)
-    assert (env.num_examples, len(env.y_train)) == (1200, 1200)
-    volumes, labels = env.dataset.split("validation")
-    assert np.array_equal(labels, digits.train_labels[-300:])
-    assert np.array_equal(volumes, digits.train_volumes[-300:])
-    logits = env.predict(env.dataset.normalise(volumes))
-    assert env.evaluate("validation").accuracy == np.mean(logits.argmax(axis=1) == labels)
-    with pytest.raises(UsageError, match="split is 'valid', but must be train, validation or test"):
-        env.evaluate("valid")
-
-
-def test_what_cannot_be_set_aside_is_named(tmp_path, arrays, digits):
-    with pytest.raises(UsageError, match="digits has no validation split here: set training ima"):
-        digits.split("validation")
-    with pytest.raises(UsageError, match="validation is 1500, but digits has only 1,500 training"):
-        digits.with_validation(1500)
-    with pytest.raises(UsageError, match="x has a validation split, of 10: leave validation out"):
-        load_dataset(saved(tmp_path / "x.npz", arrays)).with_validation(5)

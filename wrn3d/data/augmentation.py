@@ -1,9 +1,10 @@
-"""Crops, flips and cutouts, as pure functions of (seed, position)."""
+"""Crop, flip and cut out of volumes: pure functions of (seed, position)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.system.randomness import random_words
 
@@ -12,13 +13,14 @@ AXES = ("depth", "height", "width")
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training volumes; the defaults are the paper's (section 3).
+    """Random crops, flips and cutouts of training volumes, by default the paper's (section 3).
 
-    `padding` voxels are reflected on each side before a window is cropped at random. Each of
-    `flip_axes` is mirrored for half of the samples, drawn anew at each position or, if `alternate`,
-    for each sample in every other epoch, along the height for two of four, along the depth for four
-    of eight (Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds). A cube of `cutout` voxels at a random
-    place becomes zero, the mean (DeVries and Taylor 2017).
+    Each side is padded by `padding` voxels of reflection, and a window is cropped at random. Each
+    of `flip_axes` is mirrored for half of the samples. The half is drawn anew at each position.
+    With `alternate`, a sample is instead mirrored along the width in every second epoch, along the
+    height in two epochs of four, along the depth in four of eight (Jordan 2024, 94 % on CIFAR-10 in
+    3.29 seconds). A cube of `cutout` voxels at a random place is set to zero, the mean (DeVries and
+    Taylor 2017).
     """
 
     padding: int = 4
@@ -26,9 +28,20 @@ class Augmentation:
     alternate: bool = False
     cutout: int = 0
 
-    def __call__(self, volumes, seed, epoch, index, rows, total):
-        """Volumes (N, D, H, W, C), the first at `index` of the epoch, the next at index + 1;
-        `rows` (N,) are their places in the data set of `total`."""
+    def __call__(
+        self,
+        volumes: npt.NDArray[np.float32],
+        seed: int,
+        epoch: int,
+        index: int,
+        rows: npt.NDArray[np.intp],
+        total: int,
+    ) -> npt.NDArray[np.float32]:
+        """Return the volumes (N, D, H, W, C) augmented for positions `index` to `index` + N - 1.
+
+        The positions are those of `epoch`. `rows` (N,) are the samples' places in the training
+        split, which has `total` samples.
+        """
         position = epoch * total + index
         count, *sides = volumes.shape[:-1]
         words = random_words(seed, "crop and flip", position, count)
@@ -44,14 +57,15 @@ class Augmentation:
         for name, mirrored in self._mirrored(flips, turns).items():
             places = axes[AXES.index(name)]
             places[mirrored] = places[mirrored, ::-1]
-        volumes = _at(volumes, *axes)
+        volumes = _gather(volumes, *axes)
         if self.cutout:
             _cut_out(volumes, self.cutout, random_words(seed, "cutout", position, count))
         return volumes
 
     def _mirrored(self, words, turns):
-        """{axis: (N,) whether a sample is mirrored}."""
-        # The width by the lowest bit, the height by the next; each alternates half as often.
+        """Return {axis: (N,) whether to mirror each sample}."""
+        # The lowest bit decides on the width, the next on the height: each alternates half as
+        # often as the one before.
         return {
             name: ((words >> bit) + (turns >> bit)) % 2 == 1
             for bit, name in ((np.uint64(2 - AXES.index(name)), name) for name in self.flip_axes)
@@ -60,28 +74,28 @@ class Augmentation:
 
 @lru_cache(maxsize=2)
 def _first_flips(seed, total):
-    """(total,): the word that decides on each sample's first epoch."""
+    """Return the word that decides on each sample's flips in epoch 0, (total,)."""
     return random_words(seed, "first flip", 0, total)[:, 3].copy()
 
 
 def _reflected(offsets, side, padding):
-    """(N, side) indices: a window at `offsets` of a side padded by reflection on both ends."""
+    """Return (N, side) indices: a window at `offsets` of a side padded by reflection."""
     period = max(1, 2 * (side - 1))
     index = np.abs(offsets.astype(np.intp)[:, None] + np.arange(side) - padding) % period
     return np.minimum(index, period - index)
 
 
-def _at(volumes, depths, rows, columns):
-    """The voxels at these places, (N, side) each, of each volume (N, D, H, W, C)."""
+def _gather(volumes, depths, rows, columns):
+    """Return the voxels of volumes (N, D, H, W, C) at these indices, (N, side) for each axis."""
     count, depth, height, width, channels = volumes.shape
     places = np.arange(count)[:, None, None, None] * depth + depths[:, :, None, None]
     places = (places * height + rows[:, None, :, None]) * width + columns[:, None, None, :]
-    # One gather from a list of voxels: twice as fast as an index for each axis.
+    # One gather from a list of voxels is twice as fast as an index for each axis.
     return volumes.reshape(-1, channels).take(places, axis=0)
 
 
 def _cut_out(volumes, side, words):
-    """Zeros in a cube of each volume, wholly inside; in place."""
+    """Set a cube of each volume, wholly inside it, to zero in place."""
     for volume, (*draws, _) in zip(volumes, words, strict=True):
         corners = [
             int(draw) % max(1, length - side + 1)

@@ -1,18 +1,35 @@
-"""What is seen at a position: a pure function of (data, seed, position)."""
+"""Take the batch at a position: a pure function of (data, seed, position)."""
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from wrn3d.data.arrays import Labels, as_array
+from wrn3d.data.augmentation import Augmentation
+from wrn3d.data.dataset import Dataset
 from wrn3d.data.resizing import longest, resize
 from wrn3d.system.checks import require
-from wrn3d.system.errors import UsageError, reason
 from wrn3d.system.randomness import WORDS_PER_POSITION, random_words
 
+Batch = tuple[npt.NDArray[np.float32], Labels]  # normalised volumes (N, D, H, W, C), labels (N,)
 
-def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, size=1.0):
-    """(volumes (N, D, H, W, C) float32, labels (N,)): samples index ... index + batch_size - 1
-    of `epoch`, normalised, augmented by an Augmentation, and resized to the share `size`."""
+
+def batch_at(
+    dataset: Dataset,
+    seed: int,
+    epoch: int,
+    index: int,
+    batch_size: int,
+    augmentation: Augmentation | None = None,
+    size: float = 1.0,
+) -> Batch:
+    """Return samples index ... index + batch_size - 1 of `epoch`, as float32 volumes and labels.
+
+    The volumes are normalised, then augmented, then resized to the share `size` of their sides.
+    """
     count = len(dataset.train_labels)
     rows = epoch_order(seed, epoch, count)[index : index + batch_size]
     volumes = dataset.normalise(dataset.train_volumes[rows])
@@ -23,22 +40,27 @@ def batch_at(dataset, seed, epoch, index, batch_size, augmentation=None, size=1.
     return volumes, dataset.train_labels[rows]
 
 
-def own_batch(images, labels, shapes, classes):
-    """(volumes (N, D, H, W, C) float32, labels (N,) int64) of what a program brings along: one of
-    `shapes` (D, H, W, C), and whole numbers below `classes`.
+def own_batch(
+    images: npt.ArrayLike | None,
+    labels: npt.ArrayLike | None,
+    shapes: Sequence[tuple[int, ...]],
+    classes: int,
+) -> Batch:
+    """Return a caller's batch as float32 volumes (N, D, H, W, C) and int64 labels (N,).
 
-    Raises UsageError for anything else.
+    Raises UsageError unless the images are floating point of one of `shapes` (D, H, W, C), and the
+    labels whole numbers from 0 to `classes` - 1.
     """
     require(
         images is not None and labels is not None,
-        "a batch of your own is images and labels, "
-        "both; a learning rate goes by its name, learning_rate=0.02",
+        "a batch of your own needs both images and labels: pass them, and a learning rate by its "
+        "name, learning_rate=0.02",
     )
-    images, labels = _array("images", images), _array("labels", labels)
+    images, labels = as_array("images", images), as_array("labels", labels)
     require(
         images.dtype.kind == "f",
-        f"images are {images.dtype}, but must be floats: "
-        "env.dataset.normalise(volumes) makes them of bytes",
+        f"images are {images.dtype}, but must be floating point: convert bytes with "
+        "env.dataset.normalise(volumes)",
     )
     images = images.astype(np.float32)
     check_volumes("images", images, shapes)
@@ -52,17 +74,10 @@ def own_batch(images, labels, shapes, classes):
     return images, labels.astype(np.int64)
 
 
-def _array(name, values):
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} are no array of numbers ({reason(error)})") from error
-
-
-def check_volumes(name, volumes, shapes):
-    """Raise UsageError unless `volumes` are some, each of one of `shapes`."""
+def check_volumes(name: str, volumes: npt.NDArray[Any], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise UsageError unless `volumes` are (N, D, H, W, C), not empty, with one of `shapes`."""
     require(
-        volumes.shape[1:] in shapes and len(volumes),
+        volumes.shape[1:] in shapes and len(volumes) > 0,
         f"{name} have the shape {volumes.shape}, but must be "
         + " or ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
         + " with N from 1 up",
@@ -70,10 +85,10 @@ def check_volumes(name, volumes, shapes):
 
 
 @lru_cache(maxsize=2)
-def epoch_order(seed, epoch, count):
-    """The permutation (count,) in which `epoch` visits the samples; read-only.
+def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.intp]:
+    """Return the permutation (count,) in which `epoch` visits the samples; read-only.
 
-    Sorting random words, and not NumPy's own shuffle, whose result may change with its version.
+    It sorts random words, since the result of NumPy's own shuffle may change with its version.
     """
     rows = -(-count // WORDS_PER_POSITION)
     words = random_words(seed, f"order of epoch {epoch}", 0, rows).ravel()[:count]

@@ -1,25 +1,27 @@
-"""CIFAR-10 and CIFAR-100 in their official layouts (cs.toronto.edu/~kriz/cifar.html)."""
+"""Read CIFAR-10 and CIFAR-100 in their official layouts (cs.toronto.edu/~kriz/cifar.html)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from wrn3d.data.arrays import as_volumes
 from wrn3d.data.cifar_pickles import PickledArray, unpickle
-from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.dataset import Dataset
 from wrn3d.data.download import Archive, find_or_fetch
 from wrn3d.system.errors import DataError, reason
 
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
 TRAIN_TO_TEST = 5  # both data sets have five training images to one test image
-# At most, with label and file name: Python 3 pickles bytes as text, of up to two bytes for each.
+# The most that an image takes in a file, with label and file name: Python 3 pickles bytes as text,
+# which may take two bytes for each.
 BYTES_PER_IMAGE = 2 * PIXELS + 100
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of a data set's two official layouts: where it comes from and what its files are."""
+    """An official layout of a data set: its archive and the names of its files."""
 
     archive: Archive
     train_files: tuple[str, ...]
@@ -30,10 +32,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Cifar:
-    """What distinguishes CIFAR-10 and CIFAR-100.
+    """The differences between CIFAR-10 and CIFAR-100.
 
-    No file holds more than `most_images`. In the binary layout `label_bytes` precede an image, of
-    which the last is the label; the keys are those of the pickled dictionaries.
+    No file holds more than `most_images`. In the binary layout `label_bytes` precede an image, and
+    the last of them is the label. The keys are those of the pickled dictionaries.
     """
 
     title: str
@@ -115,10 +117,9 @@ CIFAR100 = Cifar(
 
 
 def load(cifar: Cifar, data_dir: Path) -> Dataset:
-    """The data set in either layout, found in `data_dir`, unpacked from an archive there, or
-    downloaded to it.
+    """Load the data set from `data_dir`; unpack or download its archive there if necessary.
 
-    Raises MissingDataError or DataError, naming the file and what to do.
+    Raises MissingDataError or DataError, with the file and what to do.
     """
     by_archive = {layout.archive: layout for layout in cifar.layouts}
     layout = by_archive[find_or_fetch(cifar.title, tuple(by_archive), data_dir)]
@@ -129,10 +130,10 @@ def load(cifar: Cifar, data_dir: Path) -> Dataset:
     expected = len(test_labels) * TRAIN_TO_TEST // len(layout.train_files)
     for name, (_, labels) in zip(layout.train_files, train, strict=True):
         if len(labels) != expected:
-            raise _unfit(
+            raise _unusable(
                 folder / name,
-                f"it holds {len(labels):,} images, where {expected:,} "
-                f"go with the {len(test_labels):,} of {layout.test_file}",
+                f"it holds {len(labels):,} images, but {expected:,} belong to the "
+                f"{len(test_labels):,} of {layout.test_file}",
             )
     return Dataset(
         cifar.title,
@@ -146,12 +147,12 @@ def load(cifar: Cifar, data_dir: Path) -> Dataset:
 
 
 def _volumes(pixels):
-    """(N, 3072) planar RGB -> (N, 1, 32, 32, 3)."""
+    """Return planar RGB (N, 3072) as volumes (N, 1, 32, 32, 3)."""
     return as_volumes(pixels.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1))
 
 
 def _read_batch(cifar, layout, path):
-    """(pixels (N, 3072) uint8, labels (N,) int64) of one file, either checked."""
+    """Return the pixels (N, 3072) uint8 and labels (N,) int64 of a file, both checked."""
     read = _read_binary if layout.binary else _read_python
     try:
         pixels, labels = read(cifar, _content(cifar, path))
@@ -161,7 +162,7 @@ def _read_batch(cifar, layout, path):
                 f"from 0 to {cifar.num_classes - 1}"
             )
     except ValueError as error:
-        raise _unfit(path, error) from error
+        raise _unusable(path, error) from error
     return pixels, np.array(labels, np.int64)
 
 
@@ -199,23 +200,25 @@ def _class_names(cifar, layout, folder):
             raise ValueError(f"it does not name {cifar.num_classes} classes")
         return tuple(name.decode() for name in names)
     except ValueError as error:
-        raise _unfit(path, error) from error
+        raise _unusable(path, error) from error
 
 
 def _content(cifar, path):
+    """Return the file's bytes, and read no more than the largest official file has."""
+    most = cifar.most_images * BYTES_PER_IMAGE
     try:
         if path.exists() and not path.is_file():
-            raise ValueError("it is no file")  # such as a pipe, that would be waited for
+            raise ValueError("it is not a file")  # reading a pipe would wait for ever
         with path.open("rb") as file:
-            content = file.read(cifar.most_images * BYTES_PER_IMAGE + 1)
-        if len(content) > cifar.most_images * BYTES_PER_IMAGE:
-            raise ValueError("it has more bytes than any official file")
-        return content
+            content = file.read(most + 1)
     except OSError as error:
         raise ValueError(reason(error)) from error
+    if len(content) > most:
+        raise ValueError("it is larger than any official file")
+    return content
 
 
-def _unfit(path, problem):
+def _unusable(path, problem):
     return DataError(
-        f"{path} cannot be used ({problem}): delete {path.parent} and run again to fetch it anew"
+        f"{path} cannot be used ({problem}): delete {path.parent} and run again to download it"
     )

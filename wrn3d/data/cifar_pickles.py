@@ -1,7 +1,8 @@
-"""Read CIFAR's pickles."""
+"""Read CIFAR's pickles without running anything in them."""
 
 import io
 import pickle
+from typing import Any
 
 import numpy as np
 
@@ -10,16 +11,16 @@ from wrn3d.system.unpickling import RestrictedUnpickler
 
 
 class PickledArray:
-    """Stands in for NumPy's array and dtype in a pickle: keeps what is said, runs nothing."""
+    """Stand in for NumPy's array and dtype in a pickle: keep the arguments, run nothing."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any) -> None:
         self.arguments, self.state = arguments, None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def as_bytes(self) -> np.ndarray:
-        """The two-dimensional uint8 array that the pickle describes; ValueError if it is none."""
+        """Return the pickled array (N, M) uint8; raise ValueError if it is any other."""
         try:
             _, (rows, columns), dtype, fortran_order, content = self.state
             if dtype.arguments[0] not in (b"u1", "u1") or fortran_order:
@@ -30,26 +31,28 @@ class PickledArray:
 
 
 def _encoder(most):
-    """How Python 3 writes bytes in the pickle protocol that the official files use: as text that
-    `_codecs.encode` takes back, of which there is no more than the file has."""
+    """Return a stand-in for `_codecs.encode` that makes `most` bytes or fewer in all.
+
+    Python 3 pickles bytes in the official files' protocol as text, and as a call of that function.
+    """
     encoded = 0
 
     def encode(text, encoding):
         nonlocal encoded
         if encoding not in (b"latin1", "latin1"):
-            raise pickle.UnpicklingError("it has bytes in another encoding than latin1")
+            raise pickle.UnpicklingError("its bytes have another encoding than latin1")
         encoded += len(text)
         if encoded > most:
-            raise pickle.UnpicklingError("it makes more bytes than it has")
+            raise pickle.UnpicklingError("it decodes to more bytes than the file has")
         return text.encode("latin1")
 
     return encode
 
 
 def unpickle(content: bytes) -> dict:
-    """The dictionary in a pickle of CIFAR's: bytes as keys, arrays as PickledArray.
+    """Return the dictionary in a pickle of CIFAR's: keys are bytes, arrays are PickledArray.
 
-    Raises ValueError for any other pickle or none.
+    Raises ValueError for any other content.
     """
     admitted = {
         ("numpy.core.multiarray", "_reconstruct"): PickledArray,
@@ -61,7 +64,7 @@ def unpickle(content: bytes) -> dict:
     try:
         batch = RestrictedUnpickler(io.BytesIO(content), admitted).load()
     except Exception as error:  # a malformed pickle can raise anything
-        raise ValueError(f"no pickle of a CIFAR batch: {reason(error)}") from error
+        raise ValueError(f"not a pickled CIFAR batch: {reason(error)}") from error
     if not isinstance(batch, dict):
-        raise ValueError("no pickled dictionary")
+        raise ValueError("not a pickled dictionary")
     return batch

@@ -1,73 +1,133 @@
-"""What a data set is: volumes and labels as arrays, and how they are normalised."""
+"""A data set: volumes and labels as arrays, and how they are normalised."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from wrn3d.data import arrays
+from wrn3d.data.arrays import Labels, Volumes
 from wrn3d.data.resizing import resize_bytes, resized_shape
 from wrn3d.system.checks import check_choice, require
+from wrn3d.system.errors import quoted
 from wrn3d.system.memory import check_room
 
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
 
 
-def _no_volumes():
+def _no_volumes() -> Volumes:
     return np.zeros((0, 1, 1, 1, 1), np.uint8)
 
 
-def _no_labels():
+def _no_labels() -> Labels:
     return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Its splits; volumes are (N, D, H, W, C) uint8, labels (N,) int64.
+    """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
 
-    `title` is the name for people, `origin` where the arrays came from. The validation split may
-    be empty.
+    Labels are places in `class_names`. `title` is the name for people, and `origin` says where the
+    arrays come from. The test and the validation split may be empty. Do not change the arrays:
+    statistics of them are computed once.
     """
 
     title: str
     origin: str
     class_names: tuple[str, ...]
-    train_volumes: np.ndarray
-    train_labels: np.ndarray
-    test_volumes: np.ndarray
-    test_labels: np.ndarray
-    validation_volumes: np.ndarray = field(default_factory=_no_volumes)
-    validation_labels: np.ndarray = field(default_factory=_no_labels)
+    train_volumes: Volumes
+    train_labels: Labels
+    test_volumes: Volumes = field(default_factory=_no_volumes)
+    test_labels: Labels = field(default_factory=_no_labels)
+    validation_volumes: Volumes = field(default_factory=_no_volumes)
+    validation_labels: Labels = field(default_factory=_no_labels)
 
-    def split(self, name):
-        """(volumes, labels) of one of SPLITS; raises UsageError for another or an empty one."""
+    @classmethod
+    def from_arrays(
+        cls,
+        train_images: npt.ArrayLike,
+        train_labels: npt.ArrayLike,
+        test_images: npt.ArrayLike | None = None,
+        test_labels: npt.ArrayLike | None = None,
+        *,
+        validation_images: npt.ArrayLike | None = None,
+        validation_labels: npt.ArrayLike | None = None,
+        class_names: Iterable[str] | None = None,
+        title: str = "arrays",
+    ) -> "Dataset":
+        """Make a data set of NumPy arrays, or of anything that `np.asarray` takes.
+
+        Images are (N, H, W), (N, H, W, C) or (N, D, H, W, C), of one shape in all splits. Four axes
+        are always (N, H, W, C), with at most 4 channels; five axes may have any number of channels
+        (`python -m wrn3d.predict` takes 1 or 3). uint8 images stay as they are. Floating-point
+        images must lie in [0, 1] and are scaled to 255 and rounded. The arrays are copied, so that
+        a later change of them has no effect.
+
+        Labels are (N,) or (N, 1) whole numbers. Without `class_names`, the classes are 0 to the
+        largest label, and each needs a training sample. With them, a label is a place in
+        `class_names`, and a class may have no sample.
+
+        Without a test split, `env.evaluate()` raises UsageError. The setting `validation` takes the
+        last training samples, so shuffle images that are sorted by class. `title` stands in
+        checkpoints and logs. Raises UsageError (a ValueError) for arrays that do not fit.
+        """
+        given = {
+            "train": (train_images, train_labels),
+            "test": (test_images, test_labels),
+            "validation": (validation_images, validation_labels),
+        }
+        splits = {
+            name: arrays.to_split(name, images, labels)
+            for name, (images, labels) in given.items()
+            if name == "train" or images is not None or labels is not None
+        }
+        arrays.check_same_shape(volumes for volumes, _ in splits.values())
+        labels = [split_labels for _, split_labels in splits.values()]
+        names = (
+            arrays.numbered_classes(*labels)
+            if class_names is None
+            else arrays.named_classes(class_names, *labels)
+        )
+        require(isinstance(title, str), f"title is {quoted(title)}, but must be a text")
+        return cls(title, "memory", names, **columns(splits))
+
+    def split(self, name: str) -> tuple[Volumes, Labels]:
+        """Return the volumes and labels of one of SPLITS.
+
+        Raises UsageError for another name, or if the split is empty.
+        """
         check_choice("split", name, SPLITS)
         volumes, labels = getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
-        require(
-            len(labels),
-            f"{self.title} has no {name} split here: set training images aside "
-            "for it, such as validation=5000",
+        advice = (
+            "set training images aside with a setting such as validation=5000"
+            if name == "validation"
+            else f"give Dataset.from_arrays {name}_images and {name}_labels"
         )
+        require(len(labels) > 0, f"{self.title} has no {name} split: {advice}")
         return volumes, labels
 
-    def with_validation(self, count) -> "Dataset":
-        """The same with its last `count` training samples as the validation split.
+    def with_validation(self, count: int) -> "Dataset":
+        """Return the data set with its last `count` training samples as the validation split.
 
-        Raises UsageError where there are not so many, or where it has that split already.
+        Raises UsageError if there are too few, or if there is a validation split already.
         """
         if not count:
             return self
         require(
             not len(self.validation_labels),
-            f"{self.title} has a validation split, of "
-            f"{len(self.validation_labels):,}: leave validation out",
+            f"{self.title} already has a validation split of {len(self.validation_labels):,} "
+            "images: leave validation out",
         )
         require(
             count < len(self.train_labels),
-            f"validation is {count}, but {self.title} has only "
-            f"{len(self.train_labels):,} training images, of which some must be left",
+            f"validation is {count}, but {self.title} has only {len(self.train_labels):,} training "
+            "images, and some must remain to train on",
         )
         return replace(
             self,
@@ -77,92 +137,104 @@ class Dataset:
             validation_labels=self.train_labels[-count:],
         )
 
-    def with_training_rows(self, rows) -> "Dataset":
-        """The same with these rows of its training split as the whole of it."""
+    def with_training_rows(self, rows: npt.NDArray[np.integer]) -> "Dataset":
+        """Return the data set with only these rows of its training split."""
         return replace(
             self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
         )
 
-    def resized(self, longest) -> "Dataset":
-        """The same with its volumes' longest side as `longest`; raises DataError where they would
-        take more than half of the memory that is free."""
+    def resized(self, longest: int) -> "Dataset":
+        """Return the data set with volumes whose longest side is `longest`.
+
+        Raises DataError if they would take more than half of the free memory.
+        """
         shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]
         count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
         check_room(f"the {count:,} volumes of {self.title}", count * prod(shape))
-        return replace(
-            self,
-            **{
-                f"{name}_volumes": resize_bytes(volumes, longest)
-                for name in SPLITS
-                if len(volumes := getattr(self, f"{name}_volumes"))
-            },
-        )
+        resized: dict[str, Any] = {
+            f"{name}_volumes": resize_bytes(volumes, longest)
+            for name in SPLITS
+            if len(volumes := getattr(self, f"{name}_volumes"))
+        }
+        return replace(self, **resized)
 
     @property
     def is_uneven(self) -> bool:
         """Whether a class has twice as many training samples as another."""
-        return self._counts.max() >= 2 * self._counts.min()
+        return bool(self._counts.max() >= 2 * self._counts.min())
 
     @property
-    def class_weights(self) -> np.ndarray:
-        """(classes,): in inverse proportion to their training samples, with a mean of 1 over
-        those."""
+    def class_weights(self) -> npt.NDArray[np.float64]:
+        """Weight of each class, (classes,): inversely proportional to its training samples.
+
+        Their mean over the training samples is 1.
+        """
         counts = self._counts
         return len(self.train_labels) / (len(counts) * np.maximum(counts, 1))
 
     @cached_property
-    def _counts(self):
-        """(classes,): their training samples."""
+    def _counts(self) -> npt.NDArray[np.int64]:
+        """Training samples of each class, (classes,)."""
         return np.bincount(self.train_labels, minlength=len(self.class_names))
 
     @property
     def volume_shape(self) -> tuple[int, int, int, int]:
-        """(D, H, W, C)."""
+        """Shape of a volume, (D, H, W, C)."""
         return self.train_volumes.shape[1:]
 
     @property
     def nbytes(self) -> int:
-        """Bytes that its arrays hold."""
+        """Memory of all arrays, in bytes."""
         return sum(array.nbytes for array in self._arrays())
 
     @cached_property
     def fingerprint(self) -> str:
-        """A checksum of its arrays, by which a run knows its data again."""
+        """Checksum of all arrays, 16 hexadecimal digits: a resumed run compares it."""
         digest = hashlib.sha256()
         for array in self._arrays():
             digest.update(f"{array.dtype} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
     @cached_property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> npt.NDArray[np.float32]:
         """Mean of each pixel over the training split, (1, D, H, W, C) float32."""
         total = self.train_volumes.sum(axis=0, dtype=np.int64, keepdims=True)
-        return (total / len(self.train_volumes)).astype(np.float32)
+        return np.asarray(total / len(self.train_volumes), np.float32)
 
     @cached_property
     def std(self) -> np.float32:
-        """Standard deviation over all pixels of the training split, one number."""
-        # From a histogram, in whole numbers: exact, and without a floating-point copy.
-        counts = sum(np.bincount(volume.ravel(), minlength=256) for volume in self.train_volumes)
+        """Standard deviation over all pixels of the training split; 1 where it would be 0."""
+        # A histogram counts in whole numbers: exact, and without a floating-point copy.
+        counts = np.zeros(256, np.int64)
+        for volume in self.train_volumes:
+            counts += np.bincount(volume.ravel(), minlength=256)
         values = np.arange(256)
         mean, mean_square = (float(counts @ values**n) / float(counts.sum()) for n in (1, 2))
         return np.float32(np.sqrt(mean_square - mean**2) or 1.0)
 
-    def normalise(self, volumes: np.ndarray) -> np.ndarray:
-        """As the module's `normalise` does, by the training split."""
+    def normalise(self, volumes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return volumes (N, D, H, W, C) as float32, with the training split's mean and std."""
         return normalise(volumes, self.mean, self.std)
 
-    def _arrays(self):
-        found = (getattr(self, field.name) for field in fields(self))
-        return [value for value in found if isinstance(value, np.ndarray)]
+    def _arrays(self) -> list[npt.NDArray[Any]]:
+        values = (getattr(self, field.name) for field in fields(self))
+        return [value for value in values if isinstance(value, np.ndarray)]
 
 
-def normalise(volumes, mean, std) -> np.ndarray:
-    """(volumes - mean) / std in float32, as the original scripts do."""
+def columns(splits: dict[str, tuple[Volumes, Labels]]) -> dict[str, Any]:
+    """Return {split: (volumes, labels)} as the fields train_volumes, train_labels, ..."""
+    return {
+        f"{name}_{kind}": array
+        for name, split in splits.items()
+        for kind, array in zip(("volumes", "labels"), split, strict=True)
+    }
+
+
+def normalise(
+    volumes: npt.NDArray[Any],
+    mean: npt.NDArray[np.float32],
+    std: np.float32 | npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Return (volumes - mean) / std in float32, as the original scripts do."""
     return (volumes.astype(np.float32) - mean) / std
-
-
-def as_volumes(images: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, C) -> volumes of depth 1 (N, 1, H, W, C): the one place where it happens."""
-    return np.ascontiguousarray(images).reshape(len(images), 1, *images.shape[1:])

@@ -1,16 +1,19 @@
-"""The embedded data set: real handwritten digits that scikit-learn ships."""
+"""Load the embedded data set: real handwritten digits that scikit-learn ships."""
 
 import numpy as np
 
-from wrn3d.data.dataset import Dataset, as_volumes
+from wrn3d.data.arrays import as_volumes
+from wrn3d.data.dataset import Dataset
 
-TRAIN_COUNT = 1500  # of 1,797; the rest, from the end of the list, is the test split
+TRAIN_COUNT = 1500  # of 1,797; the last 297 are the test split
 
 
 def load() -> Dataset:
-    """Alpaydin and Kaynak's digits: 8x8 scans with values 0 to 16, each pixel a 4x4 square of a
-    32x32 RGB image."""
-    import sklearn  # a second's work: not before it is needed
+    """Return Alpaydin and Kaynak's digits as volumes (N, 1, 32, 32, 3).
+
+    The scans are 8x8 with values 0 to 16. Each pixel becomes a grey square of 4x4 pixels.
+    """
+    import sklearn  # takes a second, so only when it is needed
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,28 +1,30 @@
-"""How an archive gets to a data directory: found, unpacked or downloaded, never half."""
+"""Find, unpack or download an archive in a data directory, never half of it."""
 
 import gzip
 import hashlib
 import os
-import socket
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 from wrn3d.system.errors import DataError, MissingDataError, reason
 from wrn3d.system.files import UNFINISHED
-from wrn3d.system.tensorflow_setup import import_tensorflow
-from wrn3d.system.terminal import on_terminal
+from wrn3d.system.terminal import Progress
 
-TIMEOUT = 30  # seconds without an answer before a download is given up
+TIMEOUT = 30  # seconds without an answer before a download fails
+BLOCK = 1 << 20  # bytes that are downloaded at a time
 LARGEST_CONTENT = 1 << 30  # bytes; the official archives hold under 200 MB
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A tar file on the network, its official MD5 and the one folder that it holds."""
+    """A tar file on the network: its address, its official MD5, and the one folder in it."""
 
     url: str
     md5: str
@@ -33,12 +35,13 @@ class Archive:
         return self.url.rsplit("/", 1)[-1]
 
 
-def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archive:
-    """The first of a data set's archives whose folder lies in `data_dir`; if none does, one
-    whose tar file does, unpacked; if none does, the first one, downloaded and unpacked.
+def find_or_fetch(title: str, archives: Sequence[Archive], data_dir: Path) -> Archive:
+    """Return the first of a data set's archives that is unpacked in `data_dir`.
 
-    Raises MissingDataError where it cannot be downloaded, DataError for an archive that is not
-    the official one or does not unpack.
+    If none is, unpack one whose tar file lies there, or else download and unpack the first.
+
+    Raises MissingDataError if the download fails, and DataError for an archive that is not the
+    official one or does not unpack.
     """
     try:
         if data_dir.exists() and not data_dir.is_dir():
@@ -48,8 +51,8 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
             )
         if data_dir.is_dir() and data_dir.name in [archive.folder for archive in archives]:
             raise DataError(
-                f"{data_dir} is the data set's own folder: name the one that it lies "
-                f"in, --data-dir {data_dir.parent}"
+                f"{data_dir} is the data set's own folder: name the folder around it, "
+                f"--data-dir {data_dir.parent}"
             )
         unpacked = [archive for archive in archives if (data_dir / archive.folder).exists()]
         packed = [archive for archive in archives if (data_dir / archive.file_name).exists()]
@@ -67,50 +70,60 @@ def find_or_fetch(title: str, archives: list[Archive], data_dir: Path) -> Archiv
 
 
 def _download(title, archive, data_dir):
+    """Download an archive and unpack it in `data_dir`."""
     with _working_folder(data_dir) as folder:
-        import_tensorflow()  # which Keras would bring, noisily
-        import keras
-
+        path = folder / archive.file_name
         try:
-            with _socket_timeout(TIMEOUT), _progress_for_terminals(archive):
-                path = keras.utils.get_file(
-                    archive.file_name,
-                    archive.url,
-                    file_hash=archive.md5,
-                    hash_algorithm="md5",
-                    cache_dir=folder,
-                    cache_subdir="",
-                )
-        except Exception as error:  # get_file raises bare Exceptions
+            _retrieve(archive.url, path)
+            if (md5 := _md5(path)) != archive.md5:
+                raise ValueError(f"it is corrupted: its MD5 is {md5}, not {archive.md5}")
+        except (OSError, HTTPException, ValueError) as error:
             raise MissingDataError(
                 f"{title} is not in {data_dir.absolute()} and could not be downloaded "
                 f"({reason(error)}): put {archive.file_name} from {archive.url} there, name "
                 "another folder with --data-dir, or use --dataset digits, which needs no "
                 "download"
             ) from error
-        _unpack(archive, Path(path), data_dir)
+        _unpack(archive, path, data_dir)
+
+
+def _retrieve(url, path):
+    """Download `url` to the file `path`; raise ValueError if the connection ends early."""
+    print(f"Downloading data from {url}", flush=True)
+    with urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
+        size = int(response.headers.get("Content-Length", 0))
+        with Progress(size // BLOCK, "MiB downloaded") as progress:
+            while block := response.read(BLOCK):
+                file.write(block)
+                progress.advance()
+    if path.stat().st_size < size:
+        raise ValueError(f"it ended after {path.stat().st_size:,} of {size:,} bytes")
+
+
+def _md5(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _unpack(archive, path, data_dir):
-    """Check and unpack a tar file; its folder appears in `data_dir` whole or not at all."""
+    """Check a tar file and unpack its folder to `data_dir`, whole or not at all."""
     try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
+        md5 = _md5(path)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({reason(error)}): delete it and run again to fetch it anew"
+            f"{path} cannot be read ({reason(error)}): delete it and run again to download it"
         ) from error
-    if found != archive.md5:
+    if md5 != archive.md5:
         raise DataError(
-            f"{path} is not the official archive (its MD5 is {found}, not "
-            f"{archive.md5}): delete it and run again to fetch it anew"
+            f"{path} is not the official archive (its MD5 is {md5}, not "
+            f"{archive.md5}): delete it and run again to download it"
         )
     with _working_folder(data_dir) as folder:
         try:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter=_bounded_data_filter())
             if not (folder / archive.folder).is_dir():
-                raise ValueError("it holds something else")
+                raise ValueError(f"it does not hold the folder {archive.folder}")
         except (
             tarfile.TarError,
             gzip.BadGzipFile,
@@ -121,19 +134,19 @@ def _unpack(archive, path, data_dir):
         ) as error:
             raise DataError(
                 f"{path} does not unpack to {archive.folder} ({reason(error)}): "
-                "delete it and run again to fetch it anew"
+                "delete it and run again to download it"
             ) from error
         except OSError as error:
             raise DataError(
-                f"{data_dir} cannot take what {path.name} holds "
-                f"({reason(error)}): name another folder with --data-dir"
+                f"{path.name} cannot be unpacked to {data_dir} ({reason(error)}): name another "
+                "folder with --data-dir"
             ) from error
-        with suppress(OSError):  # another process may have been faster
+        with suppress(OSError):  # another process was faster
             os.rename(folder / archive.folder, data_dir / archive.folder)
 
 
-def _bounded_data_filter():
-    """tarfile's filter for untrusted data, which also refuses an archive that grows too large."""
+def _bounded_data_filter() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo | None]:
+    """Return tarfile's filter for untrusted data, with a limit to the size of all files."""
     total = 0
 
     def admit(member, destination):
@@ -148,7 +161,7 @@ def _bounded_data_filter():
 
 @contextmanager
 def _working_folder(data_dir):
-    """A folder in `data_dir` that is gone afterwards, as is `data_dir` if it is new and empty."""
+    """Make a temporary folder in `data_dir`; remove `data_dir`, too, if it is new and empty."""
     created = [place for place in (data_dir, *data_dir.parents) if not place.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -162,32 +175,6 @@ def _working_folder(data_dir):
         with folder as name:
             yield Path(name)
     finally:
-        with suppress(OSError):  # not empty: it is kept
+        with suppress(OSError):  # a folder that is not empty stays
             for place in created:
                 place.rmdir()
-
-
-@contextmanager
-def _progress_for_terminals(archive):
-    """Keras's progress bar on a terminal; elsewhere, where it would fill a log, one line."""
-    import keras
-
-    interactive = keras.utils.is_interactive_logging_enabled()
-    if not on_terminal():
-        print(f"Downloading data from {archive.url}", flush=True)
-        keras.utils.disable_interactive_logging()
-    try:
-        yield
-    finally:
-        if interactive:
-            keras.utils.enable_interactive_logging()
-
-
-@contextmanager
-def _socket_timeout(seconds):
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -1,12 +1,10 @@
-"""The data sets by name."""
+"""Load a data set by its name or its path."""
 
 from pathlib import Path
 
 from wrn3d.data import cifar, digits, image_folder, medmnist
 from wrn3d.data.dataset import Dataset
 from wrn3d.system.errors import UsageError, quoted
-
-__all__ = ["NAMES", "Dataset", "check_name", "load_dataset"]
 
 _LOADERS = {
     "cifar10": lambda data_dir: cifar.load(cifar.CIFAR10, data_dir),
@@ -17,13 +15,16 @@ NAMES = tuple(_LOADERS)
 FILE_ENDING = ".npz"
 
 
-def load_dataset(name: str, data_dir="data", volume_size=None) -> Dataset:
-    """The data set called `name`, one of NAMES, from `data_dir` or the network; or the one in an
-    .npz file or a folder of pictures of that path. `volume_size`, if given, is the longest side to
-    which all are resized.
+def load_dataset(
+    name: str, data_dir: str | Path = "data", volume_size: int | None = None
+) -> Dataset:
+    """Load one of NAMES, an .npz file, or a folder of pictures, by its name or path.
 
-    Raises UsageError for another name, MissingDataError where it can't be had, DataError where
-    its files are not what they should be.
+    CIFAR-10 and CIFAR-100 are read from `data_dir`, and downloaded to it first if they are not
+    there. With `volume_size`, all volumes are resized to that longest side, in voxels.
+
+    Raises UsageError for an unknown name, MissingDataError for data that are missing and cannot be
+    downloaded, and DataError for damaged or unsuitable files.
     """
     check_name(name)
     if name not in NAMES and image_folder.is_image_folder(name):
@@ -35,13 +36,13 @@ def load_dataset(name: str, data_dir="data", volume_size=None) -> Dataset:
     return dataset.resized(volume_size) if volume_size else dataset
 
 
-def check_name(name: str) -> None:
-    """Raise UsageError unless `name` is a data set's, or may be a file's or a folder's."""
+def check_name(name: object) -> None:
+    """Raise UsageError unless `name` is one of NAMES, or may be the path of a file or folder."""
     if not (
         isinstance(name, str)
         and (name in NAMES or name.endswith(FILE_ENDING) or image_folder.is_image_folder(name))
     ):
         raise UsageError(
             f"dataset is {quoted(name)}, but must be {', '.join(NAMES)}, the path of "
-            f"an {FILE_ENDING} file, or that of a folder with train/<class>/ in it"
+            f"an {FILE_ENDING} file, or the path of a folder with train/<class>/ in it"
         )

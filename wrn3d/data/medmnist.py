@@ -1,53 +1,55 @@
-"""Images or volumes in one .npz file, in the format of MedMNIST v2 (Yang et al. 2023)."""
+"""Load images or volumes from one .npz file in the format of MedMNIST v2 (Yang et al. 2023)."""
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from wrn3d.data.dataset import SPLIT_NAMES, Dataset, as_volumes
+from wrn3d.data.arrays import (
+    Labels,
+    Volumes,
+    as_volumes,
+    check_same_shape,
+    numbered_classes,
+    to_labels,
+)
+from wrn3d.data.dataset import SPLIT_NAMES, Dataset, columns
 from wrn3d.data.npy import read_npy
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import require_file
 from wrn3d.system.memory import available_memory
 
 CHANNELS = (1, 3)
+DEFLATE_RATIO = 1032  # the most that zip's compression reaches
 
 
 def load(path: Path) -> Dataset:
-    """`train_images`, `train_labels`, and the same for `val` and `test`.
+    """Load a file with `train_images`, `train_labels`, and the same for `val` and `test`.
 
-    Images are uint8, of the shape (N, D, H, W), (N, H, W), or with 1 or 3 channels last; labels
-    are whole numbers from 0 up, (N,) or (N, 1). Raises MissingDataError or DataError.
+    Images are uint8 of the shape (N, H, W) or (N, D, H, W), or these with 1 or 3 channels last.
+    Labels are whole numbers, (N,) or (N, 1), and each class from 0 to the largest label has a
+    training sample.
+
+    Raises MissingDataError if there is no such file, and DataError if it does not fit.
     """
     require_file(path, "dataset has to name an .npz file in MedMNIST's format")
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _arrays(archive)
-        splits = {name: _split(arrays, theirs) for name, theirs in SPLIT_NAMES.items()}
-        shapes = {volumes.shape[1:] for volumes, _ in splits.values()}
-        if len(shapes) > 1:
-            raise ValueError(
-                "the images of its splits have different sizes: "
-                f"{', '.join(map(str, sorted(shapes)))}"
-            )
-        count = 1 + max(int(labels.max()) for _, labels in splits.values())
-        if count < 2 or len(np.unique(splits["train"][1])) < count:
-            raise ValueError(f"its training labels are not each of 0 to {max(count, 2) - 1}")
+        splits = {split: _split(arrays, name) for split, name in SPLIT_NAMES.items()}
+        check_same_shape(volumes for volumes, _ in splits.values())
+        names = numbered_classes(*(labels for _, labels in splits.values()))
     except Exception as error:  # zipfile and NumPy raise nearly anything for a damaged file
-        raise DataError(f"{path} is no .npz file in MedMNIST's format ({reason(error)})") from error
-    return Dataset(
-        path.stem,
-        str(path),
-        tuple(map(str, range(count))),
-        *splits["train"],
-        *splits["test"],
-        *splits["validation"],
-    )
+        raise DataError(
+            f"{path} is not an .npz file in MedMNIST's format ({reason(error)})"
+        ) from error
+    return Dataset(path.stem, str(path), names, **columns(splits))
 
 
-def _arrays(archive):
-    """{name: array} of the six that are needed."""
+def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
+    """Return the six arrays by their names, if they fit into half of the free memory."""
     entries = [
         archive.getinfo(f"{split}_{kind}.npy")
         for split in SPLIT_NAMES.values()
@@ -56,39 +58,30 @@ def _arrays(archive):
     claimed = sum(entry.file_size for entry in entries)
     if claimed > available_memory() / 2:
         raise ValueError(
-            f"its arrays would take {claimed / 2**30:,.1f} GiB, more than half of the "
-            "memory that is free"
+            f"its arrays would take {claimed / 2**30:,.1f} GiB, more than half of the free memory"
         )
     return {Path(entry.filename).stem: _array(archive, entry) for entry in entries}
 
 
-def _array(archive, entry):
-    """What the array's header claims has to be what the archive's directory says, and that what the
-    compression can do."""
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Return an entry's array, if the archive's directory can be right about its size."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{entry.filename} is compressed as np.savez never does")
-    if entry.file_size > max(1, entry.compress_size) * 1032 + 1032:  # deflate's best
-        raise ValueError(f"{entry.filename} claims more than it can hold")
+        raise ValueError(f"{entry.filename} has a compression that np.savez never uses")
+    if entry.file_size > (max(1, entry.compress_size) + 1) * DEFLATE_RATIO:
+        raise ValueError(f"{entry.filename} claims more data than it can hold")
     with archive.open(entry) as file:
         return read_npy(file, entry.filename, entry.file_size)
 
 
-def _split(arrays, name):
-    """(volumes (N, D, H, W, C) uint8, labels (N,) int64)."""
+def _split(arrays: dict[str, npt.NDArray[Any]], name: str) -> tuple[Volumes, Labels]:
+    """Return the volumes (N, D, H, W, C) uint8 and the labels (N,) int64 of a split."""
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
     if images.dtype != np.uint8 or images.ndim not in (3, 4, 5) or not images.size:
         raise ValueError(
-            f"its {name}_images are {images.dtype} of the shape {images.shape}, but "
-            "must be uint8 of (N, H, W) or (N, D, H, W), with or without channels"
+            f"its {name}_images are {images.dtype} of the shape {images.shape}, but must be uint8 "
+            "of (N, H, W) or (N, D, H, W), with or without channels"
         )
-    if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
-        raise ValueError(
-            f"its {name}_labels are {labels.dtype} of the shape {labels.shape}, but "
-            f"must be {len(images):,} whole numbers"
-        )
-    labels = labels.reshape(-1).astype(np.int64)
-    if labels.min() < 0:
-        raise ValueError(f"its {name}_labels are not from 0 up")
+    labels = to_labels(f"its {name}_labels", labels, len(images))
     if images.ndim == 3 or (images.ndim == 4 and images.shape[-1] not in CHANNELS):
         images = images[..., None]
     if images.ndim == 4:

@@ -1,19 +1,24 @@
-"""NumPy's arrays in files, of which no header makes more than there is."""
+"""Read .npy files, and refuse headers that claim more data than the file holds."""
 
 import math
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.data.resizing import resize_bytes, resized_shape
 from wrn3d.system.errors import DataError, reason
 
-LARGEST_HEADER = 4096  # bytes in which an array's type and shape are said
+LARGEST_HEADER = 4096  # bytes, for an array's type and shape
 
 
-def read_npy(file, name, size) -> np.ndarray:
-    """The array in an open file of `size` bytes; raises ValueError where its header says anything
-    else than what follows, before that is read: NumPy would take the memory first."""
+def read_npy(file: IO[bytes], name: str, size: int) -> npt.NDArray[Any]:
+    """Return the array in an open file of `size` bytes.
+
+    Raises ValueError if the header does not describe the rest of the file. This comes before
+    reading, since NumPy would allocate whatever a header claims.
+    """
     version = np.lib.format.read_magic(file)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -21,20 +26,23 @@ def read_npy(file, name, size) -> np.ndarray:
     }[version]
     shape, _, dtype = read_header(file, max_header_size=LARGEST_HEADER)
     if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - file.tell():
-        raise ValueError(f"{name} does not hold what its header says")
+        raise ValueError(f"{name} does not hold the data that its header describes")
     file.seek(0)
     return np.lib.format.read_array(file, max_header_size=LARGEST_HEADER)
 
 
-def read_volume(path, shape) -> np.ndarray:
-    """A uint8 volume (D, H, W, C), or without C where that is 1, or an image without D, as one of
-    `shape`, to which it is resized if it has the same proportions. Raises DataError."""
+def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    """Read a uint8 volume from an .npy file and resize it to `shape` (D, H, W, C).
+
+    The file may leave out C if it is 1, and D if that is 1. Raises DataError for a damaged file,
+    another type, and other proportions or channels than those of `shape`.
+    """
     path, (depth, *_, channels) = Path(path), shape
     try:
         with path.open("rb") as file:
             volume = read_npy(file, path.name, path.stat().st_size)
         if volume.dtype != np.uint8 or not volume.size:
-            raise ValueError(f"it is {volume.dtype} of the shape {volume.shape}, not uint8")
+            raise ValueError(f"it is {volume.dtype} of the shape {volume.shape}")
         if volume.shape[-1] != channels or volume.ndim < 3 + (depth > 1):
             volume = volume[..., None]
         volume = volume if volume.ndim == 4 else volume[None]
@@ -47,6 +55,6 @@ def read_volume(path, shape) -> np.ndarray:
         return resize_bytes(volume[None], max(shape[:3]))[0]
     except Exception as error:  # NumPy raises nearly anything for a damaged file
         raise DataError(
-            f"{path} is no volume that the network takes, uint8 in NumPy's .npy of "
-            f"{'x'.join(map(str, shape))} ({reason(error)})"
+            f"{path} does not fit the network ({reason(error)}): name a NumPy file (.npy) with a "
+            f"uint8 volume of {'x'.join(map(str, shape))}"
         ) from error

@@ -1,8 +1,10 @@
-"""Pictures from files, as pixels."""
+"""Read pixels from picture files."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.system.errors import DataError, reason
 
@@ -10,15 +12,18 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 MODES = {1: "L", 3: "RGB"}  # channels: Pillow's name
 
 
-def picture_size(file):
-    """(height, width), the right way up; raises DataError where it is no picture."""
+def picture_size(file: Path) -> tuple[int, int]:
+    """Return (height, width) of a picture the right way up; raise DataError if it is damaged."""
     from PIL import ImageOps
 
     return _opened(file, lambda image: ImageOps.exif_transpose(image).size[::-1])
 
 
-def read_picture(file, size, channels=3) -> np.ndarray:
-    """(H, W, C) uint8, cut to `size`, (height, width), from the middle; raises DataError."""
+def read_picture(file: Path, size: tuple[int, int], channels: int = 3) -> npt.NDArray[np.uint8]:
+    """Return a picture as (H, W, C) uint8, cut from its middle and resized to `size` (H, W).
+
+    Raises DataError if it is damaged.
+    """
     from PIL import ImageOps
 
     def pixels(image):
@@ -30,6 +35,7 @@ def read_picture(file, size, channels=3) -> np.ndarray:
 
 
 def _opened(file, use):
+    """Return what `use` makes of the opened picture."""
     from PIL import Image
 
     try:
@@ -39,5 +45,5 @@ def _opened(file, use):
                 return use(image)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise DataError(
-            f"{file} is no picture that can be read ({reason(error)}): mend it, or take it away"
+            f"{file} cannot be read as a picture ({reason(error)}): repair it or delete it"
         ) from error

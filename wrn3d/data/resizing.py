@@ -1,35 +1,37 @@
-"""Volumes in another size."""
+"""Resize volumes."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
-AT_ONCE = 2**22  # voxels
+MOST_VALUES = 2**22  # that resize_bytes converts to float32 at a time
 
 
-def longest(sides, share):
-    """The longest of (D, H, W), times `share`."""
+def longest(sides: Sequence[int], share: float) -> int:
+    """Return the longest of the sides (D, H, W), times `share`, in voxels."""
     return max(1, round(share * max(sides)))
 
 
-def resized_shape(sides, side):
-    """(D, H, W) with its longest side as `side`, in the same proportions; a 1 stays."""
+def resized_shape(sides: Sequence[int], side: int) -> tuple[int, ...]:
+    """Return (D, H, W) in the same proportions with `side` as the longest; a side of 1 stays."""
     return tuple(1 if one == 1 else max(1, round(one * side / max(sides))) for one in sides)
 
 
-def resize(volumes, side):
-    """Volumes (N, D, H, W, C), float32, with `side` as their longest side.
+def resize(volumes: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
+    """Return volumes (N, D, H, W, C) float32 with `side` as their longest side.
 
-    Linear interpolation between the centres of voxels; where it shrinks, over a window that is
-    as much wider, so that nothing is skipped.
+    Interpolates linearly between the centres of voxels. Where it shrinks, the window widens in
+    proportion, so that every voxel counts (PyTorch's "bilinear" with antialiasing).
     """
     count, *sides, channels = volumes.shape
     for axis, target in enumerate(resized_shape(sides, side)):
         if target != sides[axis]:
             matrix = _interpolation(sides[axis], target)
-            # One small product a volume or slice, whose result does not depend on how many there
-            # are; along the width all channels in one.
+            # One small matrix product per volume or slice: its result does not depend on how many
+            # there are. Along the width, one product takes all channels.
             if axis < 2:
                 rows = volumes.reshape(count * prod(sides[:axis]), sides[axis], -1)
                 volumes = matrix @ rows
@@ -41,9 +43,12 @@ def resize(volumes, side):
     return np.ascontiguousarray(volumes, np.float32)
 
 
-def resize_bytes(volumes, side):
-    """The same for uint8, of which no more than AT_ONCE are numbers of four bytes at a time."""
-    together = max(1, AT_ONCE // volumes[0].size)
+def resize_bytes(volumes: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Return uint8 volumes resized as `resize` does, and rounded.
+
+    Converts no more than MOST_VALUES, or one volume, to float32 at a time.
+    """
+    together = max(1, MOST_VALUES // volumes[0].size)
     parts = (volumes[first : first + together] for first in range(0, len(volumes), together))
     return np.concatenate(
         [
@@ -54,10 +59,10 @@ def resize_bytes(volumes, side):
 
 
 @lru_cache(maxsize=16)
-def _interpolation(source, target):
-    """(target, source) float32: each row the weights of one voxel of the result."""
+def _interpolation(source: int, target: int) -> npt.NDArray[np.float32]:
+    """Return (target, source) float32: row i holds the weights of voxel i of the result."""
     scale = source / target
     centres = (np.arange(target) + 0.5) * scale - 0.5
     distance = np.abs(np.arange(source) - centres[:, None]) / max(1.0, scale)
     weights = np.maximum(0.0, 1 - distance)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -5,11 +5,9 @@ the end of each canonical name (after the layer's own name) to the variable. Ker
 layers with the arguments of their constructors, and finds their classes by these names.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from wrn3d.network import ops
@@ -92,9 +90,9 @@ class Dropout(Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         # Not a weight of Keras's, which would be saved with the model although `rate` already is.
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False)
-        start = dropout_position(self.seed, self.name, 0)
+        start = keras.initializers.Constant(dropout_position(self.seed, self.name, 0))
         self.position = self.add_weight(
-            start.shape, _constant(start), dtype="int64", trainable=False, name="position"
+            (2,), start, dtype="int64", trainable=False, name="position"
         )
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -142,8 +140,3 @@ class Dense(Layer):
     @property
     def parameters(self) -> dict[str, keras.Variable]:
         return {".weight": self.weight, ".bias": self.bias}
-
-
-def _constant(array: np.ndarray) -> Callable[..., tf.Tensor]:
-    """Return a Keras initializer that gives `array`."""
-    return lambda shape, dtype: tf.constant(array, dtype)

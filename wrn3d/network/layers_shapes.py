@@ -62,11 +62,17 @@ class SymbolicTensor:
 
 
 @dataclass(frozen=True)
-class Conv3d:
+class Layer:
+    """A layer under its canonical name; the settings that it is made with are its fields."""
+
+    name: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Conv3d(Layer):
     filters: int
     kernel_size: int
     stride: int
-    name: str
 
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         *sides, channels = x.shape
@@ -79,10 +85,7 @@ class Conv3d:
         return y
 
 
-@dataclass(frozen=True)
-class BatchNormRelu:
-    name: str
-
+class BatchNormRelu(Layer):
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         shape = x.shape[-1:]
         x.record(
@@ -95,10 +98,9 @@ class BatchNormRelu:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Layer):
     rate: float
     seed: int
-    name: str
 
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         for _ in ("random numbers", "mask", "result"):
@@ -107,35 +109,27 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class PadShortcut:
+class PadShortcut(Layer):
     filters: int
     stride: int
-    name: str
 
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         return x.output(*_strided(x.shape[:-1], self.stride), self.filters)
 
 
-@dataclass(frozen=True)
-class Add:
-    name: str
-
+class Add(Layer):
     def __call__(self, inputs: list[SymbolicTensor]) -> SymbolicTensor:
         return inputs[0].output(*inputs[0].shape)
 
 
-@dataclass(frozen=True)
-class GlobalAveragePool:
-    name: str
-
+class GlobalAveragePool(Layer):
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         return x.output(x.shape[-1])
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Layer):
     units: int
-    name: str
 
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         (features,) = x.shape

@@ -1,49 +1,68 @@
-"""The shared numerics: what a layer computes, in TensorFlow ops, for both front ends.
+"""What the layers compute, in TensorFlow ops that both front ends share.
 
-That both front ends run these same ops on the same shapes is why their results are the same to
-the last bit. Volumes are (N, D, H, W, C) with static D, H, W, C. What follows a convolution
-computes in the precision of its volumes; statistics, head and loss are float32.
+Both front ends run the same ops on the same shapes, so their results agree to the last bit.
+Volumes are (N, D, H, W, C) with static D, H, W, C. A layer computes in the precision of its input,
+float32 or bfloat16; batch-norm statistics, logits and the loss are float32. The convolution has a
+module of its own, `convolution`.
 """
+
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from wrn3d.distributed.collectives import batch_mean, current_shard
+from wrn3d.distributed.collectives import Shard, batch_mean, current_shard
 
-BATCH_NORM_EPSILON = 1e-5  # PyTorch's, and so the authors'
-BATCH_NORM_MOMENTUM = 0.1  # of the newest batch in the running averages
-PHILOX = 1  # among TensorFlow's generators
+BATCH_NORM_EPSILON = 1e-5  # as in PyTorch, and so in the authors' code
+BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch in the running averages
+PHILOX = 1  # TensorFlow's number for this random generator
 
 
-def batch_norm_relu(x, weight, bias, running_mean, running_var, training):
-    """(y like x, the new running mean (C,), the new running variance (C,)).
+def batch_norm_relu(
+    x: tf.Tensor,
+    weight: tf.Variable,
+    bias: tf.Variable,
+    running_mean: tf.Variable,
+    running_var: tf.Variable,
+    training: bool,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return (y, new running mean, new running variance): shapes like x, (C,) and (C,).
 
-    In training the batch's statistics normalise and move the averages by BATCH_NORM_MOMENTUM,
-    the variance's towards its unbiased estimate; in evaluation the averages normalise and stay.
-    Of several workers each has the whole batch's statistics or, as the setting `batch_norm` has it,
-    those of its own rows, and the averages move by the mean of what the workers have.
+    In training, the batch's mean and variance normalise x and move the running averages by
+    BATCH_NORM_MOMENTUM, the variance towards its unbiased estimate. In evaluation, the running
+    averages normalise x and stay.
+
+    With several workers the statistics cover the global batch. With batch_norm="local" they cover
+    the worker's own rows, and the running averages move by the mean over the workers.
     """
     depth, height, width, channels = x.shape[1:]
-    flat = tf.reshape(x, [-1, depth * height, width, channels])  # the op is for images
-    share = current_shard() if training else None
-    if share and share.synchronised:
-        y, mean, var = _batch_norm_of_all(share)(flat, *map(tf.convert_to_tensor, (weight, bias)))
-        new_mean, new_var = (
-            average + BATCH_NORM_MOMENTUM * (found - average)
-            for average, found in ((running_mean, mean), (running_var, var))
-        )
+    images = tf.reshape(x, [-1, depth * height, width, channels])  # the op takes four axes
+    shard = current_shard() if training else None
+    if shard and shard.synchronised:
+        y, mean, var = _synchronised_batch_norm(images, weight, bias, shard)
+        new_mean = running_mean + BATCH_NORM_MOMENTUM * (mean - running_mean)
+        new_var = running_var + BATCH_NORM_MOMENTUM * (var - running_var)
     else:
         y, new_mean, new_var, *_ = _fused_batch_norm(
-            flat, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training
+            images, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training
         )
-    if share and not share.synchronised:
-        part = tf.cast(tf.shape(x)[0], tf.float32) / tf.cast(share.total, tf.float32)
-        new_mean, new_var = tf.unstack(share.sum(part * tf.stack([new_mean, new_var])))
-    # Not the other way round: TensorFlow would fuse them in evaluation, and hide what is no number.
+    if shard and not shard.synchronised:
+        part = tf.cast(tf.shape(x)[0], tf.float32) / tf.cast(shard.total, tf.float32)
+        new_mean, new_var = tf.unstack(shard.sum(part * tf.stack([new_mean, new_var])))
+    # ReLU comes after the reshape. Right after batch norm, TensorFlow would fuse the two in
+    # evaluation, and the fused op turns NaN into 0.
     y = tf.nn.relu(tf.reshape(y, [-1, depth, height, width, channels]))
     return y, new_mean, new_var
 
 
-def _fused_batch_norm(x, weight, bias, mean, var, factor, training):
+def _fused_batch_norm(
+    x: tf.Tensor,
+    weight: tf.Tensor,
+    bias: tf.Tensor,
+    mean: tf.Tensor,
+    var: tf.Tensor,
+    factor: float,
+    training: bool,
+) -> Sequence[tf.Tensor]:
     return tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=weight,
@@ -56,32 +75,38 @@ def _fused_batch_norm(x, weight, bias, mean, var, factor, training):
     )
 
 
-def _batch_norm_of_all(share):
-    """A function of (x (N, H, W, C), weight, bias): (y, mean, unbiased variance) by the statistics
-    of every worker's rows. The workers send one message forward and one back."""
+def _synchronised_batch_norm(
+    x: tf.Tensor, weight: tf.Variable, bias: tf.Variable, shard: Shard
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return (y (N, H, W, C), mean, unbiased variance), with the statistics of all workers' rows.
+
+    The workers exchange one message in the forward pass and one in the backward pass.
+    """
 
     @tf.custom_gradient
-    def normalise(x, weight, bias):
+    def normalise(
+        x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[tf.Tensor, ...]]]:
         height, width, channels = x.shape[1:]
-        count = height * width * tf.cast(share.total, tf.float64)
-        # TensorFlow sums short rows fastest; what they come to is summed in float64. So the
-        # variance is right within 2e-7 (1 + mean^2 / variance) of itself.
+        count = height * width * tf.cast(shard.total, tf.float64)
+        # TensorFlow sums short rows fastest; the rows' sums are then added in float64. So the
+        # variance is exact within 2e-7 (1 + mean^2 / variance) of itself.
         rows = tf.cast(tf.reshape(x, [-1, width, channels]), tf.float32)
         sums, norms = (
             tf.cast(reduced, tf.float64)
             for reduced in (tf.reduce_sum(rows, 1), tf.math.reduce_euclidean_norm(rows, 1))
         )
         mean, square = tf.unstack(
-            share.sum(tf.reduce_sum(tf.stack([sums, norms * norms]), 1)) / count
+            shard.sum(tf.reduce_sum(tf.stack([sums, norms * norms]), 1)) / count
         )
         var = tf.maximum(square - mean * mean, 0)
         unbiased = tf.cast(var * (count / tf.maximum(count - 1, 1)), tf.float32)
         mean, var = tf.cast(mean, tf.float32), tf.cast(var, tf.float32)
         y, *_ = _fused_batch_norm(x, weight, bias, mean, var, 1.0, False)
 
-        def gradients(upstream, *_):
-            # With the statistics as constants; what depends on them is taken off below.
-            x_gradient, weight_gradient, bias_gradient, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            # First with constant statistics; then subtract what goes through the statistics.
+            x_gradient, weight_gradient, bias_gradient = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream,
                 x=x,
                 scale=weight,
@@ -90,45 +115,45 @@ def _batch_norm_of_all(share):
                 reserve_space_3=[],
                 epsilon=BATCH_NORM_EPSILON,
                 is_training=False,
-            )
-            means = share.sum(tf.stack([weight_gradient, bias_gradient])) / tf.cast(
+            )[:3]
+            means = shard.sum(tf.stack([weight_gradient, bias_gradient])) / tf.cast(
                 count, tf.float32
             )
             scale = weight * tf.math.rsqrt(var + BATCH_NORM_EPSILON)
-            through, *_ = _fused_batch_norm(
+            through_statistics = _fused_batch_norm(
                 x, scale * means[0], scale * means[1], mean, var, 1.0, False
-            )
-            return x_gradient - through, weight_gradient, bias_gradient
+            )[0]
+            return x_gradient - through_statistics, weight_gradient, bias_gradient
 
         return (y, mean, unbiased), gradients
 
-    return normalise
+    return normalise(x, tf.convert_to_tensor(weight), tf.convert_to_tensor(bias))
 
 
-def dropout(x, shares, position):
-    """x with each element zeroed with the first of `shares` as its probability, the others divided
-    by the second. The mask is a pure function of `position`, whoever has which rows of the batch.
+def dropout(x: tf.Tensor, shares: tf.Variable, position: tf.Variable) -> tf.Tensor:
+    """Return x with elements zeroed with probability shares[0], the others divided by shares[1].
 
-    Both are variables, so that an iteration can have its own: `dropout_shares` and
-    `dropout_position` make them.
+    The mask is a pure function of `position` and of each row's place in the global batch, for any
+    number of workers. `dropout_shares` and `dropout_position` make the values of both variables.
     """
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=position)
-    share = current_shard()
-    if share:  # Philox makes four numbers at each value of its counter, a row many times four
-        before = tf.cast(share.first * (x.shape[1:].num_elements() // 4), tf.uint64)
+    shard = current_shard()
+    if shard:  # Philox makes four numbers for each counter; a row takes a multiple of four
+        before = tf.cast(shard.first * (x.shape[1:].num_elements() // 4), tf.uint64)
         counter += tf.stack([before, tf.zeros([], tf.uint64)])
     uniform = tf.raw_ops.StatelessRandomUniformV2(
         shape=tf.shape(x), key=key, counter=counter, alg=PHILOX
     )
     dropped, kept = tf.unstack(shares)
-    scale = tf.cast(uniform >= dropped, tf.float32) / kept  # which bfloat16 would round
+    scale = tf.cast(uniform >= dropped, tf.float32) / kept  # bfloat16 would round it
     return tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)
 
 
-def pad_shortcut(x, filters, stride):
-    """The original script's shortcut: average pooling, then zero channels on both ends.
+def pad_shortcut(x: tf.Tensor, filters: int, stride: int) -> tf.Tensor:
+    """Return (N, ceil(D / stride), ..., filters): average pooling, then zero channels on both ends.
 
-    A window that crosses the far border averages what lies inside, and a side of length 1 stays.
+    This is the original script's shortcut. A window that crosses the far border averages the
+    elements inside. A side of length 1 stays.
     """
     if stride > 1:
         windows = [min(side, stride) for side in x.shape[1:-1]]
@@ -141,22 +166,31 @@ def pad_shortcut(x, filters, stride):
     return tf.pad(x, [(0, 0)] * 4 + [(pad - pad // 2, pad // 2)])
 
 
-def global_average_pool(x):
-    """(N, D, H, W, C) -> (N, C) float32."""
+def global_average_pool(x: tf.Tensor) -> tf.Tensor:
+    """Return the mean over (D, H, W): (N, D, H, W, C) -> (N, C) float32."""
     return tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2, 3])
 
 
-def dense(x, weight, bias):
-    """(N, C) -> (N, units); TensorLayer's and Keras's own add the bias with different ops."""
+def dense(x: tf.Tensor, weight: tf.Variable, bias: tf.Variable) -> tf.Tensor:
+    """Return x @ weight + bias: (N, C) -> (N, units).
+
+    TensorLayer's and Keras's own layers add the bias by different ops, whose gradients differ.
+    """
     return tf.nn.bias_add(tf.matmul(x, weight), bias)
 
 
-def cross_entropy(labels, logits, sample_weight=None, smoothing=0.0, class_weights=None):
-    """The batch's mean loss, a scalar; labels (N,) of any number type, logits (N, classes).
+def cross_entropy(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    sample_weight: tf.Tensor | None = None,
+    smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> tf.Tensor:
+    """Return the mean loss over the batch, a scalar; labels are (N,), logits (N, classes).
 
-    `smoothing` of each label is given to all classes alike (Szegedy et al. 2016). With
-    `sample_weight` (N,), or by its class from `class_weights` (classes,), each sample's loss is
-    multiplied before the mean.
+    Label smoothing spreads the share `smoothing` of each label evenly over all classes (Szegedy et
+    al. 2016). `sample_weight` (N,) and, by label, `class_weights` (classes,) multiply each sample's
+    loss before the mean.
     """
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
     if smoothing:
@@ -172,7 +206,7 @@ def cross_entropy(labels, logits, sample_weight=None, smoothing=0.0, class_weigh
     return batch_mean(losses)
 
 
-def accuracy(labels, logits):
-    """The share of the batch whose largest logit is the label's, a scalar."""
+def accuracy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return the batch's accuracy, a scalar float32; labels are (N,), logits (N, classes)."""
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
     return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))

@@ -13,7 +13,6 @@ from wrn3d.system.randomness import dropout_position, dropout_shares
 # Neither framework has types to name here, and importing one would take seconds.
 Model: TypeAlias = Any  # tl.models.Model or keras.Model
 Variable: TypeAlias = Any  # TensorFlow's or Keras's variable: both have assign, numpy and shape
-Optimizer: TypeAlias = Any  # one of wrn3d.training.optimizer
 
 
 def named_variables(model: Model) -> dict[str, Variable]:
@@ -34,7 +33,7 @@ def set_dropout(model: Model, rate: float, seed: int, iteration: int) -> None:
             layer.position.assign(dropout_position(seed, layer.name, iteration))
 
 
-def named_slots(model: Model, optimizer: Optimizer) -> dict[str, dict[str, Variable]]:
+def named_slots(model: Model, optimizer: Any) -> dict[str, dict[str, Variable]]:
     """Return {slot: {canonical name: variable}} of the optimizer's state, such as momentum."""
     names = trained_names(model)
     return {

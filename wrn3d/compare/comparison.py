@@ -1,33 +1,41 @@
-"""Two sides, iteration by iteration: what each reached, and where they differ."""
+"""Train two sides in turn; record their results and their differences."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 
-from wrn3d.compare.side import OF, Side
+from wrn3d.compare.side import OF, Side, Step
+from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.front_ends import SCRIPTS
+from wrn3d.training.step import StepResult
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one side did with one seed; memory in bytes, None where the system does not tell."""
+    """The results of one side with one seed.
 
-    results: list  # of StepResult
+    `peak_memory` is in bytes, None if the system does not tell. `evaluation` is None unless the
+    settings ask for it.
+    """
+
+    results: list[StepResult]
     first_step_seconds: float
     peak_memory: int | None
-    evaluation: object  # EvalResult, or None where it was not asked for
+    evaluation: EvalResult | None
 
     @property
     def rate(self) -> float:
-        """Median images/s after the first iteration, which builds the graph."""
+        """Median images/s, without the first iteration, which builds the graph."""
         return median(result.images_per_second for result in self.results[1:] or self.results)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where the sides first differ: the largest difference of the array that is named.
+    """Where two sides first differ: iteration, name and largest difference of one array, and the
+    number of other arrays that differ too.
 
     Iteration 0 is the start, before any training.
     """
@@ -35,9 +43,9 @@ class Difference:
     iteration: int
     name: str
     size: float
-    others: int  # arrays that differ, too
+    others: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         others = f" (and {self.others} more)" if self.others else ""
         return (
             f"differs first at iteration {self.iteration} in {self.name} by {self.size:.3g}"
@@ -47,78 +55,76 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both runs of one seed, and the largest differences between them."""
+    """The runs of both sides with one seed, their first difference and the largest differences of
+    each weight and of the logits at the end."""
 
     seed: int
     runs: dict[str, Run]
     first: Difference | None
-    weights: dict[str, float]  # at the end, by parameter
-    logits: float  # at the end
-    title: str = ""  # what was trained
-
-    @property
-    def loss(self) -> float:
-        """Over all iterations."""
-        return max(
-            largest_difference(left.loss, right.loss)
-            for left, right in zip(*(run.results for run in self.runs.values()), strict=True)
-        )
+    weights: dict[str, float]
+    logits: float
+    title: str = ""
 
     @property
     def largest(self) -> dict[str, float]:
-        """{what: its largest difference}."""
-        return {"loss": self.loss, "logits": self.logits, "weights": max(self.weights.values())}
+        """Largest differences of the loss over all iterations, the logits and the weights."""
+        losses = ([result.loss for result in run.results] for run in self.runs.values())
+        return {
+            "loss": largest_difference(*losses),
+            "logits": self.logits,
+            "weights": max(self.weights.values()),
+        }
 
     @property
     def size(self) -> float:
-        """The largest difference of all that was compared."""
+        """Largest difference of all."""
         return max(*self.largest.values(), self.first.size if self.first else 0.0)
 
-    def agrees(self, tolerance) -> bool:
-        """Identical, or nowhere further apart than a tolerance above zero."""
+    def agrees(self, tolerance: float) -> bool:
+        """Return whether the runs are identical or, with a tolerance above 0, differ by no more
+        than that."""
         return self.first is None or self.size <= tolerance > 0
 
 
 class Pair:
-    """A context with both sides of a run, which are taken forward in turn, so that neither
-    disturbs the other. Raises UserError where a side does.
+    """A context that trains both sides in turn, so that neither slows the other down.
 
-    `settings` are CNNEnv's; `total` is the number of iterations that they mean, `title` what is
-    trained.
+    `settings` are the keywords of CNNEnv, `total` the number of iterations they ask for, `title`
+    the network and the data set in words. Raises the UserError of a side.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
-        self.sides, self.first_steps, self.first = [], [], None
-        self.results = {front_end: [] for front_end in SCRIPTS}
+        self.sides: list[Side] = []
+        self.first_steps: list[Step] = []
+        self.first: Difference | None = None
+        self.results: dict[str, list[StepResult]] = {front_end: [] for front_end in SCRIPTS}
 
-    def __enter__(self):
+    def __enter__(self) -> "Pair":
         with ExitStack() as stack:
             starts = []
             for front_end in SCRIPTS:
                 side = stack.enter_context(Side(front_end, self.settings))
-                starts.append(side.arrays())
-                # Before the other side starts: the time to the first step counts from the start.
+                starts.append(side.ask("arrays"))
+                # Take the first step before the other side starts, which would slow it down: the
+                # report has the time from the start of the process to the first step.
                 self.first_steps.append(side.step())
                 self.sides.append(side)
-            self.first = _difference_of_arrays(
-                0,
-                [
-                    name
-                    for name, array in starts[0].items()
-                    if array.tobytes() != starts[1][name].tobytes()
-                ],
-                starts,
-            )
-            self.total, self.title = self.sides[0].total_iterations(), self.sides[0].title()
+            names = [
+                name
+                for name, array in starts[0].items()
+                if array.tobytes() != starts[1][name].tobytes()
+            ]
+            self.first = _difference_of_arrays(0, names, starts)
+            self.title, self.total = self.sides[0].ask("title_and_length")
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.stack.close()
 
-    def step(self):
-        """One iteration of both: their two StepResults."""
+    def step(self) -> list[StepResult]:
+        """Train one iteration on each side; return both results."""
         steps = self.first_steps or [side.step() for side in self.sides]
         self.first_steps = []
         for results, step in zip(self.results.values(), steps, strict=True):
@@ -126,11 +132,11 @@ class Pair:
         self.first = self.first or self._difference_of_steps(*steps)
         return [step.result for step in steps]
 
-    def comparison(self, evaluate) -> Comparison:
-        """What came of it so far; `evaluate` says whether on the test split, too."""
-        memory = [side.peak_memory() for side in self.sides]  # in training
-        logits = [side.logits() for side in self.sides]
-        evaluations = [side.evaluation() if evaluate else None for side in self.sides]
+    def comparison(self, evaluate: bool) -> Comparison:
+        """Return the results so far, with the scores on the test split if `evaluate`."""
+        memory = [side.ask("peak_memory") for side in self.sides]  # of the training alone
+        logits = [side.ask("logits") for side in self.sides]
+        evaluations = [side.ask("evaluation") if evaluate else None for side in self.sides]
         runs = {
             side.front_end: Run(self.results[side.front_end], side.first_step_seconds, *rest)
             for side, *rest in zip(self.sides, memory, evaluations, strict=True)
@@ -140,7 +146,7 @@ class Pair:
             self.first = Difference(last, "the logits", largest_difference(*logits), 0)
         if self.first is None and str(evaluations[0]) != str(evaluations[1]):
             self.first = Difference(last, "the evaluation", largest_difference(*evaluations), 0)
-        left, right = (side.arrays() for side in self.sides)
+        left, right = (side.ask("arrays") for side in self.sides)
         weights = {
             name: largest_difference(left[name], right[name]) for name in left if OF not in name
         }
@@ -156,28 +162,31 @@ class Pair:
     def _difference_of_steps(self, left, right):
         iteration = left.result.iteration
         names = [name for name, digest in left.digests.items() if right.digests[name] != digest]
-        found = _difference_of_arrays(
-            iteration, names, names and [side.arrays() for side in self.sides]
-        )
+        if names:
+            arrays = [side.ask("arrays") for side in self.sides]
+            return _difference_of_arrays(iteration, names, arrays)
         for name in ("loss", "accuracy"):
             values = getattr(left.result, name), getattr(right.result, name)
-            if found is None and values[0].hex() != values[1].hex():
-                found = Difference(iteration, f"the {name}", largest_difference(*values), 0)
-        return found
+            if values[0].hex() != values[1].hex():
+                return Difference(iteration, f"the {name}", largest_difference(*values), 0)
+        return None
 
 
-def _difference_of_arrays(iteration, names, arrays):
+def _difference_of_arrays(iteration, names, sides):
+    """Return the Difference of the first of the named arrays, None without names."""
     if not names:
         return None
-    size = largest_difference(*(side[names[0]] for side in arrays))
+    size = largest_difference(*(arrays[names[0]] for arrays in sides))
     return Difference(iteration, names[0], size, len(names) - 1)
 
 
-def largest_difference(left, right) -> float:
-    """The largest absolute difference of two arrays or numbers, in float64; two NaN are equal,
-    one alone is infinitely far away."""
+def largest_difference(left: Any, right: Any) -> float:
+    """Return the largest absolute difference of two arrays or numbers, computed in float64.
+
+    NaN equals NaN; NaN and a number differ by infinity.
+    """
     left, right = (np.asarray(array, np.float64) for array in (left, right))
-    with np.errstate(invalid="ignore"):  # infinity less infinity
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         size = np.where(left == right, 0.0, np.abs(left - right))
     size[np.isnan(left) & np.isnan(right)] = 0.0
     return float(np.nan_to_num(size, nan=np.inf, posinf=np.inf).max())

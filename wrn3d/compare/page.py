@@ -1,9 +1,13 @@
-"""A comparison as one HTML page that needs no other file."""
+"""Write a comparison as one HTML page that needs no other file."""
 
 import base64
 import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from wrn3d.compare import report
+from wrn3d.compare.comparison import Comparison
 from wrn3d.system.files import write_atomic
 
 PAGE = """<!DOCTYPE html>
@@ -47,8 +51,8 @@ code {{ overflow-wrap: anywhere; }}
 </div>
 <h2>Largest differences</h2>
 <div class="scroll">{largest}</div>
-<p class="small">The largest absolute difference between the two: of the loss over all iterations,
-of the logits of the first test volumes and of the weights at the end.</p>
+<p class="small">The largest absolute differences between the two sides: of the losses over all
+iterations, and of the logits of the first test volumes and the weights at the end.</p>
 <h2>By parameter</h2>
 <div class="scroll">{parameters}</div>
 <h2>Settings</h2>
@@ -58,15 +62,23 @@ of the logits of the first test volumes and of the weights at the end.</p>
 </html>
 """
 NOTE = (
-    "Both sides start from the same weights, see the same batches and compute with the same "
-    "operations; each runs in a process of its own, the two iterate in turn. images/s leaves "
-    "the first iteration out, which builds the graph; the first step counts from the start of "
-    "the process; memory is the most that the process held."
+    "Both sides start from the same weights, train on the same batches and compute with the same "
+    "operations. Each runs in a process of its own, and the two iterate in turn. images/s leaves "
+    "out the first iteration, which builds the graph. The time to the first step counts from the "
+    "start of the process. Memory is the peak of the process."
 )
 
 
-def write(path, comparisons, said, agrees, pictures, settings, machine):
-    """The report as one file that needs no other; `pictures` are {caption: path of a PNG}."""
+def write(
+    path: Path,
+    comparisons: Sequence[Comparison],
+    verdict: str,
+    agrees: bool,
+    pictures: dict[str, Path],
+    settings: dict[str, Any],
+    machine: str,
+) -> None:
+    """Write the page; `pictures` are {caption: path of a PNG}, which it embeds."""
     figures = "\n".join(
         f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,'
         f'{base64.b64encode(picture.read_bytes()).decode()}">'
@@ -75,7 +87,7 @@ def write(path, comparisons, said, agrees, pictures, settings, machine):
     )
     content = PAGE.format(
         title=html.escape(comparisons[0].title),
-        verdict=html.escape(said),
+        verdict=html.escape(verdict),
         colour="#d8f0dd" if agrees else "#fbdcd9",
         summary=_table(*report.summary_rows(comparisons)),
         note=NOTE,

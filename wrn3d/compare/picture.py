@@ -1,16 +1,25 @@
-"""A comparison's pictures: loss, accuracy and images/s of both sides over the iterations."""
+"""Draw the loss, the accuracy and the images/s of both sides over the iterations."""
 
-PLOTS = {  # file: (of a StepResult, its axis)
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wrn3d.compare.comparison import Comparison
+
+PLOTS = {  # file: (field of StepResult, label of the axis)
     "loss.png": ("loss", "loss of the batch"),
     "accuracy.png": ("accuracy", "accuracy on the batch"),
     "speed.png": ("images_per_second", "images/s"),
 }
-# The second over the first, thin over thick, so that both show where they are the same.
-STYLES = ({"color": "#f2a541", "linewidth": 4}, {"color": "#1b4965", "linewidth": 1.2})
+# The second side is a thin line over the thick one of the first: both show where they coincide.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#f2a541", "linewidth": 4},
+    {"color": "#1b4965", "linewidth": 1.2},
+)
 
 
-def draw(comparisons, folder):
-    """Write the PNGs; returns {caption: path}."""
+def draw(comparisons: Sequence[Comparison], folder: Path) -> dict[str, Path]:
+    """Write the PNGs into `folder` and return {caption: path}."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -22,7 +31,7 @@ def draw(comparisons, folder):
         figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
         for comparison in comparisons:
             for (front_end, run), style in zip(comparison.runs.items(), STYLES, strict=True):
-                # The first iteration builds the graph: its speed is no speed.
+                # The first iteration builds the graph: its speed means nothing.
                 results = run.results[1:] if field == "images_per_second" else run.results
                 axes.plot(
                     [result.iteration for result in results],
@@ -34,7 +43,7 @@ def draw(comparisons, folder):
         axes.set_xlabel("iteration")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if field != "loss":  # which has no natural zero in sight
+        if field != "loss":  # its zero is usually out of sight
             axes.set_ylim(0, axes.get_ylim()[1])
         axes.grid(color="#e5e8ec")
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,19 +1,23 @@
-"""A comparison as a verdict and tables, as CSV and as JSON."""
+"""Report comparisons: the verdict, tables, a CSV file and a JSON file."""
 
 import csv
 import io
 import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from wrn3d.compare.comparison import Comparison
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import markdown_table
 
-SHOWN_PARAMETERS = 10  # on the terminal; the page has all
+SHOWN_PARAMETERS = 10  # on the terminal; the page shows all
 CONFIDENCE = 0.95
 
-QUANTITIES = {  # name: (of a Run, as text)
+QUANTITIES = {  # name: (value of a Run, format)
     "loss, last iteration": (lambda run: run.results[-1].loss, "{:z.6f}"),
     "accuracy, last iteration": (lambda run: run.results[-1].accuracy, "{:z.4f}"),
     "test loss": (lambda run: run.evaluation and run.evaluation.loss, "{:z.6f}"),
@@ -23,63 +27,69 @@ QUANTITIES = {  # name: (of a Run, as text)
     "peak memory, GiB": (lambda run: run.peak_memory and run.peak_memory / 2**30, "{:z.2f}"),
 }
 
+Table = tuple[list[str], list[list[str]]]  # titles, rows
+Values = dict[str, list[float]]  # front end: the value for each seed
 
-def verdict(comparisons, tolerance) -> str:
-    """One line: identical, or where the first seed that differs first does."""
+
+def agree(comparisons: Sequence[Comparison], tolerance: float) -> bool:
+    """Return whether both sides agree with every seed."""
+    return all(comparison.agrees(tolerance) for comparison in comparisons)
+
+
+def verdict(comparisons: Sequence[Comparison], tolerance: float) -> str:
+    """Return one line: "identical", or the first difference of the first seed that has one."""
     apart = [comparison for comparison in comparisons if comparison.first]
     if not apart:
         return "identical"
-    first = apart[0]
-    seed = f" with seed {first.seed}" if len(comparisons) > 1 else ""
-    if all(comparison.agrees(tolerance) for comparison in comparisons):
+    seed = f" with seed {apart[0].seed}" if len(comparisons) > 1 else ""
+    difference = f"{apart[0].first}{seed}"
+    if agree(comparisons, tolerance):
         size = max(comparison.size for comparison in apart)
-        return (
-            f"within the tolerance of {tolerance:g}: at most {size:.3g} apart; {first.first}{seed}"
-        )
-    return f"{first.first}{seed}"
+        return f"within the tolerance of {tolerance:g}: at most {size:.3g} apart; {difference}"
+    return difference
 
 
-def values(comparisons):
-    """{quantity: {front end: [its value for each seed]}}, those that were measured."""
-    found = {
+def values(comparisons: Sequence[Comparison]) -> dict[str, Values]:
+    """Return {quantity: {front end: [value for each seed]}}, of what was measured."""
+    measured = {
         name: {
-            front_end: [of(comparison.runs[front_end]) for comparison in comparisons]
+            front_end: [value(comparison.runs[front_end]) for comparison in comparisons]
             for front_end in comparisons[0].runs
         }
-        for name, (of, _) in QUANTITIES.items()
+        for name, (value, _) in QUANTITIES.items()
     }
     return {
         name: sides
-        for name, sides in found.items()
-        if all(value is not None for side in sides.values() for value in side)
+        for name, sides in measured.items()
+        if not any(None in side for side in sides.values())
     }
 
 
-def mean_and_deviation(numbers):
-    """(mean, standard deviation), the latter NaN for one number."""
-    with np.errstate(invalid="ignore"):  # infinity less infinity
+def mean_and_deviation(numbers: Any) -> tuple[float, float]:
+    """Return the mean and the standard deviation, which is NaN for one number."""
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         deviation = np.std(numbers, ddof=1) if len(numbers) > 1 else math.nan
         return float(np.mean(numbers)), float(deviation)
 
 
-def difference_interval(sides):
-    """(mean, low, high) of the second side less the first, paired by seed: the 95 % confidence
-    interval of Student's t; low and high are NaN for a single seed."""
+def difference_interval(sides: Values) -> tuple[float, float, float]:
+    """Return (mean, low, high) of the second side minus the first, paired by seed.
+
+    low and high bound the 95 % confidence interval of Student's t; they are NaN for one seed.
+    """
+    from scipy.stats import t
+
     first, second = sides.values()
     with np.errstate(invalid="ignore"):
         differences = np.subtract(second, first)
-    middle, deviation = mean_and_deviation(differences)
-    if len(differences) == 1:
-        return middle, math.nan, math.nan
-    from scipy.stats import t
-
+    mean, deviation = mean_and_deviation(differences)
     count = len(differences)
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / count**0.5
-    return middle, middle - half, middle + half
+    return mean, mean - half, mean + half
 
 
-def summary_rows(comparisons):
-    """(titles, rows) of both sides, with means and standard deviations where there are seeds."""
+def summary_rows(comparisons: Sequence[Comparison]) -> Table:
+    """Return the quantities of both sides; with several seeds means and standard deviations."""
     several = len(comparisons) > 1
     titles = [
         "mean ± standard deviation" if several else "",
@@ -91,16 +101,16 @@ def summary_rows(comparisons):
         text = QUANTITIES[name][1].format
         cells = []
         for side in sides.values():
-            middle, deviation = mean_and_deviation(side)
-            cells.append(text(middle) + (f" ± {text(deviation)}" if several else ""))
-        middle, low, high = difference_interval(sides)
+            mean, deviation = mean_and_deviation(side)
+            cells.append(text(mean) + (f" ± {text(deviation)}" if several else ""))
+        mean, low, high = difference_interval(sides)
         interval = f" ({low:.3g} to {high:.3g})" if several else ""
-        rows.append([name, *cells, f"{middle:.3g}{interval}"])
+        rows.append([name, *cells, f"{mean:.3g}{interval}"])
     return titles, rows
 
 
-def largest_rows(comparisons):
-    """(titles, rows) of the largest differences for each seed."""
+def largest_rows(comparisons: Sequence[Comparison]) -> Table:
+    """Return the largest differences with each seed."""
     return ["seed", "loss", "logits", "weights", "first difference"], [
         [
             str(comparison.seed),
@@ -111,9 +121,9 @@ def largest_rows(comparisons):
     ]
 
 
-def parameter_rows(comparisons):
-    """(titles, rows): each parameter's largest difference at the end over the seeds, the largest
-    first."""
+def parameter_rows(comparisons: Sequence[Comparison]) -> Table:
+    """Return the largest difference of each parameter at the end, over all seeds, in descending
+    order."""
     sizes = {
         name: max(comparison.weights[name] for comparison in comparisons)
         for name in comparisons[0].weights
@@ -123,65 +133,54 @@ def parameter_rows(comparisons):
     ]
 
 
-def text(comparisons) -> str:
-    """The tables for the terminal."""
+def text(comparisons: Sequence[Comparison]) -> str:
+    """Return the tables for the terminal."""
     titles, rows = parameter_rows(comparisons)
     apart = [row for row in rows if float(row[1])]
-    if apart:
-        rest = [[f"{len(apart) - SHOWN_PARAMETERS} more", "see the report"]]
-        parameters = markdown_table(
-            titles, apart[:SHOWN_PARAMETERS] + (rest if len(apart) > SHOWN_PARAMETERS else [])
-        )
-    else:
-        parameters = f"weights: all {len(rows)} arrays are equal to the last bit"
-    return "\n\n".join(
-        [
-            markdown_table(*summary_rows(comparisons)),
-            markdown_table(*largest_rows(comparisons)),
-            parameters,
-        ]
+    if len(apart) > SHOWN_PARAMETERS:
+        more = f"{len(apart) - SHOWN_PARAMETERS} more"
+        apart[SHOWN_PARAMETERS:] = [[more, "see the report"]]
+    parameters = (
+        markdown_table(titles, apart)
+        if apart
+        else f"weights: all {len(rows)} arrays are equal to the last bit"
     )
+    tables = summary_rows(comparisons), largest_rows(comparisons)
+    return "\n\n".join([*(markdown_table(*table) for table in tables), parameters])
 
 
-def write_iterations(path, comparisons):
-    """A line for each seed and iteration, numbers to their last bit."""
+def write_iterations(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write a CSV line for each seed and iteration, numbers to their last bit."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
-    names = [
-        f"{front_end.lower()}_{name}"
-        for front_end in comparisons[0].runs
-        for name in ("loss", "accuracy", "seconds")
-    ]
+    fields = ("loss", "accuracy", "seconds")
+    names = [f"{front_end.lower()}_{name}" for front_end in comparisons[0].runs for name in fields]
     writer.writerow(["seed", "iteration", "learning_rate", "batch_size", *names])
     for comparison in comparisons:
         for results in zip(*(run.results for run in comparison.runs.values()), strict=True):
             one = results[0]
-            writer.writerow(
-                [
-                    comparison.seed,
-                    one.iteration,
-                    one.learning_rate,
-                    one.batch_size,
-                    *(
-                        value
-                        for result in results
-                        for value in (result.loss, result.accuracy, result.seconds)
-                    ),
-                ]
-            )
+            settings = [comparison.seed, one.iteration, one.learning_rate, one.batch_size]
+            figures = [getattr(result, name) for result in results for name in fields]
+            writer.writerow(settings + figures)
     write_atomic(path, file.getvalue().encode())
 
 
-def write_summary(path, comparisons, said, settings, machine):
-    """Everything but the single iterations, as JSON; what is no finite number is a string."""
-    quantities = {}
+def write_summary(
+    path: Path,
+    comparisons: Sequence[Comparison],
+    verdict: str,
+    settings: dict[str, Any],
+    machine: dict[str, Any],
+) -> None:
+    """Write everything but the single iterations as JSON; NaN and infinity become strings."""
+    quantities: dict[str, Any] = {}
     for name, sides in values(comparisons).items():
-        middle, low, high = difference_interval(sides)
-        quantities[name] = sides | {"difference": middle}
+        mean, *interval = difference_interval(sides)
+        quantities[name] = sides | {"difference": mean}
         if len(comparisons) > 1:
-            quantities[name]["interval"] = [low, high]
+            quantities[name]["interval"] = interval
     summary = {
-        "verdict": said,
+        "verdict": verdict,
         "settings": settings,
         "machine": machine,
         "quantities": quantities,

@@ -1,96 +1,80 @@
-"""A script's run in a process of its own, each iteration a question that is put to it."""
+"""One side of a comparison: a script trains in a process of its own and answers questions."""
 
 import hashlib
+import math
 import multiprocessing
 import os
 import signal
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from wrn3d.system import memory
 from wrn3d.system.errors import UserError
-from wrn3d.system.memory import peak_memory
 from wrn3d.system.terminal import show_warnings_as_notes
 from wrn3d.training.checkpoint import LEARNED
+from wrn3d.training.environment import TrainingEnvironment
+from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.front_ends import environment_class
+from wrn3d.training.step import StepResult
 
-OF = " of "  # in the name of an array that is none of the weights
+OF = " of "  # as in "momentum of conv0": the name of an array that is not a weight
 COMPARED_VOLUMES = 200  # test volumes whose logits are compared
 
 
 @dataclass(frozen=True)
 class Step:
-    """An iteration's StepResult, and a digest of every one of the arrays after it."""
+    """The StepResult of an iteration and a digest of each array after it."""
 
-    result: object
+    result: StepResult
     digests: dict[str, bytes]
 
 
 class Side:
-    """A context that holds the process; its methods are what can be asked of the run in it.
+    """A context that owns the process of a side."""
 
-    They raise the UserError that the run raised, or one that says how its process ended.
-    """
-
-    def __init__(self, front_end, settings):
-        self.front_end, self.first_step_seconds = front_end, None
-        # On a GPU each process would take all of the memory.
+    def __init__(self, front_end: str, settings: dict[str, Any]) -> None:
+        self.front_end = front_end
+        self.first_step_seconds = math.nan
+        # Otherwise each process would take all the memory of a GPU.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-        context = multiprocessing.get_context("spawn")  # nothing of this process is inherited
-        self.connection, theirs = context.Pipe()
+        context = multiprocessing.get_context("spawn")  # it inherits nothing from this process
+        self.connection, other_end = context.Pipe()
         self.process = context.Process(
-            target=serve, daemon=True, name=front_end, args=(theirs, front_end, settings)
+            target=serve, daemon=True, name=front_end, args=(other_end, front_end, settings)
         )
         self.start = time.perf_counter()
-        # Ctrl-C reaches both, but is for the one who asks; what is ignored stays so in the other.
+        # The terminal sends Ctrl-C to both processes, but only this one shall act on it. A process
+        # inherits which signals are ignored.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self.process.start()
         finally:
             signal.signal(signal.SIGINT, handler)
-        theirs.close()
+        other_end.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Side":
         return self
 
-    def __exit__(self, *exception):
-        self.connection.close()  # which ends it
-        self.process.join(timeout=5)
-        self.process.kill()
+    def __exit__(self, *exception: object) -> None:
+        self.connection.close()
+        self.process.kill()  # it has nothing to save
         self.process.join()
 
     def step(self) -> Step:
         """Train one iteration."""
-        step = self._ask("step")
-        if self.first_step_seconds is None:
+        step = self.ask("step")
+        if math.isnan(self.first_step_seconds):
             self.first_step_seconds = time.perf_counter() - self.start
         return step
 
-    def total_iterations(self) -> int:
-        return self._ask("total_iterations")
+    def ask(self, question: str) -> Any:
+        """Return what the method of `Answers` with this name returns in the process.
 
-    def title(self) -> str:
-        """The network and the data, in words."""
-        return self._ask("title")
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Weights by canonical name, what is beside them with OF in theirs."""
-        return self._ask("arrays")
-
-    def logits(self) -> np.ndarray:
-        """Of the first test volumes, (N, num_classes)."""
-        return self._ask("logits")
-
-    def evaluation(self):
-        """EvalResult on the test split."""
-        return self._ask("evaluation")
-
-    def peak_memory(self) -> int | None:
-        """Bytes that the process held at most so far."""
-        return self._ask("peak_memory")
-
-    def _ask(self, question):
+        Raises the UserError that was raised there, or one that says how the process ended.
+        """
         try:
             self.connection.send(question)
             answer = self.connection.recv()
@@ -106,16 +90,14 @@ class Side:
 
 
 def _ending(code):
-    if code is None:
-        return "it hangs"
-    if code >= 0:
-        return f"exit status {code}; what it printed is above"
+    if code is None or code >= 0:
+        return f"exit status {code}; its output is above"
     name = signal.Signals(-code).name
     return f"killed by {name}" + (", out of memory?" if name == "SIGKILL" else "")
 
 
-def serve(connection, front_end, settings):
-    """In the new process: make the run, then answer until nobody asks any more."""
+def serve(connection: Any, front_end: str, settings: dict[str, Any]) -> None:
+    """Build the run in the new process and answer questions until the connection is closed."""
     show_warnings_as_notes()
     answers = None
     while True:
@@ -124,8 +106,8 @@ def serve(connection, front_end, settings):
         except (EOFError, OSError):
             return
         try:
-            answers = answers or _answers(environment_class(front_end)(**settings))
-            answer = answers[question]()
+            answers = answers or Answers(environment_class(front_end)(**settings))
+            answer = getattr(answers, question)()
         except UserError as error:
             answer = error
         try:
@@ -134,40 +116,46 @@ def serve(connection, front_end, settings):
             return
 
 
-def _answers(env):
-    def arrays():
-        state = env.snapshot()
+class Answers:
+    """The questions that a side answers about its run, one method each."""
+
+    def __init__(self, env: TrainingEnvironment) -> None:
+        self.env = env
+
+    def step(self) -> Step:
+        """Train one iteration."""
+        result = self.env.step()
+        digests = {
+            name: hashlib.blake2b(array.tobytes(), digest_size=8).digest()
+            for name, array in self.arrays().items()
+        }
+        return Step(result, digests)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the weights by canonical name, and the optimizer's arrays and the EMA by names
+        such as "momentum of conv0"."""
+        state = self.env.snapshot()
         return state.weights | {
             f"{kind}{OF}{name}": array
             for kind in LEARNED
             for name, array in getattr(state, kind).items()
         }
 
-    def step():
-        result = env.step()
-        return Step(
-            result,
-            {
-                name: hashlib.blake2b(array.tobytes(), digest_size=8).digest()
-                for name, array in arrays().items()
-            },
-        )
+    def logits(self) -> np.ndarray:
+        """Return the logits of the first test volumes, (N, num_classes)."""
+        dataset = self.env.dataset
+        return self.env.predict(dataset.normalise(dataset.test_volumes[:COMPARED_VOLUMES]))
 
-    def title():
-        return (
-            f"{env.spec.name}, {env.spec.shortcut} shortcut, on {env.dataset.title} from "
-            f"{env.dataset.origin}"
-        )
+    def evaluation(self) -> EvalResult:
+        """Return the scores on the test split."""
+        return self.env.evaluate()
 
-    def logits():
-        return env.predict(env.dataset.normalise(env.dataset.test_volumes[:COMPARED_VOLUMES]))
+    def title_and_length(self) -> tuple[str, int]:
+        """Return the network and the data set in words, and the number of iterations to train."""
+        spec, dataset = self.env.spec, self.env.dataset
+        title = f"{spec.name}, {spec.shortcut} shortcut, on {dataset.title} from {dataset.origin}"
+        return title, self.env.total
 
-    return {
-        "step": step,
-        "title": title,
-        "logits": logits,
-        "arrays": arrays,
-        "evaluation": env.evaluate,
-        "peak_memory": peak_memory,
-        "total_iterations": lambda: env.config.total_iterations(env.num_examples),
-    }
+    def peak_memory(self) -> int | None:
+        """Return the peak memory of the process in bytes, or None if the system does not tell."""
+        return memory.peak_memory()

@@ -1,1 +1,1 @@
-"""Weights from PyTorch, and back: `python -m wrn3d.convert`."""
+"""Convert weights between PyTorch and this project: `python -m wrn3d.convert`."""

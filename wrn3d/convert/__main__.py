@@ -1,21 +1,22 @@
 """Convert the weights of a Wide ResNet between PyTorch and this project, either way.
 
-    python -m wrn3d.convert wrn-28-10.pt7 weights.safetensors      # then env.load takes it
+    python -m wrn3d.convert wrn-28-10.pt7 weights.safetensors      # then env.load reads it
     python -m wrn3d.convert weights.safetensors wrn-28-10.pt       # and back
 
-From the files that the paper's authors publish and from those of WideResNet-pytorch.
+It reads the files of the paper's authors and those of WideResNet-pytorch.
 """
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from wrn3d.convert.pytorch_files import read_arrays, write_arrays
-from wrn3d.convert.pytorch_weights import KERNELS, NAMINGS, from_pytorch, to_pytorch
+from wrn3d.convert.pytorch_weights import Kernels, Naming, from_pytorch, to_pytorch
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.spec import PAPER_STRIDES
 from wrn3d.system.checks import require
@@ -23,63 +24,67 @@ from wrn3d.system.errors import DataError, quoted
 from wrn3d.system.exit_status import exit_status
 from wrn3d.training.checkpoint import Checkpoint, is_checkpoint
 
+KEPT = {
+    "centre": "the centre slices of the kernels, which are all that volumes of depth 1 use",
+    "inflated": "2D kernels, the sums over the depth",
+    "whole": "3D kernels",
+}
+
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """What is converted into what."""
+    """The two files, and how kernels and names are converted."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A file that torch.save wrote, or .safetensors; one of this project's goes to PyTorch."""
+    """A file that torch.save wrote, or .safetensors. A checkpoint of this project is converted to
+    PyTorch."""
     target: Annotated[Path, tyro.conf.Positional]
-    """The file to write; for PyTorch .safetensors, or else as torch.save writes it."""
-    kernels: Literal[KERNELS] = "centre"
-    """How 2D kernels and 3D ones become each other: centre slice (exact on volumes of depth 1),
-    inflated (spread over the depth, for real volumes), or whole (3D ones stay 3D)."""
-    naming: Literal[tuple(NAMINGS)] = "authors"
+    """The file to write. For PyTorch: .safetensors, or any other name for torch.save."""
+    kernels: Kernels = "centre"
+    """How to convert between 2D and 3D kernels: centre slice (exact on volumes of depth 1),
+    inflated (spread over the depth, for real volumes), or whole (3D kernels stay 3D)."""
+    naming: Naming = "authors"
     """Names for PyTorch: the authors', the same on torch.nn modules, or WideResNet-pytorch's."""
 
 
 def main() -> int:
-    """Convert; returns the exit status, as `exit_status` says."""
+    """Convert as the command line asks; return what `exit_status` returns."""
     return exit_status(
         convert, tyro.cli(ConvertConfig, prog="python -m wrn3d.convert", description=__doc__)
     )
 
 
-def convert(config):
-    """Do what `config` says and print what came of it; raises UserError."""
+def convert(config: ConvertConfig) -> None:
+    """Convert the source to the target and print a summary; raises UserError."""
     source, target = config.source, config.target
-    require(source.resolve() != target.resolve(), f"{target} is what is read: name another file")
-    direction = _to_pytorch if is_checkpoint(source) else _from_pytorch
-    print(direction(config))
+    require(
+        source.resolve() != target.resolve(),
+        f"{target} is both source and target: name another target",
+    )
+    print(_to_pytorch(config) if is_checkpoint(source) else _from_pytorch(config))
 
 
-def _to_pytorch(config):
+def _to_pytorch(config: ConvertConfig) -> str:
     checkpoint = Checkpoint.load(config.source)
-    weights, strides = checkpoint.evaluated, checkpoint.config.get("strides", PAPER_STRIDES)
+    strides = checkpoint.config.get("strides", PAPER_STRIDES)
     require(
         strides in (PAPER_STRIDES, list(PAPER_STRIDES)),
-        f"{config.source} is of a network of "
-        f"the strides {quoted(strides)}, which PyTorch's of these names have not",
+        f"{config.source} has a network with the strides {quoted(strides)}: only the paper's "
+        "strides 1, 2, 2 can be converted",
     )
     with _named(config.source):
-        arrays = to_pytorch(weights, config.naming, config.kernels)
+        arrays = to_pytorch(checkpoint.evaluated, config.naming, config.kernels)
     write_arrays(config.target, arrays, "params" if config.naming == "authors" else None)
-    kept = {
-        "centre": "the kernels' centre slices, which are all that volumes of depth 1 meet",
-        "inflated": "2D kernels, the sums over the depth",
-        "whole": "3D kernels",
-    }
     return (
-        f"{config.target}: {len(arrays)} arrays under the names of {config.naming}; "
-        f"{kept[config.kernels]}"
+        f"{config.target}: {len(arrays)} arrays with the names of {config.naming}; "
+        f"{KEPT[config.kernels]}"
     )
 
 
-def _from_pytorch(config):
+def _from_pytorch(config: ConvertConfig) -> str:
     require(
         config.target.suffix == ".safetensors",
-        f"{config.target} will be a checkpoint of this project: name a .safetensors file",
+        f"{config.target} is not a name for a checkpoint of this project: end it in .safetensors",
     )
     arrays = read_arrays(config.source)
     with _named(config.source):
@@ -89,15 +94,15 @@ def _from_pytorch(config):
     keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
     return (
         f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
-        f"{spec.num_classes} classes, {spec.input_shape[-1]} channels; with the data set "
-        "that they were trained on:\n"
+        f"{spec.num_classes} classes, {spec.input_shape[-1]} channels. To use it, name the data "
+        "set that it was trained on:\n"
         f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})"
     )
 
 
 @contextmanager
-def _named(path):
-    """Begins what a DataError says with the file that it is about."""
+def _named(path: Path) -> Iterator[None]:
+    """Put the file's name before the message of a DataError."""
     try:
         yield
     except DataError as error:

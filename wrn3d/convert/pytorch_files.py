@@ -1,7 +1,8 @@
-"""Files of PyTorch weights, read without running code from them."""
+"""Read and write files of PyTorch weights without running code from them."""
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,19 @@ from wrn3d.system.errors import DataError, UserError, quoted, reason
 from wrn3d.system.files import require_file, write_atomic
 from wrn3d.system.unpickling import RestrictedUnpickler
 
-# Where programs keep the weights in a file that holds more; the authors' older ones kept batch
-# norm's averages apart.
+# Keys under which programs save the weights beside other things. The authors' older files have
+# batch norm's running averages under a key of their own.
 WRAPPERS = (("state_dict",), ("params", "stats"), ("model",))
-ZIP_START = b"PK\x03\x04"  # by which PyTorch, too, tells its two formats apart
-OLDER_PICKLES = 5  # at the start of a file of older PyTorch's: the fourth holds the weights
+ZIP_START = b"PK\x03\x04"  # PyTorch tells its two formats apart by this, too
+OLDER_PICKLES = 5  # at the start of a file of older PyTorch versions; the fourth has the weights
+STORAGES = ["Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"]
 
 
-def read_arrays(path) -> dict[str, np.ndarray]:
-    """{name: array} from a .safetensors file, or from what `torch.save` wrote.
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Return {name: array} from a .safetensors file, or from a file that `torch.save` wrote.
 
-    Raises MissingDataError where there is none, DataError for another kind of file, and UserError
-    where PyTorch would be needed, but is not installed.
+    Raises MissingDataError if there is no file, DataError for another kind of file, and UserError
+    if PyTorch is needed but not installed.
     """
     path = Path(path)
     require_file(path, "name a file of weights")
@@ -32,26 +34,31 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     torch = _torch(path)
     try:
         _check_contents(path)
-        # weights_only: an unpickler that makes tensors and containers, and calls nothing else.
+        # weights_only: PyTorch's unpickler then makes tensors and containers, and calls no code.
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, for files that are not what they should be
+    except Exception as error:  # PyTorch raises nearly anything for a damaged file
         raise DataError(
-            f"{path} holds no weights that can be read without running code from it "
-            f"({reason(error)})"
+            f"{path} cannot be read as PyTorch weights ({reason(error)}): name a file that has "
+            "only tensors"
         ) from error
     tensors = _tensors(path, saved)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > path.stat().st_size:
-        raise DataError(f"{path} claims more numbers than it has room for")
+        raise DataError(f"{path} claims {claimed:,} bytes of weights, more than the file has")
     return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
 
 
-def write_arrays(path, arrays, wrapper=None):
-    """Write {name: array} as .safetensors, or as `torch.save` does, under the key `wrapper` if one
-    is named; raises what `write_atomic` does, and UserError where PyTorch is not installed."""
+def write_arrays(
+    path: str | Path, arrays: Mapping[str, np.ndarray], wrapper: str | None = None
+) -> None:
+    """Write {name: array} as .safetensors, or as `torch.save` does, there under the key `wrapper`
+    if one is given.
+
+    Raises the errors of `write_atomic`, and UserError if PyTorch is needed but not installed.
+    """
     path = Path(path)
     if path.suffix == ".safetensors":
-        return write_atomic(path, save(arrays))
+        return write_atomic(path, save(dict(arrays)))
     torch = _torch(path)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     contents = io.BytesIO()
@@ -60,21 +67,21 @@ def write_arrays(path, arrays, wrapper=None):
 
 
 def _read_safetensors(path):
-    import ml_dtypes  # noqa: F401, which gives NumPy bfloat16
+    import ml_dtypes  # noqa: F401  (gives NumPy bfloat16)
 
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} is no safetensors file that can be read ({reason(error)})"
-        ) from error
+        raise DataError(f"{path} cannot be read as a safetensors file ({reason(error)})") from error
 
 
 def _check_contents(path):
-    """Raises an exception for what PyTorch would read, but `torch.save` would not write of weights:
-    compression, by which a small file could take a thousand times its size in memory, and pickles
-    that ask for more than tensors. Those are tried out with stand-ins."""
+    """Raise an exception for contents that PyTorch would read but `torch.save` never writes.
+
+    These are compressed entries, which could need a thousand times the file's size in memory, and
+    pickles of more than tensors. The pickles are loaded with stand-ins for everything in them.
+    """
     with path.open("rb") as file:
         if file.read(len(ZIP_START)) != ZIP_START:
             file.seek(0)
@@ -84,11 +91,11 @@ def _check_contents(path):
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len({entry.filename.lower() for entry in entries}) < len(entries):
-            raise ValueError("it has two entries of one name")  # PyTorch reads names in any case
+            raise ValueError("it has two entries of one name")  # PyTorch ignores upper and lower
         claimed = sum(entry.file_size for entry in entries)
         if claimed > path.stat().st_size or any(entry.compress_type for entry in entries):
             raise ValueError(
-                f"it is compressed, which torch.save never does, and would be {claimed:,} bytes"
+                f"it is compressed, as torch.save never does, and unpacks to {claimed:,} bytes"
             )
         for entry in entries:
             if entry.filename.lower().endswith("data.pkl"):
@@ -97,7 +104,7 @@ def _check_contents(path):
 
 
 class _StandIn:
-    """For what a pickle of tensors makes and fills: keeps nothing of it."""
+    """Stands for everything that a pickle of tensors makes; it keeps nothing."""
 
     def __init__(self, *arguments):
         pass
@@ -110,34 +117,19 @@ class _StandIn:
 
 
 class _TensorUnpickler(RestrictedUnpickler):
-    """Admits what `torch.save` writes of tensors in dictionaries."""
+    """Admit dictionaries of tensors, as `torch.save` writes them, and nothing else."""
 
     def __init__(self, file):
+        rebuild = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
         names = [
             ("collections", "OrderedDict"),
-            *(
-                ("torch._utils", name)
-                for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-            ),
+            ("torch", "Size"),
+            *(("torch", f"{kind}Storage") for kind in STORAGES),
+            *(("torch._utils", name) for name in rebuild),
         ]
-        names += [
-            ("torch", f"{kind}Storage")
-            for kind in (
-                "Double",
-                "Float",
-                "Half",
-                "BFloat16",
-                "Long",
-                "Int",
-                "Short",
-                "Char",
-                "Byte",
-                "Bool",
-            )
-        ]
-        super().__init__(file, dict.fromkeys([*names, ("torch", "Size")], _StandIn))
+        super().__init__(file, dict.fromkeys(names, _StandIn))
 
-    def persistent_load(self, key):  # a storage, which has no more than the file
+    def persistent_load(self, key):  # a storage: its size is limited by the file's
         return _StandIn()
 
 
@@ -146,16 +138,16 @@ def _torch(path):
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path} needs PyTorch, which is not installed: pip install -r "
-            "requirements-bench.txt, or use a .safetensors file"
+            f"{path} needs PyTorch, which is not installed: pip install torch, or use a "
+            ".safetensors file"
         ) from error
     return torch
 
 
 def _tensors(path, saved):
-    """{name: tensor}, dense ones of real numbers."""
+    """Return {name: tensor} from what a file has; raise DataError unless all are dense and real."""
     if not isinstance(saved, dict):
-        raise DataError(f"{path} holds {type(saved).__name__}, not a dictionary of weights")
+        raise DataError(f"{path} has a {type(saved).__name__}, but must have a dictionary")
     for keys in WRAPPERS:
         parts = [saved[key] for key in keys if isinstance(saved.get(key), dict)]
         if parts:
@@ -170,5 +162,5 @@ def _tensors(path, saved):
             and tensor.device.type == "cpu"
         )
         if not (isinstance(name, str) and dense and not tensor.is_complex()):
-            raise DataError(f"{path} holds {quoted(name)}, which is no array of real numbers")
+            raise DataError(f"{path} has {quoted(name)}, which is not a dense array of numbers")
     return saved

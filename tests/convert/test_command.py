@@ -1,0 +1,77 @@
+"""The command that converts weights."""
+
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from tests.convert.arrays import ARRAYS, assert_equal, without
+from tests.support.processes import run_command
+from tests.support.pytorch_networks import Blocks, authors_params
+from wrn3d import Checkpoint
+from wrn3d.convert.__main__ import ConvertConfig, convert
+from wrn3d.convert.pytorch_files import read_arrays
+from wrn3d.convert.pytorch_weights import from_pytorch
+from wrn3d.system.errors import UsageError, UserError
+
+
+def test_the_command_converts_there_and_back(tmp_path):
+    there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
+    torch.save({"params": authors_params(16, 2)}, tmp_path / "pytorch.pt7")
+    process = run_command("-m", "wrn3d.convert", tmp_path / "pytorch.pt7", there)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith(f"{there}: WRN-16-2, 2,047,290 parameters")
+    assert "dataset=..., depth=16, widen_factor=2, shortcut='projection'" in process.stdout
+    loaded = Checkpoint.load(there)
+    assert (loaded.momentum, loaded.iteration) == ({}, 0)
+
+    process = run_command("-m", "wrn3d.convert", there, back, "--naming", "wideresnet-pytorch")
+    assert (process.returncode, process.stderr) == (0, "")
+    convert(ConvertConfig(there, tmp_path / "back.pt", naming="wideresnet-pytorch"))
+    state = torch.load(tmp_path / "back.pt", weights_only=True)
+    Blocks(16, 2).load_state_dict(state)
+    assert_equal({name: tensor.numpy() for name, tensor in state.items()}, load_file(back))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: save_file(without("bn.bias"), path), "bn.bias is missing"),
+    ],
+)
+def test_the_command_ends_with_one_sentence(tmp_path, make, message):
+    source = tmp_path / "in.safetensors"
+    make(source)
+    process = run_command("-m", "wrn3d.convert", source, tmp_path / "out.safetensors")
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"error: {source}") and message in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "source, target, message",
+    [
+        ("a.pt", "a.pt", "a.pt is both source and target"),
+        ("in.pt", "out.pt", "out.pt is not a name for a checkpoint .* end it in .safetensors"),
+    ],
+)
+def test_the_target_needs_a_name_that_fits(tmp_path, source, target, message):
+    with pytest.raises(UserError, match=message):
+        convert(ConvertConfig(tmp_path / source, tmp_path / target))
+
+
+@pytest.mark.parametrize("strides", [[2, 2, 2], 5, "x" * 999])
+def test_other_strides_cannot_be_converted(tmp_path, strides):
+    Checkpoint(from_pytorch(ARRAYS)[1], config={"strides": strides}).save(tmp_path / "source")
+    with pytest.raises(UsageError, match="source has a network with the strides ") as caught:
+        convert(ConvertConfig(tmp_path / "source", tmp_path / "target.pt"))
+    assert len(str(caught.value)) < 400 and not (tmp_path / "target.pt").exists()
+
+
+def test_the_ema_is_converted_if_there_is_one(tmp_path):
+    weights = from_pytorch(ARRAYS)[1]
+    last = {name: array + 1 for name, array in weights.items()}
+    Checkpoint(last, average=weights).save(tmp_path / "source")
+    convert(ConvertConfig(tmp_path / "source", tmp_path / "target.pt"))
+    assert_equal(read_arrays(tmp_path / "target.pt"), ARRAYS)

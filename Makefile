@@ -33,7 +33,7 @@ soak-tensorlayer soak-keras: soak-%:
 	.venv/bin/pytest -q tests/test_long_run.py -k $* --minutes 60
 
 fuzz: .venv/dev.stamp
-	.venv/bin/pytest tests/test_fuzz.py --inputs 10000
+	.venv/bin/pytest tests/fuzz --inputs 10000
 
 audit: .venv/dev.stamp
 	.venv/bin/pip-audit --requirement requirements.txt

@@ -1,4 +1,4 @@
-"""Damage to files: what a disk, a network, or somebody with a purpose does to them."""
+"""Damage files as disks, networks and attackers do."""
 
 import struct
 
@@ -22,7 +22,7 @@ NUMBERS = [
 
 
 def mutated(content, draw):
-    """`content` with one to four changes, mostly near its ends, where formats say what follows."""
+    """Return `content` with one to four changes, mostly near its ends, where headers are."""
     content = bytearray(content)
     for _ in range(draw.randint(1, 4)):
         if not content:
@@ -68,7 +68,7 @@ def cut(content, place, draw):
 
 
 def write_digits(content, place, draw):
-    """In texts, such as an array's header, numbers are digits."""
+    """Write a number as text, as the header of an array has it."""
     content[place : place + 1] = str(draw.choice(NUMBERS)).encode()
 
 

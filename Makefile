@@ -1,36 +1,41 @@
-# make train: train on the embedded digits.  make test: run every test.
-# make benchmark: measure every size, more than an hour; with ARGS=--quick less than two minutes.
-# make soak: kills, and an hour of training by each script, at once; then several workers, and their
-# faults, which needs root for hosts of its own.  make fuzz: damaged files, ten minutes.
-# make audit: known weaknesses of what is installed, where the network lets it ask.
+# make train      train on the embedded digits
+# make test       the quick tests: five minutes on two cores
+# make check      lint, types and every test: twenty-five minutes
+# make soak       hours: runs killed by the hundred, long trainings, several workers over a bad link
+#                 (which needs root for hosts of its own)
+# make fuzz       every reader of files on ten thousand damaged ones: ten minutes
+# make benchmark  measure every size: more than an hour; with ARGS=--quick less than two minutes
+# make audit      ask for known weaknesses of the installed packages, where the network allows it
 # Each sets up .venv first.
 PYTHON ?= python3
+PYTEST = .venv/bin/pytest -n 2 --dist worksteal
 .DEFAULT_GOAL := train
 
-.PHONY: train test benchmark soak soak-kills soak-tensorlayer soak-keras soak-workers fuzz audit clean
+.PHONY: train test check lint types slow soak fuzz benchmark audit clean
 
 train: .venv/run.stamp
 	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
 
 test: .venv/dev.stamp
+	$(PYTEST) -m "not slow and not soak"
+
+check: lint types test slow
+
+lint: .venv/dev.stamp
 	.venv/bin/ruff check .
-	.venv/bin/pytest -n 2 --dist worksteal
+	.venv/bin/ruff format --check .
+
+types: .venv/dev.stamp
+	.venv/bin/mypy
+
+slow: .venv/dev.stamp
+	$(PYTEST) -m slow
+
+soak: .venv/dev.stamp
+	.venv/bin/pytest -m soak --kills 200 --minutes 60 --workers 2,3,4
 
 benchmark: .venv/bench.stamp
 	.venv/bin/python -m benchmarks $(ARGS)
-
-soak: .venv/dev.stamp
-	$(MAKE) -j 3 soak-kills soak-tensorlayer soak-keras
-	$(MAKE) soak-workers
-
-soak-workers: .venv/dev.stamp
-	.venv/bin/pytest -q tests/test_workers.py tests/soak_workers.py --workers 2,3,4 --kills 20
-
-soak-kills:
-	.venv/bin/pytest -q tests/test_kills.py --kills 200
-
-soak-tensorlayer soak-keras: soak-%:
-	.venv/bin/pytest -q tests/test_long_run.py -k $* --minutes 60
 
 fuzz: .venv/dev.stamp
 	.venv/bin/pytest tests/fuzz --inputs 10000
@@ -49,7 +54,7 @@ audit: .venv/dev.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-bench.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt requirements-onnx.txt requirements-rl.txt .venv/bench.stamp
+.venv/dev.stamp: requirements-dev.txt requirements-onnx.txt requirements-rl.txt requirements-agent.txt .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

@@ -1,4 +1,4 @@
-"""Classify pictures and volumes with a network that was trained here.
+"""Classify pictures and volumes with a trained network.
 
 python -m wrn3d.predict runs/first/best.safetensors cat.png dog.jpg
 python -m wrn3d.predict runs/adrenal/best.safetensors volume.npy --json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import tyro
 
 from wrn3d.data.dataset import normalise
@@ -35,44 +36,50 @@ from wrn3d.training.evaluation import batches, log_probabilities
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """What is classified, with what."""
+    """The files to classify, and the network to use."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
-    """A .safetensors file of a run; where it has averaged weights, those count."""
+    """A .safetensors file of a run. If it has an EMA of the weights, that is used."""
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
-    """Pictures (.png, .jpg), cut to the network's size, or volumes (.npy, uint8: (D, H, W), with
-    channels last if there are several)."""
+    """Pictures (.png, .jpg), cropped to the network's size, or volumes (.npy, uint8, (D, H, W) or
+    (D, H, W, C))."""
     top: int = 3
-    """Classes to show for each, the most probable ones."""
+    """Number of classes to show for each file, the most probable ones."""
     json: bool = False
     """Print JSON, with the probabilities of all classes."""
 
 
 class Classifier:
-    """The network of a checkpoint. Raises MissingDataError or DataError for a file that is none,
-    or from which nothing can be classified."""
+    """A trained network that classifies pictures and volumes.
 
-    def __init__(self, path):
+        classifier = Classifier("runs/first/best.safetensors")
+        probabilities = classifier(np.stack([classifier.read("cat.png")]))
+
+    `spec` is its WideResNetSpec, `class_names` has the names of the classes, `model` is the
+    keras.Model. Normalisation is part of it: it takes the bytes of the data set.
+
+    Raises MissingDataError if the checkpoint's file does not exist, and DataError if it is not a
+    checkpoint or lacks what classifying needs.
+    """
+
+    def __init__(self, path: str | Path) -> None:
         checkpoint = Checkpoint.load(path)
         try:
-            self.spec, self.class_names, precision = described(checkpoint)
+            self.spec, self.class_names, precision = read_network(checkpoint)
         except KeyError as error:
             raise DataError(
-                f"{path} does not say what its {error.args[0]} is (converted weights "
-                "do not, nor an earlier version's files): env.load it on its data, "
-                "and env.save it"
+                f"{path} does not record its {error.args[0]}, as converted weights and files of "
+                "earlier versions do not: env.load it on its data set, then env.save it"
             ) from error
         except (UsageError, DataError, TypeError) as error:
-            raise DataError(
-                f"{path} is no checkpoint to classify with ({reason(error)})"
-            ) from error
+            raise DataError(f"{path} cannot be used to classify ({reason(error)})") from error
         self.mean, self.std = (checkpoint.normalisation[name] for name in ("mean", "std"))
         import_tensorflow()
         self.model = keras_model(self.spec, precision=precision)
         assign(named_variables(self.model), checkpoint.evaluated, f"weights for {self.spec.name}")
 
-    def __call__(self, volumes) -> np.ndarray:
-        """Volumes (N, D, H, W, C) uint8 -> probabilities (N, classes)."""
+    def __call__(self, volumes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8."""
         found = []
         for rows in batches(volumes):
             with enough_for(len(volumes[rows]), "evaluation"):
@@ -80,10 +87,10 @@ class Classifier:
             found.append(np.exp(log_probabilities(logits)))
         return np.concatenate(found)
 
-    def read(self, path) -> np.ndarray:
-        """A picture or a volume as the network takes it, (D, H, W, C) uint8.
+    def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
+        """Read a picture or a volume and return it in the network's size, (D, H, W, C) uint8.
 
-        Raises MissingDataError or DataError.
+        Raises MissingDataError if there is no file, DataError for a file that does not fit.
         """
         path = Path(path)
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume (.npy)")
@@ -92,7 +99,9 @@ class Classifier:
         if ending == ".npy":
             return read_volume(path, self.spec.input_shape)
         if ending not in ENDINGS:
-            raise DataError(f"{path} is no picture ({', '.join(ENDINGS)}) and no volume (.npy)")
+            raise DataError(
+                f"{path} is neither a picture ({', '.join(ENDINGS)}) nor a volume (.npy)"
+            )
         if depth > 1:
             raise DataError(
                 f"{path} is a picture, but the network takes volumes of "
@@ -101,11 +110,12 @@ class Classifier:
         return read_picture(path, (height, width), channels)[None]
 
 
-def described(checkpoint):
-    """(spec, names of the classes, precision) of the network whose weights a Checkpoint holds.
+def read_network(checkpoint: Checkpoint) -> tuple[WideResNetSpec, list[str], str]:
+    """Return (spec, names of the classes, precision) of a checkpoint's network.
 
-    Raises KeyError for what it does not tell, and UsageError, DataError or TypeError for what
-    cannot be: before a network is built, which a damaged file would make as large as it likes.
+    Raises KeyError for what the checkpoint does not record, and UsageError, DataError or TypeError
+    for invalid contents. Nothing is built before this check: a damaged file could ask for a network
+    of any size.
     """
     mean, std = (checkpoint.normalisation[name] for name in ("mean", "std"))
     settings = {name: checkpoint.config[name] for name in (*NETWORK_FIELDS, "precision")}
@@ -114,19 +124,15 @@ def described(checkpoint):
     names, weights = list(checkpoint.config[CLASSES]), checkpoint.evaluated
     require(
         len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
-        "its classes can't be",
+        "its class names are invalid",
     )
     require(
-        mean.ndim == 5
-        and len(mean) == 1
-        and mean.shape[-1] in MODES
-        and std.shape == (1,)
-        and std > 0,
-        "its data can't be",
+        mean.ndim == 5 and len(mean) == 1 and mean.shape[-1] in MODES, "its mean image is invalid"
     )
+    require(std.shape == (1,) and std > 0, "its standard deviation is invalid")
     require(
         all(np.isfinite(array).all() for array in (mean, std, *weights.values())),
-        "not all that is in it are finite numbers",
+        "it has NaN or infinite numbers",
     )
     spec = WideResNetSpec(**settings, num_classes=len(names), input_shape=mean.shape[1:])
     check_names_and_shapes(
@@ -138,54 +144,36 @@ def described(checkpoint):
 
 
 def main() -> int:
-    """Classify; returns the exit status, as `exit_status` says."""
+    """Classify as the command line asks; return what `exit_status` returns."""
     return exit_status(
         predict, tyro.cli(PredictConfig, prog="python -m wrn3d.predict", description=__doc__)
     )
 
 
-def predict(config):
-    """Do what `config` says and print it; raises UserError."""
+def predict(config: PredictConfig) -> None:
+    """Classify the files and print the classes; raises UserError."""
     top = check_count("top", config.top)
     require(config.files, "no files are named: name pictures or volumes after the checkpoint")
     for path in (config.checkpoint, *config.files):
         require(not path.is_dir(), f"{path} is a folder: name files in it")
     classifier = Classifier(config.checkpoint)
     volumes = np.stack([classifier.read(path) for path in config.files])
-    # {class: probability} of each, the most probable first.
-    found = [
-        dict(
-            sorted(
-                zip(classifier.class_names, map(float, row), strict=True), key=lambda pair: -pair[1]
-            )
-        )
-        for row in classifier(volumes)
-    ]
-    named = list(zip(map(str, config.files), found, strict=True))
+    rows = []  # (file, {class: probability}, the most probable first)
+    for path, probabilities in zip(config.files, classifier(volumes).tolist(), strict=True):
+        pairs = zip(classifier.class_names, probabilities, strict=True)
+        rows.append((str(path), dict(sorted(pairs, key=lambda pair: -pair[1]))))
     if config.json:
-        print(
-            json.dumps(
-                [
-                    {"file": path, "class": next(iter(row)), "probabilities": row}
-                    for path, row in named
-                ],
-                indent=2,
-            )
-        )
+        content = [
+            {"file": path, "class": next(iter(row)), "probabilities": row} for path, row in rows
+        ]
+        print(json.dumps(content, indent=2))
         return
-    titles = ["file", "most probable", *["then"] * (min(top, len(found[0])) - 1)]
-    print(
-        markdown_table(
-            titles,
-            [
-                [
-                    visible(path),
-                    *[f"{visible(name)} {share:.2%}" for name, share in row.items()][:top],
-                ]
-                for path, row in named
-            ],
-        )
-    )
+    top = min(top, len(classifier.class_names))
+    cells = [
+        [visible(path), *[f"{visible(name)} {share:.2%}" for name, share in row.items()][:top]]
+        for path, row in rows
+    ]
+    print(markdown_table(["file", "most probable", *["then"] * (top - 1)], cells))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 As a command:
 
-    python cifar_wide_resnet_keras.py                  # CIFAR-10, downloaded when it is not there
+    python cifar_wide_resnet_keras.py                  # CIFAR-10, downloaded if it is missing
     python cifar_wide_resnet_keras.py --dataset digits # real digits, embedded: no download
 
-From a program of yours, which decides what the next iteration does:
+From your own program, which decides what the next iteration does:
 
     from cifar_wide_resnet_keras import CNNEnv
 
@@ -14,9 +14,9 @@ From a program of yours, which decides what the next iteration does:
         result = env.step(learning_rate=0.02)          # ONE iteration
         print(result.loss, result.accuracy)
 
-The network is the one of `cifar_wide_resnet_tl.py`; this script trains it as Keras is used, with
-`compile` and `train_on_batch` (`env.model.fit` works as well). With the same seed both give the
-same weights, to the last bit.
+The network is that of `cifar_wide_resnet_tl.py`. This script trains it as Keras users do, with
+`compile` and `train_on_batch`; `env.model.fit` works as well. With the same seed both scripts give
+the same weights, to the last bit.
 """
 
 import sys
@@ -25,11 +25,11 @@ from wrn3d.training.environment import TrainingEnvironment
 
 
 class CNNEnv(TrainingEnvironment):
-    """The training loop as an environment; what it offers is described in its base class."""
+    """The training loop as an environment; the base class describes what it offers."""
 
     front_end = "Keras"
 
-    def build(self):
+    def build(self) -> None:
         import keras  # here, so that --help and importing this file are instant
         import tensorflow as tf
 
@@ -38,38 +38,35 @@ class CNNEnv(TrainingEnvironment):
         from wrn3d.training.losses import BatchLoss, CrossEntropy
 
         self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
-        self._train_functions = {}  # by the volumes' shape
-        if self.config.sizes:  # Keras would refuse volumes of another size than this one
+        self._train_functions: dict = {}  # by the volumes' shape
+        if self.config.sizes:  # Keras would refuse any other size than the network's
             self.model.input_spec = keras.InputSpec(ndim=5)
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
-        # Of several workers each has some of a batch's rows.
+        # Each of several workers trains on its rows of the batch.
         self.model.train_step = self.worker.shared(self.model.train_step)
         self.model.compile(
             self.optimizer,
             loss=CrossEntropy(**self.loss_settings),
             metrics=[BatchLoss(**self.loss_settings), "accuracy"],
         )
-        # Makes the metrics' variables, since an iteration that makes any is traced twice.
+        # Make the metrics' variables now: an iteration that makes any is traced twice.
         self.model.compute_metrics(None, tf.zeros(1), tf.zeros((1, self.nb_classes)))
         self.model.reset_metrics()
 
         @tf.function(reduce_retracing=not self.config.sizes, autograph=False)
         @self.worker.shared
-        def loss_and_gradients(volumes, labels):  # for a look without a step
+        def loss_and_gradients(volumes, labels):  # without an update
             with tf.GradientTape() as tape:
                 logits = self.model(volumes, training=True)
                 loss = self.model.compute_loss(y=labels, y_pred=logits)
-            return (
-                loss,
-                accuracy(labels, logits),
-                tape.gradient(loss, self.model.trainable_weights),
-            )
+            gradients = tape.gradient(loss, self.model.trainable_weights)
+            return loss, accuracy(labels, logits), gradients
 
         self._loss_and_gradients = loss_and_gradients
 
     def train_batch(self, volumes, labels, learning_rate):
         self.optimizer.learning_rate = learning_rate
-        if self.config.sizes:  # each of which is a graph of its own
+        if self.config.sizes:  # each size has a graph of its own
             self._use_train_function(volumes.shape[1:])
         logs = self.model.train_on_batch(volumes, labels, return_dict=True)
         return logs["batch_loss"], logs["accuracy"]

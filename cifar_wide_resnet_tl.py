@@ -2,10 +2,10 @@
 
 As a command:
 
-    python cifar_wide_resnet_tl.py                     # CIFAR-10, downloaded when it is not there
+    python cifar_wide_resnet_tl.py                     # CIFAR-10, downloaded if it is missing
     python cifar_wide_resnet_tl.py --dataset digits    # real digits, embedded: no download
 
-From a program of yours, which decides what the next iteration does:
+From your own program, which decides what the next iteration does:
 
     from cifar_wide_resnet_tl import CNNEnv
 
@@ -14,8 +14,8 @@ From a program of yours, which decides what the next iteration does:
         result = env.step(learning_rate=0.02)          # ONE iteration
         print(result.loss, result.accuracy)
 
-The network is the one of `cifar_wide_resnet_keras.py`; this script trains it as TensorLayer is
-used, with a gradient tape. With the same seed both give the same weights, to the last bit.
+The network is that of `cifar_wide_resnet_keras.py`. This script trains it as TensorLayer users do,
+with a gradient tape. With the same seed both scripts give the same weights, to the last bit.
 """
 
 import sys
@@ -24,11 +24,11 @@ from wrn3d.training.environment import TrainingEnvironment
 
 
 class CNNEnv(TrainingEnvironment):
-    """The training loop as an environment; what it offers is described in its base class."""
+    """The training loop as an environment; the base class describes what it offers."""
 
     front_end = "TensorLayer"
 
-    def build(self):
+    def build(self) -> None:
         import tensorflow as tf  # here, so that --help and importing this file are instant
 
         import wrn3d
@@ -52,13 +52,13 @@ class CNNEnv(TrainingEnvironment):
         def evaluate(volumes):
             return self.model(volumes, is_train=False)
 
-        # Nothing here depends on a tensor's value: AutoGraph would only take a second of the start.
-        # Each of `sizes` is a graph of its own; else other batch lengths share one.
-        same_graph = not self.config.sizes
-        shared = self.worker.shared  # of several workers each has some of a batch's rows
-        self._train = tf.function(shared(train), reduce_retracing=same_graph, autograph=False)
+        # AutoGraph would only take a second of the start: nothing here depends on a tensor's value.
+        # With progressive resizing each size has a graph of its own; other batch lengths share one.
+        one_graph = not self.config.sizes
+        shared = self.worker.shared  # each of several workers trains on its rows of the batch
+        self._train = tf.function(shared(train), reduce_retracing=one_graph, autograph=False)
         self._loss_and_gradients = tf.function(
-            shared(loss_and_gradients), reduce_retracing=same_graph, autograph=False
+            shared(loss_and_gradients), reduce_retracing=one_graph, autograph=False
         )
         self._evaluate = tf.function(evaluate, reduce_retracing=True, autograph=False)
 

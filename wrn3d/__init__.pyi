@@ -6,12 +6,12 @@ from .network.parameters import initial_weights as initial_weights
 from .network.spec import WideResNetSpec as WideResNetSpec
 from .training.checkpoint import Checkpoint as Checkpoint
 from .training.config import TrainingConfig as TrainingConfig
-from .training.step import StepResult as StepResult
 from .training.environment import TrainingEnvironment as TrainingEnvironment
 from .training.evaluation import EvalResult as EvalResult
 from .training.optimizer import SGD as SGD
 from .training.optimizer import Adam as Adam
 from .training.optimizer import Muon as Muon
 from .training.optimizer import make_optimizer as make_optimizer
+from .training.step import StepResult as StepResult
 
 __version__: str

@@ -11,8 +11,8 @@ from wrn3d import TrainingConfig
 from wrn3d.compare.__main__ import CompareConfig
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.runs.command import read_flags
-from wrn3d.system.errors import UserError
 from wrn3d.runs.config import RunConfig
+from wrn3d.system.errors import UserError
 from wrn3d.training.recipes import RECIPES, configuration, find_recipe
 
 

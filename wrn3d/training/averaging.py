@@ -28,7 +28,7 @@ class WeightAverage:
         }
 
         @tf.function(autograph=False)
-        def move(kept):
+        def move(kept: Any) -> None:
             for name, average in self.average.items():
                 average.assign(average * kept + variables[name] * (1 - kept))
 

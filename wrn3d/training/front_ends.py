@@ -1,13 +1,14 @@
 """The two training scripts by name: the one place where the package reaches for them."""
 
 import importlib
+from typing import Any
 
 from wrn3d.system.checks import check_choice
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}  # modules
 
 
-def environment_class(front_end: str):
+def environment_class(front_end: str) -> Any:
     """Return the CNNEnv of the front end "tensorlayer" or "keras", in any case.
 
     Raises UsageError for another name.

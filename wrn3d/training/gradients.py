@@ -15,7 +15,8 @@ def messages(lengths: Sequence[int]) -> list[list[int]]:
 
     A message is closed as soon as its arrays' `lengths` add up to MESSAGE.
     """
-    groups, size = [[]], 0
+    groups: list[list[int]] = [[]]
+    size = 0
     for place in reversed(range(len(lengths))):
         if size >= MESSAGE:
             groups.append([])
@@ -39,7 +40,7 @@ def sum_gradients(
     sent = [_centre_slice(gradient) if shard.single_depth else gradient for gradient in gradients]
     lengths = [array.shape.num_elements() for array in sent]
     order = order or range(len(sent))
-    sums = {}
+    sums: dict[int, tf.Tensor] = {}
     for members in messages([lengths[place] for place in order]):
         places = [order[member] for member in members]
         message = shard.sum_large(tf.concat([tf.reshape(sent[place], [-1]) for place in places], 0))
@@ -51,14 +52,14 @@ def sum_gradients(
     return [_zero_padded(sums[place], gradient.shape) for place, gradient in enumerate(gradients)]
 
 
-def _centre_slice(gradient):
+def _centre_slice(gradient: tf.Tensor) -> tf.Tensor:
     if len(gradient.shape) != KERNEL_DIMENSIONS:
         return gradient
     centre = gradient.shape[0] // 2
     return gradient[centre : centre + 1]
 
 
-def _zero_padded(array, shape):
+def _zero_padded(array: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     outer = shape[0] - array.shape[0]
     if not outer:
         return array

@@ -1,5 +1,8 @@
 """The shared loss as Keras's `compile` takes it: a loss and a metric."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from wrn3d.network import ops
@@ -11,15 +14,21 @@ serializable = keras.saving.register_keras_serializable(package="wrn3d")
 class CrossEntropy(keras.losses.Loss):
     """Mean cross-entropy of the batch's integer labels and logits, by `ops.cross_entropy`."""
 
-    def __init__(self, smoothing=0.0, class_weights=None, name="cross_entropy", **kwargs):
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        name: str = "cross_entropy",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.settings = {"smoothing": smoothing, "class_weights": class_weights}
+        self.settings: dict[str, Any] = {"smoothing": smoothing, "class_weights": class_weights}
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         # Keras's own reduction would use other ops than the TensorLayer script.
         return ops.cross_entropy(y_true, y_pred, sample_weight, **self.settings)
 
-    def get_config(self):
+    def get_config(self) -> Any:
         return super().get_config() | self.settings
 
 
@@ -27,16 +36,22 @@ class CrossEntropy(keras.losses.Loss):
 class BatchLoss(keras.metrics.Metric):
     """The last batch's own loss. Keras's `loss` is a running mean, and its weighting rounds."""
 
-    def __init__(self, smoothing=0.0, class_weights=None, name="batch_loss", **kwargs):
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        name: str = "batch_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.settings = {"smoothing": smoothing, "class_weights": class_weights}
+        self.settings: dict[str, Any] = {"smoothing": smoothing, "class_weights": class_weights}
         self.value = self.add_weight(shape=(), initializer="zeros", name="value")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self.value.assign(ops.cross_entropy(y_true, y_pred, **self.settings))
 
-    def result(self):
+    def result(self) -> Any:
         return self.value
 
-    def get_config(self):
+    def get_config(self) -> Any:
         return super().get_config() | self.settings

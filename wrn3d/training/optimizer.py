@@ -29,18 +29,19 @@ class Optimizer:
     """
 
     order: Sequence[int] | None = None
+    gradient_norms: Any
 
-    def build(self, variables):
+    def build(self: Any, variables: Any) -> None:
         if not self.built:
-            super().build(variables)
+            super().build(variables)  # type: ignore[misc]
             # TensorFlow's own variable: Keras would save it.
             self.gradient_norms = tf.Variable(
                 np.full(len(variables), np.nan, np.float32), trainable=False
             )
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
         grads = sum_gradients(list(grads), self.order)
-        super().apply(grads, trainable_variables)
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
         if len(grads) == self.gradient_norms.shape[0] and not any(one is None for one in grads):
             self.note(grads)
 
@@ -74,28 +75,28 @@ class SGD(Optimizer, keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=0.0,
-        name="SGD",
-        **kwargs,
-    ):
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        name: str = "SGD",
+        **kwargs: Any,
+    ) -> None:
         if isinstance(learning_rate, Real):  # not a schedule; Keras refuses an int
             learning_rate = float(learning_rate)
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
         self.coupled_weight_decay = weight_decay  # Keras would apply its `weight_decay` decoupled
 
-    def build(self, variables):
+    def build(self, variables: Any) -> None:
         if not self.built:
             super().build(variables)
             start = [self.momentum, self.coupled_weight_decay]
             self.current = tf.Variable(np.array(start, np.float32), trainable=False)
 
-    def adjust(self, momentum, weight_decay):
+    def adjust(self, momentum: float, weight_decay: float) -> None:
         self.current.assign(np.array([momentum, weight_decay], np.float32))
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         momentum, weight_decay = tf.unstack(self.current)
         if self.coupled_weight_decay:
             gradient = gradient + weight_decay * variable
@@ -104,7 +105,9 @@ class SGD(Optimizer, keras.optimizers.SGD):
             return
         self.move_along_momentum(gradient, variable, learning_rate, momentum)
 
-    def move_along_momentum(self, gradient, variable, learning_rate, momentum):
+    def move_along_momentum(
+        self, gradient: Any, variable: Any, learning_rate: Any, momentum: Any
+    ) -> None:
         """Apply the formula above without the weight decay, in one fused op."""
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
@@ -115,16 +118,16 @@ class SGD(Optimizer, keras.optimizers.SGD):
             use_nesterov=self.nesterov,
         )
 
-    def velocity(self, variable):
+    def velocity(self, variable: Any) -> Any:
         """Return the TensorFlow variable that holds the momentum of a trained variable."""
         return self.momentums[self._get_variable_index(variable)].value
 
     @property
-    def slots(self) -> dict:
+    def slots(self) -> dict[str, Any]:
         """{"momentum": one variable for each trained one}; empty without momentum."""
         return {"momentum": self.momentums} if self.momentum else {}
 
-    def get_config(self):
+    def get_config(self) -> Any:
         return super().get_config() | {"weight_decay": self.coupled_weight_decay}
 
 
@@ -147,19 +150,19 @@ class Muon(SGD):
 
     def __init__(
         self,
-        learning_rate=0.05,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=0.01,
-        single_depth=False,
-        precision="float32",
-        name="Muon",
-        **kwargs,
-    ):
+        learning_rate: Any = 0.05,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        weight_decay: float = 0.01,
+        single_depth: bool = False,
+        precision: str = "float32",
+        name: str = "Muon",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, momentum, nesterov, weight_decay, name=name, **kwargs)
         self.single_depth, self.precision = single_depth, precision
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         momentum, weight_decay = tf.unstack(self.current)
         if len(variable.shape) < KERNEL_DIMENSIONS:
             self.move_along_momentum(gradient, variable, SGD_RATE * learning_rate, momentum)
@@ -181,7 +184,7 @@ class Muon(SGD):
             # Three times as fast as a strided assignment.
             tf.raw_ops.ResourceScatterUpdate(resource=array.handle, indices=depths, updates=value)
 
-    def get_config(self):
+    def get_config(self) -> Any:
         return super().get_config() | {
             "single_depth": self.single_depth,
             "precision": self.precision,
@@ -218,11 +221,11 @@ def orthogonalized(matrix: Any, scale: Any, precision: str = "float32") -> Any:
 class Adam(Optimizer, keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) with PyTorch's defaults."""
 
-    def __init__(self, learning_rate=0.001, epsilon=1e-8, **kwargs):
+    def __init__(self, learning_rate: Any = 0.001, epsilon: float = 1e-8, **kwargs: Any) -> None:
         super().__init__(learning_rate, epsilon=epsilon, **kwargs)
 
     @property
-    def slots(self) -> dict:
+    def slots(self) -> dict[str, Any]:
         """{"momentum" and "velocity": one variable for each trained one}."""
         return {"momentum": self._momentums, "velocity": self._velocities}
 

@@ -4,24 +4,25 @@ from math import cos, pi
 from typing import Any
 
 
-def _constant(settings, share):
+def _constant(settings: Any, share: float) -> float:
     return 1.0
 
 
-def _steps(settings, share):
-    return settings.milestone_factor ** sum(share >= milestone for milestone in settings.milestones)
+def _steps(settings: Any, share: float) -> float:
+    passed = sum(share >= milestone for milestone in settings.milestones)
+    return float(settings.milestone_factor**passed)
 
 
-def _linear(settings, share):
+def _linear(settings: Any, share: float) -> float:
     return 1 - _after_warmup(settings, share)
 
 
-def _cosine(settings, share):
+def _cosine(settings: Any, share: float) -> float:
     return (1 + cos(pi * _after_warmup(settings, share))) / 2
 
 
-def _after_warmup(settings, share):
-    return min(1.0, max(0.0, (share - settings.warmup) / (1 - settings.warmup)))
+def _after_warmup(settings: Any, share: float) -> float:
+    return min(1.0, max(0.0, (share - float(settings.warmup)) / (1 - float(settings.warmup))))
 
 
 SCHEDULES = {"constant": _constant, "steps": _steps, "linear": _linear, "cosine": _cosine}
@@ -37,4 +38,5 @@ def learning_rate(settings: Any, iteration: int, total: int) -> float:
     """
     rising = min(1.0, (iteration + 1) / max(1.0, settings.warmup * total))
     share = iteration / total
-    return settings.learning_rate * rising * SCHEDULES[settings.schedule](settings, share)
+    peak = float(settings.learning_rate)
+    return peak * rising * SCHEDULES[settings.schedule](settings, share)

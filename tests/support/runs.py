@@ -104,3 +104,19 @@ def files_end_at(size):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
+
+
+def after_step(monkeypatch, env, action):
+    """Call `action(result)` after each iteration; what it returns, if anything, is the result."""
+    step = env.step
+
+    def step_and_act():
+        result = step()
+        return action(result) or result
+
+    monkeypatch.setattr(env, "step", step_and_act)
+
+
+def spoil_weights(env):
+    """Make all weights NaN, as a diverged update does."""
+    env.set_weights({name: array * np.nan for name, array in env.get_weights().items()})

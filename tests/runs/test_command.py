@@ -1,0 +1,205 @@
+"""The command lines of the scripts: what they print, and how they end."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import termios
+
+import pytest
+
+from tests.support.cifar_files import write_cifar10
+from tests.support.environments import SCRIPTS, environment_class
+from tests.support.processes import run_python, run_script, start_script
+from tests.support.runs import SMALL, wait_for
+from wrn3d.runs.command import main
+
+UNREACHABLE = dict.fromkeys(
+    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+)
+LINE = re.compile(
+    r"iteration +(\d+)/(\d+)  loss (\d+\.\d{6})  accuracy ([01]\.\d{4})  \d+\.\d images/s"
+)
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """{front end: lines} of the same run."""
+    processes = {front_end: run_script(front_end, *SMALL, "--evaluate") for front_end in SCRIPTS}
+    assert all((one.returncode, one.stderr) == (0, "") for one in processes.values())
+    return {front_end: process.stdout.splitlines() for front_end, process in processes.items()}
+
+
+def test_a_run_prints_what_it_trains_and_a_line_for_each_iteration(front_end, printed):
+    lines = printed[front_end]
+    assert lines[0] == "network   WRN-10-1, pad shortcut, dropout 0: 223,610 parameters"
+    assert lines[1].startswith("data      digits from scikit-learn")
+    assert "1,500 training and 297 test volumes of 1x16x16x3, 10 classes" in lines[1]
+    assert "10 iterations" in lines[2] and "batch size 32" in lines[2]
+    assert re.search(r"tensorflow 2\.\d+\.\d+, tensorlayer 2\.\S+, keras 3\.\S+, numpy", lines[3])
+    assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])
+    assert re.fullmatch(r"memory    about 0\.\d\d GiB at most, \d+\.\d\d GiB are free", lines[5])
+    assert [LINE.fullmatch(line)[1] for line in lines[6:16]] == [str(n) for n in range(1, 11)]
+    assert re.match(r"done      10 iterations in .* s, median .* images/s, at most ", lines[16])
+    assert re.fullmatch(r"test      loss \d\.\d{6}  accuracy \d\.\d{4}  \(297 images\)", lines[-1])
+    assert len([line for line in lines if line.startswith("| ")]) == 1 + 10  # the classes
+    assert len(lines) == 32
+
+
+def test_both_scripts_print_the_same_numbers(printed):
+    numbers = [[LINE.match(line).groups() for line in lines[6:16]] for lines in printed.values()]
+    assert numbers[0] == numbers[1]
+    tables = [lines[17:] for lines in printed.values()]
+    assert tables[0] == tables[1]
+
+
+def test_epochs_decide_the_length_and_changed_settings_are_printed():
+    flags = (
+        "--batch-size 500 --epochs 2 --momentum 0.9 --nesterov --weight-decay 5e-4 --augment "
+        "--dropout 0.3 --shortcut projection --seed 3"
+    )
+    lines = run_script("tensorlayer", *SMALL, *flags.split()).stdout.splitlines()
+    assert lines[0].startswith("network   WRN-10-1, projection shortcut, dropout 0.3: ")
+    assert lines[2].endswith(
+        " 6 iterations (2 epochs), volume size 16, batch size 500, learning rate 0.01, momentum "
+        "0.9, nesterov, weight decay 0.0005, augment, seed 3"
+    )
+    assert LINE.fullmatch(lines[11]).groups()[:2] == ("6", "6")
+
+
+def test_a_long_run_prints_about_a_hundred_lines_and_its_last_iteration():
+    process = run_script("keras", *SMALL, "--batch-size", "4", "--iterations", "205")
+    numbers = [int(match[1]) for match in map(LINE.match, process.stdout.splitlines()) if match]
+    assert numbers == [*range(2, 205, 2), 205]
+
+
+def test_a_terminal_shows_a_progress_bar():
+    """The whole bar, with the remaining time, on a terminal of 80 columns."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    streams = {"stdout": follower, "stderr": follower, "text": False}
+    process = start_script("keras", *SMALL, "--iterations", "20000", **streams)
+    os.close(follower)
+    bar = re.compile(
+        r"training .*━.* +(\d+)/20000 \d:\d\d:\d\d loss \d\.\d{3} acc [01]\.\d\d "
+        r"lr 0\.01 [0-9.e+]+ images/s"
+    )
+    output, shown = b"", None
+    try:
+        while chunk := os.read(leader, 4096):
+            output += chunk
+            text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode(errors="replace"))
+            if not shown and (shown := bar.search(text)):
+                process.terminate()
+    except OSError:  # the end of a pseudo-terminal
+        pass
+    assert process.wait() == 128 + signal.SIGTERM
+    assert shown and "stopped by SIGTERM after iteration " in text
+
+
+def test_help_names_the_flags(front_end):
+    process = run_script(front_end, "--help")
+    assert process.returncode == 0
+    flags = (
+        "--dataset --data-dir --depth --widen-factor --dropout --shortcut --batch-size "
+        "--iterations --epochs --learning-rate --momentum --nesterov --weight-decay --augment "
+        "--seed --evaluate"
+    )
+    assert all(flag in process.stdout for flag in flags.split())
+
+
+def test_imports_print_nothing_and_do_not_import_tensorflow():
+    modules = f"{', '.join(SCRIPTS.values())}, wrn3d, wrn3d.runs.command, wrn3d.plot"
+    libraries = {"tensorflow", "tensorlayer", "keras", "matplotlib", "sklearn"}
+    process = run_python("-c", f"import sys, {modules}\nprint({libraries} & set(sys.modules))")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "set()\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        ("--depth 29", 2, "depth is 29, but must be 6n + 4: 10, 16, 22, 28, 34, 40, ..."),
+        ("--widen-factor 0", 2, "widen_factor is 0"),
+        ("--dropout 1", 2, "dropout is 1.0"),
+        ("--shortcut conv", 2, "shortcut is 'conv', but must be pad or projection"),
+        ("--dataset mnist", 2, "dataset is 'mnist', but must be cifar10, cifar100, dig"),
+        (
+            "--dataset digits --batch-size 2000",
+            2,
+            "batch_size is 2000, but digits has only 1,500 training images",
+        ),
+        ("--data-dir LICENSE", 1, "LICENSE is a file, but should be the folder"),
+        ("--data-dir /proc/data", 1, "/proc/data cannot be written to"),
+        ("--depth 60004", 2, "depth is 60004, but must be a whole number from 1 to 10,000"),
+        (f"--widen-factor {'9' * 300}", 2, "widen_factor is 999"),
+        (f"--dataset digits --iterations {'9' * 300}", 2, "iterat"),
+    ],
+)
+def test_a_mistake_ends_with_one_short_sentence(arguments, status, message, capsys):
+    assert main(environment_class("keras"), "a script", arguments.split()) == status
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.startswith(f"error: {message}")
+    assert errors.count("\n") == 1 and len(errors) < 400
+
+
+@pytest.mark.parametrize(
+    "flags", [["--depth", "29"], ["--depth", "deep"], ["--no-such-flag"], ["--depth"]]
+)
+def test_wrong_flags_end_with_status_2(front_end, flags):
+    process = run_script(front_end, *flags)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "Traceback" not in process.stderr and flags[0].strip("-") in process.stderr
+
+
+def test_without_a_network_the_message_says_where_to_put_the_archive(tmp_path):
+    process = run_script("keras", "--data-dir", tmp_path / "data", env=os.environ | UNREACHABLE)
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"error: CIFAR-10 is not in \S+ and could not be downloaded \(.*refused.*\): put "
+        r"cifar-10-python.tar.gz from https://\S+ there, name another folder with --data-dir, or "
+        r"use --dataset digits \(in Python dataset=.digits.\), which needs no download\n",
+        process.stderr,
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_truncated_data_file_is_named(tmp_path):
+    folder = write_cifar10(tmp_path, "bin")
+    (folder / "test_batch.bin").write_bytes(b"short")
+    process = run_script("tensorlayer", "--data-dir", tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"error: {folder / 'test_batch.bin'} cannot be used")
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_closed_pipe_ends_a_run_quietly():
+    process = start_script("keras", *SMALL)
+    assert process.stdout.readline().startswith("network")
+    process.stdout.close()
+    assert (process.wait(timeout=60), process.stderr.read()) == (141, "")
+
+
+@pytest.mark.slow
+def test_a_run_needs_no_standard_output():
+    process = run_python(f"{SCRIPTS['keras']}.py", *SMALL, preexec_fn=lambda: os.close(1))
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_full_disk_under_the_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        process = run_script("keras", *SMALL, stdout=full)
+    assert (process.returncode, process.stderr) == (
+        1,
+        "error: the output cannot be written (no space left on device)\n",
+    )
+
+
+def test_ctrl_c_ends_a_run_without_a_folder():
+    process = start_script("keras", *SMALL, "--iterations", "2000")
+    wait_for(process, 20)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(r"stopped by Ctrl-C after iteration \d+ of 2000\n", stderr)

@@ -1,0 +1,57 @@
+"""Reading logs, and drawing the curves of one run or several."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.processes import run_command
+from wrn3d.runs.curves import POINTS, read_curves
+from wrn3d.runs.folder import RunFolder
+
+
+def test_curves_are_the_numbers_of_the_logs(finished):
+    path, _ = finished
+    curves, log = read_curves(path), RunFolder(path).log
+    assert curves.training["loss"].tolist() == list(log.column("loss").values())
+    assert curves.validation["iteration"].tolist() == [7, 14, 20, 21, 28, 35, 36]
+
+
+def test_long_runs_are_drawn_as_means(tmp_path):
+    log = RunFolder(tmp_path).log
+    log.start(0)
+    count = 3 * POINTS + 1  # the last point is of one iteration
+    for iteration in range(1, count + 1):
+        log.buffer(iteration, 1, 0.1, float(iteration % 4), 0.5)
+    log.write()
+    curves = read_curves(tmp_path)
+    losses = np.arange(1, count + 1) % 4
+    expected = [losses[start : start + 4].mean() for start in range(0, count, 4)]
+    assert np.allclose(curves.training["loss"], expected, rtol=1e-15)
+    assert len(curves.training["iteration"]) <= POINTS and curves.training["accuracy"].max() == 0.5
+
+
+def test_runs_are_drawn_over_each_other(finished, tmp_path):
+    path, _ = finished
+    others = [tmp_path / name for name in ("$x^{$", "_x", "\x1b[31m", "\u65e5\u672c", "caf\udce9")]
+    for other in others:
+        shutil.copytree(path, other)
+    target = tmp_path / "both.png"
+    process = run_command("-m", "wrn3d.plot", path, path, *others, "--output", target)
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"{target}\n", "")
+    with Image.open(target) as image:
+        assert image.format == "PNG" and len(image.getcolors(2**24)) > 20
+
+
+@pytest.mark.parametrize(
+    "folders, status, message",
+    [
+        (["nowhere"], 1, "nowhere holds no log of a run: name the --output folder of a run"),
+        ([], 2, "no run is named: name the folder of at least one"),
+    ],
+)
+def test_what_is_no_run_is_named(tmp_path, folders, status, message):
+    process = run_command("-m", "wrn3d.plot", *folders, "--output", tmp_path / "x.png")
+    assert (process.returncode, process.stderr) == (status, f"error: {message}\n")
+    assert not (tmp_path / "x.png").exists()

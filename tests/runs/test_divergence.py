@@ -1,0 +1,186 @@
+"""Runs whose loss or weights become NaN at an iteration that the test chooses."""
+
+import math
+import re
+import signal
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.processes import run_script
+from tests.support.runs import (
+    SMALL,
+    after_step,
+    contents,
+    files,
+    files_end_at,
+    spoil_weights,
+    train,
+)
+from wrn3d.runs.folder import RunFolder
+from wrn3d.system.errors import DivergedError, Stopped, UserError
+
+
+@pytest.mark.parametrize("spoiled", [3, 4])
+def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(run, spoiled, monkeypatch):
+    """The weights become NaN in an update. The next loss, or the save before it, shows that."""
+    env, path = run
+    after_step(monkeypatch, env, lambda result: result.iteration == spoiled and spoil_weights(env))
+    what = {3: "the loss is nan", 4: "weights are no longer finite"}[spoiled]
+    with pytest.raises(
+        DivergedError,
+        match=f"{what} at iteration 4, the last finite loss was [0-9.]+: try a learning rate below "
+        "0.01 .last good checkpoint: .*02.safetensors",
+    ):
+        train(env, path, 9, save_every=2)
+    assert files(path) == ["checkpoint-00000002.safetensors", "epochs.csv", "log.csv"]
+    newest, _ = RunFolder(path, True).newest()
+    assert all(np.isfinite(array).all() for array in newest.weights.values())
+
+
+def test_a_learning_rate_that_is_too_large_ends_a_process_with_a_sentence():
+    process = run_script("keras", *SMALL, "--learning-rate", "1e30")
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"error: the loss is (nan|inf) at iteration \d, the last finite loss was .*: try a "
+        r"learning rate below 1e\+30\n",
+        process.stderr,
+    )
+
+
+def test_a_run_that_always_diverges_is_given_up(run, monkeypatch):
+    env, path = run
+    after_step(monkeypatch, env, lambda result: replace(result, loss=math.nan))
+    with pytest.raises(
+        DivergedError,
+        match="the loss is nan at iteration 1, no loss was finite: try a learning rate below 9.76",
+    ):
+        train(env, path, 2, on_nan="restore")
+
+
+OPTIONS = {"on_nan": "restore", "save_every": 4}
+
+
+def diverge(monkeypatch, env, stop_after=None):
+    """Spoil the weights in iteration 10, after going back the loss of iteration 17; once send
+    SIGTERM in iteration `stop_after`."""
+    stops = [stop_after]
+
+    def act(result):
+        if (result.iteration, env.learning_rate_scale) == (10, 1.0):
+            spoil_weights(env)
+        if result.iteration in stops:
+            stops.clear()
+            signal.raise_signal(signal.SIGTERM)
+        if (result.iteration, env.learning_rate_scale) == (17, 0.5):
+            return replace(result, loss=math.inf)
+
+    env.reset()
+    after_step(monkeypatch, env, act)
+
+
+@pytest.fixture(scope="module")
+def twice_diverged(validating_environment, tmp_path_factory):
+    """(files, reported lines) of a run of 24 iterations that diverged twice and was not stopped."""
+    folder = tmp_path_factory.mktemp("diverged")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        diverge(monkeypatch, validating_environment)
+        lines, results = train(validating_environment, folder, 24, **OPTIONS)
+    assert results[-1].iteration == 24 and results[-1].learning_rate == 0.0025
+    return contents(folder), lines
+
+
+def test_a_diverged_run_goes_back_with_half_the_learning_rate(twice_diverged):
+    found, lines = twice_diverged
+    restored = [line for line in lines if line.startswith("restored ")]
+    pattern = (
+        r"restored  iteration {}, with the learning rate times {}: the loss is {} at iteration {}, "
+        r"the last finite loss was \d.*"
+    )
+    for line, values in zip(restored, [(8, 0.5, "nan", 11), (16, 0.25, "inf", 17)], strict=True):
+        assert re.fullmatch(pattern.format(*values), line)
+    rows = [line.split(",") for line in found["log.csv"].decode().splitlines()[1:]]
+    assert [int(row[0]) for row in rows] == list(range(1, 25))
+    assert [float(row[2]) for row in rows] == [0.01] * 8 + [0.005] * 8 + [0.0025] * 8
+
+
+@pytest.mark.parametrize("stopped", [3, 9, 13, 22])
+def test_a_stop_before_or_after_divergence_changes_nothing(
+    validating_run, twice_diverged, stopped, monkeypatch
+):
+    env, path = validating_run
+    diverge(monkeypatch, env, stopped)
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM after iteration {stopped} of 24"):
+        train(env, path, 24, **OPTIONS)
+    assert f"checkpoint-{stopped:08}.safetensors" in files(path)
+    env.reset()
+    train(env, path, 24, resume=True, **OPTIONS)
+    assert contents(path) == twice_diverged[0]
+
+
+@pytest.mark.parametrize("every, stopped", [(4, 4), (4, 5), (9, 0)])
+def test_a_stop_during_or_after_a_diverged_iteration(run, every, stopped, monkeypatch):
+    """Iteration 6 spoils the weights, which the save of the second stop notices. The first stop
+    was after iteration 5."""
+    env, path = run
+    stops = [(5, 1.0), (6, 1.0), (stopped, 0.5)]
+
+    def act(result):
+        if (result.iteration, env.learning_rate_scale) == (6, 1.0):
+            spoil_weights(env)
+        if (result.iteration, env.learning_rate_scale) in stops:
+            signal.raise_signal(signal.SIGTERM)
+
+    after_step(monkeypatch, env, act)
+    options = {"on_nan": "restore", "save_every": every}
+    with pytest.raises(Stopped, match="stopped by SIGTERM after iteration 5 of 12: saved in"):
+        train(env, path, 12, **options)
+    if stopped == 5:
+        stops.remove((6, 1.0))
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM after iteration {stopped} of 12: saved"):
+        train(env, path, 12, resume=True, **options)
+    regular = {stopped // every * every, stopped} - ({0} if stopped else set())
+    assert files(path) == [
+        *(f"checkpoint-{number:08}.safetensors" for number in sorted(regular)),
+        "epochs.csv",
+        "log.csv",
+    ]
+    newest, _ = RunFolder(path).newest()
+    assert newest.iteration == stopped
+    assert newest.learning_rate_scale == (1 if stopped == 4 else 0.5)
+    assert (path / "log.csv").read_text().count("\n") == stopped + 1
+
+
+def test_divergence_on_a_full_disk_evaluates_nothing_twice(
+    validating_environment, tmp_path, monkeypatch
+):
+    """A pending evaluation counts, also after going back."""
+    env, path = validating_environment, tmp_path / "run"
+    options = {"save_every": 2, "on_nan": "restore"}
+
+    def run(path, fills):
+        evaluate = env.evaluate
+        with ExitStack() as disk, pytest.MonkeyPatch.context() as patch:
+
+            def act(result):
+                disk.close()
+                if (result.iteration, env.learning_rate_scale) == (3, 1.0):
+                    return replace(result, loss=math.nan)
+
+            def evaluate_and_fill(*arguments):
+                if fills:
+                    disk.enter_context(files_end_at(0))
+                return evaluate(*arguments)
+
+            env.reset()
+            after_step(patch, env, act)
+            patch.setattr(env, "evaluate", evaluate_and_fill)
+            return train(env, path, 4, **options)
+
+    run(tmp_path / "undisturbed", fills=False)
+    with pytest.warns(UserWarning, match="cannot be written since"), pytest.raises(UserError):
+        run(path, fills=True)
+    train(env, path, 4, resume=True, **options)
+    assert contents(path) == contents(tmp_path / "undisturbed")

@@ -1,0 +1,58 @@
+"""How the training loop starts and stops."""
+
+import signal
+
+import pytest
+
+from tests.support.environments import environment_class, small_environment
+from tests.support.runs import SMALL, contents, files, train
+from wrn3d.runs.command import main
+from wrn3d.runs.config import RunConfig
+from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.loop import TrainingLoop
+from wrn3d.system.errors import Stopped, UsageError
+from wrn3d.system.signals import StopRequest
+
+
+def test_a_stop_before_the_first_iteration_changes_nothing(run, tmp_path):
+    env, path = run
+    config = RunConfig(**env.config.settings | {"iterations": 4}, output=path, save_every=2)
+    with StopRequest() as stop, RunFolder(path, False, 2) as folder:
+        loop = TrainingLoop(env, config, stop, folder)
+        loop.start()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped, match="after iteration 0 of 4: saved in"):
+            list(loop)
+    train(env, path, 4, save_every=2, resume=True)
+    env.reset()
+    train(env, tmp_path / "undisturbed", 4, save_every=2)
+    assert contents(path) == contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    "iteration, message",
+    [
+        (3, ", before anything was saved: add --resume to start again\n"),
+        (6, ", the last checkpoint is of iteration 5: add --resume to continue from it\n"),
+    ],
+)
+def test_a_second_signal_stops_during_an_iteration(tmp_path, capsys, iteration, message):
+    class Signalled(environment_class("tensorlayer")):
+        def train_batch(self, *arguments):
+            if self.iteration + 1 == iteration:
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGINT)
+            return super().train_batch(*arguments)
+
+    flags = [*SMALL, "--save-every", "5", "--output", str(tmp_path / "run")]
+    assert main(Signalled, "a script", flags) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == f"stopped at once by Ctrl-C{message}"
+    saved = ["checkpoint-00000005.safetensors"] if iteration > 5 else []
+    assert files(tmp_path / "run") == [*saved, "epochs.csv", "log.csv"]
+
+
+def test_a_validation_split_without_all_classes_has_no_auc(tmp_path):
+    env = small_environment("keras", validation=3, best_by="auc")
+    with pytest.raises(UsageError, match="split of digits lacks a class, so its AUC"):
+        train(env, tmp_path / "run", 4)
+    assert not (tmp_path / "run" / "log.csv").exists()

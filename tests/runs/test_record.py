@@ -1,0 +1,59 @@
+"""run.json, test.json and epochs.csv of a finished run, and what it printed."""
+
+import json
+import re
+from itertools import groupby
+
+import numpy as np
+from PIL import Image
+
+from wrn3d.runs.folder import RunFolder
+
+
+def test_epochs_are_the_means_of_their_iterations(finished):
+    folder = RunFolder(finished[0])
+    rows, epochs = list(folder.log.rows()), list(folder.epochs.rows())
+    assert [row[0] for row in rows] == list(range(1, 37)) and len(epochs) == 2
+    for epoch, (number, group) in zip(epochs, groupby(rows, lambda row: row[1]), strict=True):
+        group = np.array(list(group))
+        assert epoch[:3] == (group[-1, 0], number, group[-1, 2])
+        # Added in the same order.
+        assert epoch[3:] == (sum(group[:, 3]) / len(group), sum(group[:, 4]) / len(group))
+
+
+def test_run_json_describes_both_starts(finished):
+    content = json.loads((finished[0] / "run.json").read_text())
+    first, second = content["started"]
+    assert (first["iteration"], second["iteration"]) == (0, 20)
+    assert (first["front_end"], second["front_end"]) == ("TensorLayer", "Keras")
+    assert "--resume" not in first["command"] and "--resume" in second["command"]
+    assert content["settings"]["epochs"] == 2 and content["settings"]["dropout"] == 0.3
+    assert content["network"] == {
+        "name": "WRN-10-1",
+        "parameters": 223610,
+        "input_shape": [1, 16, 16, 3],
+    }
+    assert (content["data"]["training"], content["data"]["test"]) == (1200, 297)
+    assert content["machine"]["versions"]["keras"] and content["machine"]["cores"] > 0
+    assert content["device"].startswith(("CPU", "1 GPU"))
+
+
+def test_results_are_recorded_printed_and_drawn(finished):
+    path, output = finished
+    content = json.loads((path / "test.json").read_text())
+    matrix = np.array(content["confusion"])
+    assert matrix.sum() == 297 and matrix.shape == (10, 10)
+    assert np.trace(matrix) / 297 == content["test"]["accuracy"]
+    for name, line in zip(("test", "mirrored"), output.splitlines()[-2:], strict=True):
+        assert line.startswith(
+            f"test      loss {content[name]['loss']:.6f}  accuracy "
+            f"{content[name]['accuracy']:.4f}  (297 images"
+        )
+    rows = re.findall(r"^\| (\d) +\| +(\d+) \| +([01]\.\d{4}) \|", output, re.MULTILINE)
+    assert {(int(name), int(count), float(share)) for name, count, share in rows} == {
+        (row, count, round(matrix[row, row] / count, 4))
+        for row, count in enumerate(matrix.sum(axis=1).tolist())
+    }
+    for name in ("curves", "confusion", "mistakes"):
+        with Image.open(path / f"{name}.png") as image:
+            assert image.format == "PNG" and len(image.getcolors(2**24)) > 20

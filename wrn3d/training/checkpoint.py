@@ -111,7 +111,7 @@ class Checkpoint:
             RecursionError,
         ) as error:
             raise DataError(f"{path} cannot be read as a checkpoint ({reason(error)})") from error
-        others = {
+        others: dict[str, Any] = {
             kind: {
                 name.removeprefix(f"{kind}/"): arrays.pop(name)
                 for name in list(arrays)
@@ -126,7 +126,7 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
     """Return what `save` writes beside the arrays; raise ValueError for another format."""
     if HEADER not in metadata:
         raise ValueError("its metadata do not say that this project wrote it")
-    header = json.loads(metadata[HEADER])
+    header: dict[str, Any] = json.loads(metadata[HEADER])
     if header["format"] != FORMAT:
         raise ValueError(
             f"its format is {header['format']}, but this version reads format {FORMAT}"
@@ -149,6 +149,6 @@ def _checksum(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array)
+        digest.update(array.data)
     digest.update(json.dumps(header, sort_keys=True).encode())
     return digest.hexdigest()

@@ -59,7 +59,7 @@ def _check_optional_count(name: str, value: Any) -> int | None:
 
 
 def _check_dataset(name: str, value: Any) -> str:
-    path = fspath(value) if isinstance(value, PathLike) else value
+    path: str = fspath(value) if isinstance(value, PathLike) else value
     check_name(path)
     return path
 

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from operator import attrgetter
@@ -21,9 +21,9 @@ from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import assign, named_variables, set_dropout, trained_names, values
 from wrn3d.system.checks import check_flag, check_number
 from wrn3d.system.memory import enough_for
-from wrn3d.training import state
+from wrn3d.training import evaluation, state
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
-from wrn3d.training.evaluation import EvalResult, Predictions, mean_of, measure, predict_views
+from wrn3d.training.evaluation import EvalResult, Predictions, Track
 from wrn3d.training.feed import Feed, Position, open_dataset
 from wrn3d.training.norms import NormMeter, Norms
 from wrn3d.training.recipes import configuration
@@ -31,11 +31,9 @@ from wrn3d.training.schedules import learning_rate
 from wrn3d.training.start import check_fit, start_worker
 from wrn3d.training.step import StepResult, adjusted_settings, reduce_scores, sum_over_workers
 
-Track = Callable[[Iterable], Iterable]  # may wrap a list of batches, as a progress bar does
-
 
 def _alias(path: str) -> Any:
-    """Return a read-only property with the value found at `path`."""
+    """Return a read-only property with the value at `path`."""
     return property(attrgetter(path))
 
 
@@ -71,9 +69,9 @@ class TrainingEnvironment(ABC):
     index_in_epoch = _alias("feed.position.index_in_epoch")
     blocks_per_group, widening_factor = _alias("spec.blocks_per_group"), _alias("spec.widen_factor")
     batch_num, nb_classes = _alias("config.batch_size"), _alias("spec.num_classes")
-    img_row, img_col, img_channels = (
-        property(lambda self, axis=axis: self.dataset.volume_shape[axis]) for axis in (1, 2, 3)
-    )
+    img_row = property(lambda self: self.dataset.volume_shape[1])
+    img_col = property(lambda self: self.dataset.volume_shape[2])
+    img_channels = property(lambda self: self.dataset.volume_shape[3])
 
     def __init__(
         self, *, spec: WideResNetSpec | None = None, data: Dataset | None = None, **settings: Any
@@ -246,7 +244,7 @@ class TrainingEnvironment(ABC):
         """Return the norms of the weights and of the gradients that were computed last."""
         return self._norm_meter.measure()
 
-    def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list, int]:
+    def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list[Any], int]:
         """Return (loss, accuracy, gradients, samples) of a batch without training on it."""
         with self._state_unchanged():
             volumes, labels, count = self._batch(images, labels)
@@ -274,7 +272,7 @@ class TrainingEnvironment(ABC):
         self, split: str = "test", track: Track = iter, mirror: bool = False
     ) -> EvalResult:
         """Return loss and accuracy on a split; the arguments are `predict_split`'s."""
-        return measure(self.predict_split(split, track, mirror))
+        return evaluation.measure(self.predict_split(split, track, mirror))
 
     def predict_split(
         self, split: str = "test", track: Track = iter, mirror: bool = False
@@ -285,7 +283,7 @@ class TrainingEnvironment(ABC):
         probabilities are means over each volume and its mirror images along `flip_axes`
         (flip test-time augmentation). Raises UsageError for a split that does not exist.
         """
-        return mean_of(self.predict_views(split, track, mirror))
+        return evaluation.mean_of(self.predict_views(split, track, mirror))
 
     def predict_views(
         self, split: str = "test", track: Track = iter, mirror: bool = False
@@ -293,7 +291,9 @@ class TrainingEnvironment(ABC):
         """Return the predictions of each view apart: the volumes, then their mirror images."""
         axes = self.config.flip_axes if mirror else ()
         with self.averaged():
-            return predict_views(self._logits, self.dataset, split, track, axes, self.worker)
+            return evaluation.predict_views(
+                self._logits, self.dataset, split, track, axes, self.worker
+            )
 
     def predict(self, volumes: Any) -> np.ndarray:
         """Return evaluation mode's logits (N, num_classes) of normalised volumes (N, D, H, W, C).
@@ -305,7 +305,7 @@ class TrainingEnvironment(ABC):
         with self.averaged():
             return self._logits(volumes)
 
-    def averaged(self) -> AbstractContextManager:
+    def averaged(self) -> AbstractContextManager[None]:
         """Return a context in which the model holds the EMA of its weights, if there is one."""
         return self.average.in_use() if self.average else nullcontext()
 
@@ -330,13 +330,11 @@ class TrainingEnvironment(ABC):
 
     def snapshot(self) -> Checkpoint:
         """Return the run's whole state; `restore` goes back to it, any number of times."""
+        parts: dict[str, Any] = state.capture(self.model, self.optimizer, self.average)
+        parts |= {name: getattr(self, name) for name in NUMBERS}
         config = state.description(self.config, self.dataset, self.fingerprint, self._has_own_data)
-        return Checkpoint(
-            **state.capture(self.model, self.optimizer, self.average),
-            **{name: getattr(self, name) for name in NUMBERS},
-            config=config,
-            normalisation={"mean": self.mean, "std": self.std.reshape(1)},
-        )
+        normalisation = {"mean": self.mean, "std": self.std.reshape(1)}
+        return Checkpoint(**parts, config=config, normalisation=normalisation)
 
     def save(self, path: str | Path) -> None:
         """Write the run's state as one safetensors file, which either front end loads."""
@@ -359,9 +357,10 @@ class TrainingEnvironment(ABC):
         DataError (a ValueError) for another network or optimizer, before anything is changed.
         """
         state.check_fit(checkpoint, self.config.optimizer)
-        state.restore(self._state_variables(), vars(checkpoint), self.spec.name)
         own = checkpoint.config.get("seed", self.config.seed)
-        self.config = replace(self.config, seed=own if seed is None else seed)
+        config = replace(self.config, seed=own if seed is None else seed)
+        state.restore(self._state_variables(), vars(checkpoint), self.spec.name)
+        self.config = config
         self._go_to(checkpoint)
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:

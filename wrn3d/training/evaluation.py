@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import nan, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import Worker
 
 ALONE = Worker()
+# May wrap a list of batches, as a progress bar does.
+Track = Callable[[Iterable[Any]], Iterable[Any]]
 LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # in one batch
 
 
@@ -35,14 +37,15 @@ class Predictions(NamedTuple):
     @property
     def classes(self) -> np.ndarray:
         """The predicted class of each volume, (N,)."""
-        return self.log_probabilities.argmax(axis=1)
+        classes: np.ndarray = self.log_probabilities.argmax(axis=1)
+        return classes
 
 
 def predict_views(
     predict: Callable[[np.ndarray], np.ndarray],
     dataset: Dataset,
     split: str,
-    track: Callable[[Iterable], Iterable] = iter,
+    track: Track = iter,
     mirror_axes: Sequence[str] = (),
     worker: Worker = ALONE,
 ) -> list[Predictions]:
@@ -62,16 +65,16 @@ def predict_views(
     for number, rows in enumerate(batches(volumes, track)):
         if number % worker.count == worker.index:
             normalised = dataset.normalise(volumes[rows])
-            for way, found in zip(ways, scores, strict=True):
+            for way, view_scores in zip(ways, scores, strict=True):
                 view = np.ascontiguousarray(np.flip(normalised, way))
-                found[rows] = log_probabilities(predict(view))
+                view_scores[rows] = log_probabilities(predict(view))
     [scores] = worker.sum([scores])
-    return [Predictions(found, labels) for found in scores]
+    return [Predictions(view_scores, labels) for of_view in scores]
 
 
-def _ways_to_mirror(shape, names):
+def _ways_to_mirror(shape: Sequence[int], names: Sequence[str]) -> list[tuple[int, ...]]:
     """Return the axes to flip for each view of volumes (N, D, H, W, C); none for the first."""
-    ways = [()]
+    ways: list[tuple[int, ...]] = [()]
     for axis in (1 + AXES.index(name) for name in names):
         if shape[axis] > 1:
             ways += [(*way, axis) for way in ways]
@@ -85,7 +88,7 @@ def mean_of(views: Sequence[Predictions]) -> Predictions:
     return Predictions(together - np.log(len(views)), views[0].labels)
 
 
-def batches(volumes: np.ndarray, track: Callable[[Iterable], Iterable] = iter) -> Iterator[slice]:
+def batches(volumes: np.ndarray, track: Track = iter) -> Iterator[slice]:
     """Yield slices of volumes (N, D, H, W, C), each as long as memory allows."""
     size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(volumes.shape[1:-1])))
     for start in track(range(0, len(volumes), size)):
@@ -106,7 +109,7 @@ def measure(predictions: Predictions) -> EvalResult:
     )
 
 
-def _auc(probabilities, labels):
+def _auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the AUC as MedMNIST's evaluator computes it (Yang et al. 2023).
 
     That is the second class's for two classes, else the mean over each class against all others.
@@ -127,4 +130,5 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     """Return the log softmax of logits (N, classes), in float64."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits

@@ -1,6 +1,6 @@
 """A run's arrays: capture them from the model and the optimizer, and put them back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -80,7 +80,7 @@ def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network:
 
 
 def broadcast(
-    variables: Mapping[str, Mapping[str, Any]], numbers: list, worker: Any
+    variables: Mapping[str, Mapping[str, Any]], numbers: Sequence[float], worker: Any
 ) -> tuple[Checkpoint, int]:
     """Assign the first worker's arrays to every worker's variables.
 
@@ -92,7 +92,7 @@ def broadcast(
     for variable, array in zip(every, arrays, strict=True):
         variable.assign(array)
     *counters, scale, seed = sent.tolist()
-    position = dict(zip(COUNTERS, map(int, counters), strict=True))
+    position: dict[str, Any] = dict(zip(COUNTERS, map(int, counters), strict=True))
     return Checkpoint({}, **position, learning_rate_scale=scale), int(seed)
 
 

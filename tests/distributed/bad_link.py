@@ -1,8 +1,8 @@
 """A slow and lossy link between two network namespaces: HOST ADDRESS HOST ADDRESS DELAY LOSS.
 
-What `tc netem` does, for kernels without it: a TUN device in each namespace, and this process
-between them, which holds each packet for DELAY seconds and loses the share LOSS. Says "up" when
-both are, and carries packets until it is killed.
+Does what `tc netem` does, for kernels without it: there is a TUN device in each namespace, and this
+process between them holds each packet for DELAY seconds and loses the fraction LOSS. It prints "up"
+when both devices are up, and carries packets until it is killed.
 """
 
 import ctypes
@@ -17,13 +17,13 @@ import sys
 import time
 
 DEVICE = "link0"
-TUN_SET, TUN, NO_PACKET_INFO = 0x400454CA, 0x0001, 0x1000  # of linux/if_tun.h
+TUN_SET, TUN, NO_PACKET_INFO = 0x400454CA, 0x0001, 0x1000  # from linux/if_tun.h
 NETWORK_NAMESPACE = 0x40000000  # CLONE_NEWNET
 LARGEST_PACKET = 2**16
 
 
 def open_device(host, address):
-    """The file through which the packets of `host` go."""
+    """Return a file that reads and writes the packets of `host`."""
     with open(f"/run/netns/{host}") as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), NETWORK_NAMESPACE):
             raise OSError(ctypes.get_errno(), f"cannot enter {host}")
@@ -39,7 +39,7 @@ def open_device(host, address):
 
 
 def carry(devices, delay, loss, draw):
-    """Move packets from either device to the other, for ever."""
+    """Move packets from either device to the other until the process is killed."""
     other = dict(zip(devices, reversed(devices), strict=True))
     waiting, number = [], 0
     while True:

@@ -1,20 +1,23 @@
-"""What each of several workers runs: FRONT_END FILE ITERATIONS SETTINGS.
+"""Train as one of several workers: FRONT_END FILE ITERATIONS SETTINGS.
 
-Trains, and the first worker writes to FILE what `trained` says.
+The first worker writes the arrays of `training_arrays` to FILE.
 """
 
 import json
+import os
 import sys
 
 import numpy as np
 
 from tests.support.environments import environment_class
+from wrn3d.distributed.workers import find_rank
+from wrn3d.launch.resources import cores_of
 from wrn3d.system.exit_status import exit_status
 
 
-def trained(env, iterations):
-    """{name: array}: losses and accuracies, the first gradients, the weights at the end, and what
-    they predict of the test split."""
+def training_arrays(env, iterations):
+    """Train and return {name: array}: losses, accuracies, batch sizes, the first gradients, the
+    final weights, and the log probabilities that they predict on the test split."""
     gradients = env.gradients()
     results = [env.step() for _ in range(iterations)]
     return {
@@ -28,10 +31,13 @@ def trained(env, iterations):
 
 
 def work(front_end, path, iterations, settings):
+    rank = find_rank()
+    # As under wrn3d.launch. The last bits of a sum depend on the number of cores that share it.
+    os.sched_setaffinity(0, cores_of(rank.rank, rank.world_size))
     env = environment_class(front_end)(**json.loads(settings))
-    found = trained(env, int(iterations))
+    arrays = training_arrays(env, int(iterations))
     if env.worker.index == 0:
-        np.savez(path, **found)
+        np.savez(path, **arrays)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,202 @@
+"""Several workers train as one does, and end together."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from tests.distributed.processes import (
+    SECONDS_TO_NOTICE,
+    start_training,
+    start_workers,
+    trained_arrays,
+)
+from tests.distributed.worker_run import training_arrays
+from tests.support.environments import SCRIPTS, environment_class, small_environment
+from tests.support.processes import finished, start_python, start_script
+from tests.support.runs import FULL, SMALL, contents, wait_for, wait_until
+from wrn3d.runs.folder import RunFolder
+from wrn3d.system.errors import WorkerError
+
+SETTINGS = {"dataset": "digits", "volume_size": 8, "depth": 10, "widen_factor": 1}
+UNEVEN = SETTINGS | {
+    "batch_size": 31,
+    "dropout": 0.2,
+    "augment": True,
+    "learning_rate": 0.01,
+    "weight_decay": 5e-4,
+}
+
+
+def difference(run, other, kind):
+    """The relative difference (Euclidean) of all arrays of a kind together."""
+    a, b = (
+        np.concatenate([arrays[name].ravel() for name in other if name.startswith(kind)])
+        for arrays in (run, other)
+    )
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize(
+    "front_end, source",
+    [("keras", "SLURM"), pytest.param("tensorlayer", "TF_CONFIG", marks=pytest.mark.slow)],
+)
+def test_several_workers_compute_what_one_does(front_end, source, tmp_path, worker_count):
+    """Up to rounding, since sums are taken in another order. A run of one worker whose first
+    kernel starts one rounding step higher shows how far that may lead."""
+    path, iterations = tmp_path / "several.npz", 20
+    workers = start_training(worker_count, front_end, path, iterations, UNEVEN, source)
+    env = environment_class(front_end)(**UNEVEN)
+    weights = env.get_weights()
+    one = training_arrays(env, iterations)
+    env.reset()
+    env.set_weights(weights | {"conv0": np.nextafter(weights["conv0"], np.float32(np.inf))})
+    nudged = training_arrays(env, iterations)
+    several = trained_arrays(workers, path)
+
+    assert several["loss"][0] == pytest.approx(one["loss"][0], rel=3e-7)
+    assert np.array_equal(several["batch_size"], one["batch_size"])
+    assert several["accuracy"][:5] == pytest.approx(one["accuracy"][:5], abs=1e-7)
+    for kind in ("loss", "weight/"):
+        assert 0 < difference(several, one, kind) < 10 * difference(nudged, one, kind), kind
+    # A ReLU at zero may fall on either side, so that a few of the gradients' terms come or go.
+    assert difference(several, one, "gradient/") < 5e-3
+    assert difference(several, one, "gradient/fc") < 1e-5
+    env.set_weights({name: several[f"weight/{name}"] for name in weights})
+    predictions = env.predict_split().log_probabilities
+    assert predictions == pytest.approx(several["predictions"], abs=1e-4)
+
+
+def test_local_batch_norm_covers_each_workers_rows(tmp_path):
+    path, settings = tmp_path / "local.npz", SETTINGS | {"batch_size": 32, "batch_norm": "local"}
+    workers = start_training(2, "tensorlayer", path, 1, settings)
+    env = small_environment("tensorlayer", **SETTINGS)
+    images, labels = env.next_batch(32)
+    halves = []
+    for rows in (slice(0, 16), slice(16, 32)):
+        env.reset()
+        result = env.step(images[rows], labels[rows])
+        halves.append((result.loss, env.get_weights()))
+    several = trained_arrays(workers, path)
+    assert several["loss"][0] == pytest.approx(np.mean([loss for loss, _ in halves]), rel=1e-6)
+    for name in [name for name in env.get_weights() if ".running_" in name]:
+        mean = np.mean([weights[name] for _, weights in halves], axis=0)
+        assert several[f"weight/{name}"] == pytest.approx(mean, rel=1e-5, abs=1e-6), name
+
+
+def test_workers_with_different_settings_are_refused():
+    script = f"{SCRIPTS['keras']}.py"
+    for worker in start_workers([[script, *SMALL, "--seed", seed] for seed in range(2)]):
+        worker = finished(worker)
+        assert worker.returncode == 2
+        assert "the workers have different settings or data" in worker.stderr
+
+
+def test_when_a_worker_is_killed_the_other_ends_with_one_sentence():
+    script = [f"{SCRIPTS['tensorlayer']}.py", *SMALL, "--iterations", "3000"]
+    first, second = start_workers([script] * 2)
+    with second:
+        wait_for(first, 30)
+        second.kill()
+    start = time.monotonic()
+    first = finished(first)
+    assert time.monotonic() - start < SECONDS_TO_NOTICE
+    assert first.returncode == WorkerError.exit_status
+    assert re.fullmatch("error: worker 0 cannot continue: another of the 2 .*\n", first.stderr)
+
+
+def launch(front_end, *arguments, workers=2, restarts=0, **options):
+    flags = ["-n", workers, "--restarts", restarts, f"{SCRIPTS[front_end]}.py", *arguments]
+    return start_python("-m", "wrn3d.launch", *flags, **options)
+
+
+@pytest.mark.slow
+def test_all_stop_after_the_same_iteration_and_one_alone_continues(tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    options = [*SMALL, "--momentum", "0.9", "--nesterov", "--output", folder]
+    with log.open("w") as output:
+        process = launch(
+            "tensorlayer", *options, "--iterations", "3000", stdout=output, stderr=output
+        )
+    assert wait_until(lambda: "iteration   60/" in log.read_text(), process, pause=0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    lines = [line for line in log.read_text().splitlines() if "stopped" in line]
+    assert len(lines) == 1 and lines[0].startswith("[0] stopped by SIGTERM after iteration ")
+    stopped = int(lines[0].split("after iteration ")[1].split()[0])
+    alone = finished(start_script("tensorlayer", *options, "--iterations", stopped + 3, "--resume"))
+    assert alone.returncode == 0, alone.stderr
+    assert f"after iteration {stopped}" in alone.stdout
+    assert f"{stopped + 3}/{stopped + 3}" in alone.stdout
+
+
+def workers_of(launcher):
+    """The process ids of a launcher's workers, in order."""
+    pids = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
+    return [int(pid) for pid in pids.stdout.split()]
+
+
+def disturb(front_end, folder, log, number, draw, restarts=0):
+    """Send a signal to one worker of a run after some iterations. Returns the launcher's exit
+    status and the seconds until it ended."""
+    trained = max(RunFolder(folder).log.column("loss"), default=0)
+    with log.open("w") as output:
+        process = launch(
+            front_end,
+            *[*FULL, "--output", folder, "--resume"],
+            restarts=restarts,
+            stdout=output,
+            stderr=output,
+        )
+    iteration = trained + draw.randrange(1, 25)
+    try:
+        wait_until(lambda: f"iteration {iteration:2}/" in log.read_text(), process, pause=0.01)
+        time.sleep(draw.uniform(0, 0.2))  # at any point of an iteration
+        with suppress(IndexError, ProcessLookupError):  # it may just have ended
+            os.kill(workers_of(process)[draw.randrange(2)], number)
+        start = time.monotonic()
+        return process.wait(300), time.monotonic() - start
+    finally:
+        for pid in (*workers_of(process), process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(tmp_path_factory):
+    """The folder of a run of two workers that nothing disturbed, and their output."""
+    folder = tmp_path_factory.mktemp("workers") / "undisturbed"
+    process = finished(launch("keras", *FULL, "--output", folder))
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr and "WARNING" not in process.stderr
+    return folder, process.stdout
+
+
+@pytest.mark.slow
+def test_only_the_first_worker_prints_and_saves(undisturbed_pair):
+    folder, output = undisturbed_pair
+    lines = output.splitlines()
+    assert all(line.startswith("[0] ") for line in lines)
+    assert any(line.startswith("[0] workers   2, this one") for line in lines)
+    assert lines[-1].startswith("[0] test      loss ")
+    assert "checkpoint-00000060.safetensors" in contents(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "front_end, number", [("tensorlayer", signal.SIGKILL), ("keras", signal.SIGSTOP)]
+)
+def test_a_run_that_loses_a_worker_is_restarted_to_the_same_bits(
+    front_end, number, tmp_path, undisturbed_pair
+):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    status, _ = disturb(front_end, folder, log, number, random.Random(number), restarts=1)
+    assert status == 0, log.read_text()
+    assert "restarted 2 workers" in log.read_text() and "Traceback" not in log.read_text()
+    assert contents(folder) == contents(undisturbed_pair[0])

@@ -1,8 +1,10 @@
-"""Training speed, side by side: this project, stock Keras, PyTorch and the machine's own limit.
+"""Measure the training speed of this project, stock Keras and PyTorch on this machine's CPU.
 
     python -m benchmarks --quick       # one size, less than two minutes
     python -m benchmarks               # every size, more than an hour
+    python -m benchmarks.episodes      # the cost of driving a run from outside
+    python -m benchmarks.scaling       # the cost of several workers
 
-`cases` says what is measured, `contenders` and `pytorch` who competes, `turn` measures one of them
-in a process of its own, `report` and `picture` show what came of it.
+`cases` has the networks and their data, `contenders` the programs that train them, `turn` measures
+one of them in a process of its own, `report` and `picture` show the results.
 """

@@ -1,5 +1,6 @@
-"""Training speed on this machine's CPU, side by side with what users would pick instead."""
+"""Measure training speed on this machine's CPU, side by side with stock Keras and PyTorch."""
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,13 @@ import tyro
 
 from benchmarks import picture, report
 from benchmarks.cases import CASES, QUICK
-from benchmarks.ceiling import MATMUL
-from benchmarks.contenders import CONTENDERS
-from benchmarks.results import Results, append_csv
-from benchmarks.turn import Failure, Turn, measure
+from benchmarks.contenders import CONTENDERS, MATMUL
+from benchmarks.results import Turn, append_csv, grouped
+from benchmarks.turn import measure
 from wrn3d.distributed.workers import leave_others
-from wrn3d.network.wide_resnet import PRECISIONS, check_precision
+from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system import machine
-from wrn3d.system.checks import check_count, check_number, require
+from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import UserError
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.reporting import new_folder, writing_to
@@ -24,169 +24,110 @@ from wrn3d.system.terminal import Progress
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What is measured. Every contender has its turn, in a process of its own, then again."""
+    """What to measure. Each contender has its turn in a process of its own, then again."""
 
     quick: bool = False
-    """One size in float32, one round: under two minutes."""
+    """Measure one size in float32 in one round: under two minutes."""
     cases: tuple[str, ...] = ()
-    """Which sizes, such as 16-4, or 16-1-32 for 32x32x32 volumes; all if none is named."""
-    precisions: tuple[str, ...] = ()
-    """float32, bfloat16; those for which the CPU has instructions if none is named."""
+    """Sizes, such as 16-4, or 16-1-32 for 32x32x32 volumes (default: all)."""
     contenders: tuple[str, ...] = ()
-    """tensorlayer, keras, keras-fit, stock, torch-3d, torch-3d-last, torch-2d-last; all if none
-    is named."""
+    """matmul, tensorlayer, keras, keras-fit, stock, torch-3d, torch-3d-last, torch-2d-last
+    (default: all)."""
     rounds: int = 3
-    """How often each contender has its turn."""
-    seconds: float = 1.0
-    """Timed seconds in a turn (three iterations at least), after two iterations that are not."""
+    """Turns of each contender."""
     output: Path = Path("runs")
-    """Folder in which benchmark-<time> is made."""
+    """Folder for the new folder benchmark-<time>."""
 
 
 def main() -> int:
-    """Measure, and show what came of it.
-
-    Returns the exit status: 0 where all was measured, 1 where a contender failed or a file could
-    not be written, 2 for settings that cannot be, 130 after Ctrl-C, 141 without a reader.
-    """
+    """Measure and show the results; return the exit status (1: a turn failed)."""
     leave_others()
-    return exit_status(
-        benchmark, tyro.cli(BenchmarkConfig, prog="python -m benchmarks", description=__doc__)
-    )
+    config = tyro.cli(BenchmarkConfig, prog="python -m benchmarks", description=__doc__)
+    return exit_status(benchmark, config)
 
 
-def benchmark(config):
-    """Measure what `config` says and show it, also after Ctrl-C; raises UserError."""
-    check(config)
-    notes = left_out(config)
-    turns = planned(config)
-    found = machine.describe()
-    notes.insert(0, machine.sentence(found))
-    results = Results()
+def benchmark(config: BenchmarkConfig) -> None:
+    """Measure and show the results, also after Ctrl-C; raise UserError if a turn failed."""
+    turns, notes = plan(config)
+    description = machine.describe()
+    notes = [machine.sentence(description), *notes]
+    measurements, failures = [], []
     with new_folder(config.output, "benchmark") as folder:
         print("\n".join(notes), flush=True)
         try:
             with writing_to(folder):
-                machine.write(folder / "machine.json", found)
-            failures = run(turns, results, folder)
+                text = json.dumps(description, indent=2) + "\n"
+                (folder / "machine.json").write_text(text, encoding="utf-8")
+            take(turns, measurements, failures, folder)
         finally:
-            if results.groups:
-                show(results, notes, folder)
+            if groups := grouped(measurements):
+                show(groups, notes, folder)
     if failures:
-        raise UserError(
-            f"{len(failures)} of {len(turns)} turns failed, the first of them {failures[0]}"
-        )
+        raise UserError(f"{len(failures)} of {len(turns)} turns failed; the first: {failures[0]}")
 
 
-def check(config):
-    """Raise UsageError for what cannot be measured."""
+def take(turns, measurements, failures, folder) -> None:
+    """Take the turns. Add each at once to `measurements` and turns.csv, or to `failures`."""
+    with Progress(len(turns), "measuring") as progress:
+        for turn in turns:
+            try:
+                measurement = measure(turn)
+            except UserError as error:
+                failures.append(result := str(error))
+            else:
+                measurements.append(measurement)
+                result = f"{turn.title}: {measurement.images_per_second:.1f} images/s"
+                with writing_to(folder):
+                    append_csv(folder / "turns.csv", measurement)
+            progress.advance()
+            progress.print(f"round {turn.round}  {result}")
+
+
+def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
+    """Return the turns in their order and sentences about what does not take part; raise
+    UsageError for what cannot be measured."""
+    check_count("rounds", config.rounds)
     for name, known in (("cases", CASES), ("contenders", CONTENDERS)):
         for value in getattr(config, name):
             require(value in known, f"{name} has {value!r}, but can have {', '.join(known)}")
-    for precision in config.precisions:
-        check_precision(precision)
-    check_count("rounds", config.rounds)
-    check_number("seconds", config.seconds)
-
-
-def _cases(config):
-    return config.cases or (QUICK if config.quick else tuple(CASES))
-
-
-def _precisions(config):
-    known = PRECISIONS if machine.cpu_has_bfloat16() and not config.quick else PRECISIONS[:1]
-    return config.precisions or known
-
-
-def _contenders(config):
-    return config.contenders or tuple(CONTENDERS)
-
-
-def left_out(config):
-    """Sentences about what does not take part."""
-    notes = [
-        f"left out: {CONTENDERS[name].title}, whose {' or '.join(CONTENDERS[name].libraries)}"
-        " is not installed (pip install -r requirements-bench.txt)"
-        for name in _contenders(config)
-        if not CONTENDERS[name].is_installed()
-    ]
-    if not config.precisions and "bfloat16" not in _precisions(config):
-        why = (
-            "which --quick does not measure"
-            if config.quick
-            else "for which no instructions of this CPU are known"
+    # The matmul always takes part.
+    contenders = dict.fromkeys((MATMUL, *(config.contenders or CONTENDERS)))
+    precisions, notes, turns = PRECISIONS, [], []
+    if config.quick or not machine.cpu_has_bfloat16():
+        precisions = PRECISIONS[:1]
+        why = "--quick leaves it out" if config.quick else "no instructions of this CPU are known"
+        notes.append(f"without bfloat16: {why}")
+    for name in [name for name in contenders if not CONTENDERS[name].is_installed]:
+        libraries = " or ".join(CONTENDERS[name].libraries)
+        notes.append(
+            f"without {CONTENDERS[name].title}: {libraries} is not installed (pip install -r "
+            "requirements-bench.txt)"
         )
-        notes.append(f"left out: bfloat16, {why}")
-    if any(CASES[case].side for case in _cases(config)):
-        notes += [
-            f"left out on volumes: {CONTENDERS[name].title}"
-            for name in _contenders(config)
-            if CONTENDERS[name].images_only
-        ]
-    return notes
-
-
-def planned(config):
-    """[(round, Turn)] in the order in which they are taken; raises UsageError if nobody is left."""
-    rounds = 1 if config.quick else config.rounds
-    turns = []
-    for case in _cases(config):
-        names = [
-            name
-            for name in _contenders(config)
-            if CONTENDERS[name].is_installed()
-            and not (CONTENDERS[name].images_only and CASES[case].side)
-        ]
+        del contenders[name]
+    for case in map(CASES.get, config.cases or (QUICK if config.quick else CASES)):
+        names = [name for name in contenders if not (case.side and CONTENDERS[name].images_only)]
         require(
-            names,
-            f"none of the contenders can be measured on {case}: install torch (pip "
-            "install -r requirements-bench.txt) or name others",
+            names != [MATMUL], f"none of the contenders can be measured on {case.name}: name others"
         )
         turns += [
-            (number, Turn(name, case, precision, config.seconds))
-            for number in range(1, rounds + 1)
-            for precision in _precisions(config)
-            for name in (MATMUL, *names)
+            Turn(number + 1, case.name, case.batch_size, precision, name)
+            for number in range(1 if config.quick else config.rounds)
+            for precision in precisions
+            for name in names
         ]
-    return turns
+    return turns, notes
 
 
-def run(turns, results, folder):
-    """Take the turns; figures go to `results` and to turns.csv at once. Returns what failed."""
-    failures = []
-    with Progress(len(turns), "measuring") as progress:
-        for number, turn in turns:
-            try:
-                figures = measure(turn)
-                said = report.figures_line(turn, figures)
-            except Failure as failure:
-                said = f"failed: {failure}"
-                failures.append(f"{turn.contender} on {turn.case} in {turn.precision}: {failure}")
-            else:
-                results.add(turn, figures)
-                with writing_to(folder):
-                    append_csv(folder / "turns.csv", number, turn, figures)
-            progress.advance()
-            progress.print(
-                f"round {number}  {turn.case:8}  {turn.precision:8}  {turn.contender:14} {said}"
-            )
-    return failures
-
-
-def show(results, notes, folder):
-    """Print the tables and write them and the picture, each also where the other fails."""
-    text = (
-        "\n\n".join(
-            [report.summary_table(results), report.detail_tables(results), report.NOTES, *notes]
-        )
-        + "\n"
-    )
+def show(groups, notes, folder) -> None:
+    """Print the tables; write them and the picture even if nobody reads what is printed."""
+    tables = [report.summary_table(groups), report.detail_tables(groups), report.NOTES, *notes]
+    text = "\n\n".join(tables) + "\n"
     try:
         print(f"\n{text}", flush=True)
     finally:
         with writing_to(folder):
             (folder / "table.md").write_text(text, encoding="utf-8")
-            picture.draw(results, folder / "benchmark.png")
+            picture.draw(groups, folder / "benchmark.png")
     print(f"in {folder}: benchmark.png, table.md, turns.csv, machine.json")
 
 

@@ -1,7 +1,8 @@
-"""What is measured: networks, batches and the real data that they are fed."""
+"""The networks to measure, their batch sizes and the real data that they train on."""
 
 from dataclasses import dataclass
 from functools import cache
+from math import ceil, prod
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from wrn3d.training.evaluation import LARGEST_BATCH
 
 @dataclass(frozen=True)
 class Case:
-    """A network and its batch. `side` is that of volumes of one channel; None means images."""
+    """A network and its batch size. With a `side` it trains on cubes of one channel, else on
+    images."""
 
     depth: int
     widen_factor: int
@@ -23,18 +25,23 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Such as "16-4", or "16-1-32" on volumes of 32x32x32."""
+        """Name on the command line: "16-4", or "16-1-32" for volumes of 32x32x32."""
         return "-".join(str(part) for part in (self.depth, self.widen_factor, self.side) if part)
 
     @property
-    def title(self) -> str:
-        """For people."""
+    def network(self) -> str:
+        """Network and data, such as "WRN-16-4, images"."""
         data = "images" if self.side is None else f"{self.side}³ volumes"
-        return f"WRN-{self.depth}-{self.widen_factor}, {data}, batch {self.batch_size}"
+        return f"{self.spec.name}, {data}"
+
+    @property
+    def title(self) -> str:
+        """Name in tables, such as "WRN-16-4, images, batch 32"."""
+        return f"{self.network}, batch {self.batch_size}"
 
     @property
     def spec(self) -> WideResNetSpec:
-        """The network, with the paper's shortcut, for which stock Keras has a layer."""
+        """The network with the projection shortcut, for which stock Keras has a layer."""
         shape = (1, 32, 32, 3) if self.side is None else (self.side,) * 3 + (1,)
         return WideResNetSpec(
             self.depth, self.widen_factor, num_classes=10, input_shape=shape, shortcut="projection"
@@ -42,25 +49,33 @@ class Case:
 
     @property
     def evaluation_batch(self) -> int:
-        """Volumes that are evaluated together."""
+        """Number of volumes evaluated at once."""
         return min(LARGEST_BATCH, 4 * self.batch_size)
 
     @property
     def training_operations(self) -> float:
-        """Floating-point operations that training on one volume needs.
+        """Floating-point operations of training on one volume.
 
-        Two for each multiply-add of the lowered network (a volume of depth 1 meets the kernels'
-        centre slices alone), forward, for the input's gradient and for the filters'; the first
-        convolution needs no gradient of its input.
+        A multiply-add counts as two operations. Each layer needs it for its output, for the
+        gradient of its input and for the gradient of its kernel; the first layer needs no gradient
+        of its input. A volume of depth 1 meets only the kernels' centre slices.
         """
-        layers = {
-            parameter.name: parameter.multiply_adds for parameter in network_parameters(self.spec)
-        }
-        return 2.0 * (3 * sum(layers.values()) - layers["conv0"])
+        counts = _multiply_adds(self.spec)
+        return 2.0 * (3 * sum(counts.values()) - counts["conv0"])
 
     def dataset(self) -> Dataset:
-        """Real digits: as images, or stacked to volumes."""
-        return digits.load() if self.side is None else digit_volumes(self.side)
+        """Return real digits: as images, or stacked to volumes."""
+        return digit_data(self.side)
+
+    def whole_batches(self) -> int:
+        """Return the training samples in whole batches: a shorter last batch would look fast."""
+        return len(self.dataset().train_labels) // self.batch_size * self.batch_size
+
+    def evaluation_volumes(self) -> np.ndarray:
+        """Return `evaluation_batch` normalised test volumes, repeated if there are too few."""
+        dataset = self.dataset()
+        rows = np.arange(self.evaluation_batch) % len(dataset.test_labels)
+        return dataset.normalise(dataset.test_volumes[rows])
 
 
 CASES = {
@@ -80,18 +95,31 @@ CASES = {
 QUICK = ("16-4",)
 
 
+def _multiply_adds(spec):
+    """Return {name of a parameter: multiply-adds of a forward pass}, for the default strides."""
+    counts = {}
+    for parameter in network_parameters(spec):
+        name, stride = parameter.name, 1
+        if name.startswith("group"):
+            stride = 2 ** int(name[len("group")])
+        outputs = prod(ceil(side / stride) for side in spec.input_shape[:3])
+        outputs = 1 if name == "fc.weight" else outputs
+        counts[name] = parameter.fan_in * parameter.shape[-1] * outputs  # fan_in: 0 unless a kernel
+    return counts
+
+
 @cache
-def digit_volumes(side):
-    """Volumes (N, side, side, side, 1) of 32 digits on top of each other, labelled as the first."""
+def digit_data(side) -> Dataset:
+    """Return digits as images, or cubes (N, side, side, side, 1) of 32 digits each, labelled as
+    their first digit."""
     images = digits.load()
+    if side is None:
+        return images
     splits = []
-    for volumes, labels in (
-        (images.train_volumes, images.train_labels),
-        (images.test_volumes, images.test_labels),
-    ):
-        count = len(volumes) // 32
-        stacks = volumes[: count * 32, 0, :, :, :1].reshape(count, 32, 32, 32, 1)
+    for volumes, labels in (images.split("train"), images.split("test")):
+        rows = slice(len(labels) // 32 * 32)
+        cubes = volumes[rows, 0, :, :, :1].reshape(-1, 32, 32, 32, 1)
         for axis in (1, 2, 3):
-            stacks = np.repeat(stacks, side // 32, axis)
-        splits += [stacks, labels[: count * 32 : 32]]
+            cubes = np.repeat(cubes, side // 32, axis)
+        splits += [cubes, labels[rows][::32]]
     return Dataset("stacked digits", images.origin, images.class_names, *splits)

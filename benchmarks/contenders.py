@@ -1,204 +1,157 @@
-"""Who competes: this project's front ends, stock Keras and PyTorch, all on the CPU.
+"""The programs that compete on the CPU: this project's front ends, stock Keras and PyTorch.
 
-A contender is made for (case, precision). Its `train` trains, calling `enough` after every
-iteration until that returns True; its `evaluate` runs one batch and returns its size.
+Each is made for a case and a precision. TensorFlow's matmul takes part as the machine's limit.
 """
 
 import importlib
-import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from itertools import count
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+from benchmarks.cases import Case
 from wrn3d.data.batches import batch_at
+from wrn3d.network.wide_resnet import wide_resnet
+
+MATMUL, MATRIX_SIDE = "matmul", 2048
+TENSORLAYER_SCRIPT, KERAS_SCRIPT = "cifar_wide_resnet_tl", "cifar_wide_resnet_keras"
 
 
+class Trainer(NamedTuple):
+    """A model with its data. `train(enough)` calls `enough()` after each iteration until that
+    returns True; `evaluate()`, if there is one, evaluates `case.evaluation_batch` volumes."""
+
+    model: Any
+    train: Callable[[Callable[[], bool]], None]
+    evaluate: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
 class Contender:
-    """`title` is the name for people, `libraries` what it imports and needs to have installed."""
+    """Name in tables, function that makes its Trainer, and the libraries that it imports."""
 
     title: str
-    libraries = ("keras",)
-    images_only = False
+    make: Callable[[Case, str], Trainer]
+    libraries: tuple[str, ...] = ("keras",)
+    images_only: bool = False
 
-    @classmethod
-    def is_installed(cls) -> bool:
-        return all(map(find_spec, cls.libraries))
-
-    @classmethod
-    def import_libraries(cls):
-        for name in cls.libraries:
-            importlib.import_module(name)
+    @property
+    def is_installed(self) -> bool:
+        """Whether all its libraries are there."""
+        return all(map(find_spec, self.libraries))
 
 
-class Script(Contender):
-    """One of this project's scripts, each iteration a call of `env.step()`."""
-
-    script: str
-
-    def __init__(self, case, precision):
-        front_end = importlib.import_module(self.script).CNNEnv
-
-        class Environment(front_end):
-            def load_data(self):
-                return case.dataset()
-
-        self.env = Environment(spec=case.spec, batch_size=case.batch_size, precision=precision)
-        self.evaluation_batch = evaluation_volumes(case, self.env.dataset)
-
-    def train(self, enough):
-        repeat(self.env.step, enough)
-
-    def evaluate(self):
-        return len(self.env.predict(self.evaluation_batch))
+def environment(script, case, **settings):
+    """Return a script's CNNEnv on a case's network and data."""
+    front_end = importlib.import_module(script).CNNEnv
+    return front_end(spec=case.spec, data=case.dataset(), batch_size=case.batch_size, **settings)
 
 
-class TensorLayerScript(Script):
-    title = "wrn3d TensorLayer, env.step()"
-    libraries = ("keras", "tensorlayer")
-    script = "cifar_wide_resnet_tl"
+def script(name, case, precision, fit=False) -> Trainer:
+    """Train by a script's `env.step()`, or its Keras model by `model.fit` on the same batches."""
+    env = environment(name, case, precision=precision)
+    evaluate = partial(env.predict, case.evaluation_volumes())
+    if not fit:
+        return Trainer(env.model, partial(repeat, env.step), evaluate)
+    epoch = batch_at(env.dataset, 0, 0, 0, case.whole_batches())
+    options = {"batch_size": case.batch_size, "shuffle": False}
+    return Trainer(env.model, partial(fit_until, env.model, epoch, options), evaluate)
 
 
-class KerasScript(Script):
-    title = "wrn3d Keras, env.step()"
-    script = "cifar_wide_resnet_keras"
+def stock_keras(case, precision) -> Trainer:
+    """Train the network in stock Keras layers, as a newcomer to Keras would."""
+    import keras
+
+    policy = "mixed_bfloat16" if precision == "bfloat16" else precision
+    keras.mixed_precision.set_global_policy(policy)
+    model, dataset, count = stock_keras_model(case.spec), case.dataset(), case.whole_batches()
+    epoch = dataset.normalise(dataset.train_volumes[:count]), dataset.train_labels[:count]
+    return Trainer(
+        model,
+        partial(fit_until, model, epoch, {"batch_size": case.batch_size}),
+        partial(model.predict_on_batch, case.evaluation_volumes()),
+    )
 
 
-class KerasFit(KerasScript):
-    """The same model and batches as KerasScript in `model.fit`."""
+def stock_keras_model(spec):
+    """Return the compiled network of `spec`, which has the projection shortcut."""
+    import keras
+    from keras import layers
 
-    title = "wrn3d Keras, model.fit"
+    def conv3d(filters, kernel_size, stride, name):
+        return layers.Conv3D(filters, kernel_size, stride, padding="same", use_bias=False)
 
-    def train(self, enough):
-        batch_size, dataset = self.env.batch_num, self.env.dataset
-        epoch = batch_at(dataset, 0, 0, 0, whole_batches(dataset, batch_size))
-        fit_until(
-            enough, self.env.model, *epoch, batch_size=batch_size, epochs=10**6, shuffle=False
-        )
-
-
-class StockKeras(Contender):
-    """The network as a newcomer to Keras would write and fit it."""
-
-    title = "stock Keras Conv3D, model.fit"
-
-    @classmethod
-    def import_libraries(cls):
-        # Which importing this package sets: a newcomer has what TensorFlow chooses for the CPU.
-        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
-        super().import_libraries()
-
-    def __init__(self, case, precision):
-        import keras
-
-        from benchmarks.stock import stock_keras_model
-
-        keras.mixed_precision.set_global_policy(
-            "mixed_bfloat16" if precision == "bfloat16" else precision
-        )
-        self.model = stock_keras_model(case.spec)
-        self.batch_size = case.batch_size
-        self.dataset = case.dataset()
-        self.evaluation_batch = evaluation_volumes(case, self.dataset)
-
-    def train(self, enough):
-        count = whole_batches(self.dataset, self.batch_size)
-        volumes = self.dataset.normalise(self.dataset.train_volumes[:count])
-        fit_until(
-            enough,
-            self.model,
-            volumes,
-            self.dataset.train_labels[:count],
-            batch_size=self.batch_size,
-            epochs=10**6,
-        )
-
-    def evaluate(self):
-        return len(self.model.predict_on_batch(self.evaluation_batch))
+    stock = SimpleNamespace(
+        Conv3d=conv3d,
+        BatchNormRelu=lambda name: lambda x: layers.ReLU()(layers.BatchNormalization()(x)),
+        Add=layers.Add,
+        GlobalAveragePool=layers.GlobalAveragePooling3D,
+        Dense=lambda units, name: layers.Dense(units, dtype="float32"),
+    )
+    volumes = keras.Input(spec.input_shape)
+    model = keras.Model(volumes, wide_resnet(stock, volumes, spec, seed=0))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01), loss=loss, metrics=["accuracy"])
+    return model
 
 
-class PyTorch(Contender):
-    """The same network in PyTorch modules, in bfloat16 under its autocast."""
+def pytorch(dimensions, memory_format, case, precision) -> Trainer:
+    """Train the network in PyTorch, over 2 or 3 dimensions."""
+    from benchmarks.pytorch import Training  # needs PyTorch, which may be missing
 
-    libraries = ("torch",)
-    dimensions = 3
-    memory_format = "contiguous_format"
-
-    def __init__(self, case, precision):
-        from benchmarks.pytorch import Trainer
-
-        dataset = case.dataset()
-        self.trainer = Trainer(case.spec, self.dimensions, self.memory_format, precision)
-        self.volumes = self.trainer.volumes(dataset.normalise(dataset.train_volumes))
-        self.labels = self.trainer.labels(dataset.train_labels)
-        self.starts = (
-            start % (len(self.labels) - case.batch_size) for start in count(step=case.batch_size)
-        )
-        self.batch_size = case.batch_size
-        self.evaluation_batch = self.trainer.volumes(evaluation_volumes(case, dataset))
-
-    def train(self, enough):
-        repeat(self.step, enough)
-
-    def step(self):
-        start = next(self.starts)
-        rows = slice(start, start + self.batch_size)
-        return self.trainer.step(self.volumes[rows], self.labels[rows])
-
-    def evaluate(self):
-        return len(self.trainer.logits(self.evaluation_batch))
+    training = Training(case, precision, dimensions, memory_format)
+    return Trainer(training.model, partial(repeat, training.step), training.evaluate)
 
 
-class PyTorchConv3d(PyTorch):
-    title = "PyTorch Conv3d"
+def matmul(case, precision) -> Trainer:
+    """Multiply square matrices; an iteration is a product of 2 MATRIX_SIDE**3 operations."""
+    import tensorflow as tf
 
-
-class PyTorchConv3dLast(PyTorch):
-    title = "PyTorch Conv3d, channels_last_3d"
-    memory_format = "channels_last_3d"
-
-
-class PyTorchConv2dLast(PyTorch):
-    title = "PyTorch Conv2d, channels_last"
-    dimensions = 2
-    memory_format = "channels_last"
-    images_only = True
+    matrix = tf.random.stateless_normal([MATRIX_SIDE, MATRIX_SIDE], [0, 1])
+    matrix = tf.cast(matrix, precision)
+    product = tf.function(lambda: tf.matmul(matrix, matrix)[0, 0])
+    return Trainer(None, partial(repeat, lambda: product().numpy()))
 
 
 CONTENDERS = {
-    "tensorlayer": TensorLayerScript,
-    "keras": KerasScript,
-    "keras-fit": KerasFit,
-    "stock": StockKeras,
-    "torch-3d": PyTorchConv3d,
-    "torch-3d-last": PyTorchConv3dLast,
-    "torch-2d-last": PyTorchConv2dLast,
+    MATMUL: Contender("TensorFlow's matmul", matmul),
+    "tensorlayer": Contender(
+        "wrn3d TensorLayer, env.step()",
+        partial(script, TENSORLAYER_SCRIPT),
+        ("keras", "tensorlayer"),
+    ),
+    "keras": Contender("wrn3d Keras, env.step()", partial(script, KERAS_SCRIPT)),
+    "keras-fit": Contender("wrn3d Keras, model.fit", partial(script, KERAS_SCRIPT, fit=True)),
+    "stock": Contender("stock Keras Conv3D, model.fit", stock_keras),
+    "torch-3d": Contender("PyTorch Conv3d", partial(pytorch, 3, "contiguous_format"), ("torch",)),
+    "torch-3d-last": Contender(
+        "PyTorch Conv3d, channels_last_3d", partial(pytorch, 3, "channels_last_3d"), ("torch",)
+    ),
+    "torch-2d-last": Contender(
+        "PyTorch Conv2d, channels_last",
+        partial(pytorch, 2, "channels_last"),
+        ("torch",),
+        images_only=True,
+    ),
 }
 
 
-def evaluation_volumes(case, dataset):
-    """The case's batch of test volumes, normalised, repeated where the split has too few."""
-    rows = [row % len(dataset.test_labels) for row in range(case.evaluation_batch)]
-    return dataset.normalise(dataset.test_volumes[rows])
-
-
-def whole_batches(dataset, batch_size):
-    """Training samples in an epoch of whole batches: one on a shorter last one would look fast."""
-    return len(dataset.train_labels) // batch_size * batch_size
-
-
-def repeat(step, enough):
-    """Step until `enough()`, asked after every step, says so."""
+def repeat(step, enough) -> None:
+    """Call `step()` until `enough()`, asked after each call, returns True."""
     while True:
         step()
         if enough():
             return
 
 
-def fit_until(enough, model, *data, **options):
-    """`model.fit` that stops after the batch where `enough()` says so."""
+def fit_until(model, data, options, enough) -> None:
+    """Run `model.fit` until `enough()`, asked after each batch, returns True."""
     import keras
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = enough()
 
-    model.fit(*data, verbose=0, callbacks=[Stop()], **options)
+    model.fit(*data, epochs=10**6, verbose=0, callbacks=[Stop()], **options)

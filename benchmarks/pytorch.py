@@ -1,6 +1,8 @@
-"""The same network in PyTorch, as the peer to compare with; its names are the canonical ones."""
+"""The same network in PyTorch, under the same canonical names."""
 
+from collections import OrderedDict
 from contextlib import nullcontext
+from itertools import count
 
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from wrn3d.network.wide_resnet import STEM_FILTERS
 
 
 class Block(nn.Module):
-    """A wide residual block; the projection is there where the shape changes."""
+    """A wide residual block, with a projection where the shape changes."""
 
     def __init__(self, channels, filters, stride, dimensions):
         super().__init__()
@@ -31,7 +33,7 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """`spec`'s network over 2 or 3 dimensions: (N, C, ..., H, W) -> logits (N, num_classes)."""
+    """The network of `spec` over 2 or 3 dimensions: (N, C, ..., H, W) -> (N, num_classes)."""
 
     def __init__(self, spec, dimensions):
         super().__init__()
@@ -41,61 +43,58 @@ class WideResNet(nn.Module):
         for group, (filters, stride) in enumerate(
             zip(spec.group_filters, spec.strides, strict=True)
         ):
-            blocks = nn.Module()
-            for block in range(spec.blocks_per_group):
-                blocks.add_module(
-                    f"block{block}",
-                    Block(channels, filters, stride if block == 0 else 1, dimensions),
-                )
-                channels = filters
-            self.add_module(f"group{group}", blocks)
+            blocks = OrderedDict(block0=Block(channels, filters, stride, dimensions))
+            for block in range(1, spec.blocks_per_group):
+                blocks[f"block{block}"] = Block(filters, filters, 1, dimensions)
+            self.add_module(f"group{group}", nn.Sequential(blocks))
+            channels = filters
         self.bn = getattr(nn, f"BatchNorm{dimensions}d")(channels)
         self.fc = nn.Linear(channels, spec.num_classes)
 
     def forward(self, x):
-        x = self.conv0(x)
-        for group in (self.group0, self.group1, self.group2):
-            for block in group.children():
-                x = block(x)
+        x = self.group2(self.group1(self.group0(self.conv0(x))))
         return self.fc(F.relu(self.bn(x)).flatten(2).mean(2))
 
 
-class Trainer:
-    """The network, its optimizer and its data's layout in memory."""
+class Training:
+    """The network with its optimizer and data; bfloat16 is PyTorch's autocast."""
 
-    def __init__(self, spec, dimensions, memory_format, precision):
-        self.dimensions = dimensions
-        self.memory_format = getattr(torch, memory_format)
-        self.model = WideResNet(spec, dimensions).to(memory_format=self.memory_format)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
+    def __init__(self, case, precision, dimensions, memory_format):
+        self.dimensions, self.memory_format = dimensions, getattr(torch, memory_format)
         self.bfloat16 = precision == "bfloat16"
+        self.model = WideResNet(case.spec, dimensions).to(memory_format=self.memory_format)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
+        dataset = case.dataset()
+        self.volumes = self._tensor(dataset.normalise(dataset.train_volumes))
+        self.labels = torch.from_numpy(dataset.train_labels)
+        self.evaluation_volumes = self._tensor(case.evaluation_volumes())
+        last = len(self.labels) - case.batch_size
+        starts = (start % last for start in count(step=case.batch_size))
+        self.batches = (slice(start, start + case.batch_size) for start in starts)
 
-    def volumes(self, volumes):
-        """(N, D, H, W, C) -> the tensor that the network takes."""
+    def _tensor(self, volumes):
+        """Convert (N, D, H, W, C) to the tensor that the network takes."""
         tensor = torch.from_numpy(volumes).movedim(-1, 1)
         tensor = tensor.squeeze(2) if self.dimensions == 2 else tensor
-        # A clone, since `contiguous` leaves one channel's strides, which say channels last.
+        # A clone, because `contiguous` keeps a single channel's strides, which say channels last.
         return tensor.clone(memory_format=self.memory_format)
 
-    def labels(self, labels):
-        """(N,) -> tensor."""
-        return torch.from_numpy(labels)
-
-    def step(self, volumes, labels) -> float:
-        """Train one iteration; returns its loss."""
+    def step(self) -> float:
+        """Train one iteration; return its loss."""
+        rows = next(self.batches)
         self.model.train()
         self.optimizer.zero_grad()
         with self._autocast():
-            loss = F.cross_entropy(self.model(volumes), labels)
+            loss = F.cross_entropy(self.model(self.volumes[rows]), self.labels[rows])
         loss.backward()
         self.optimizer.step()
         return loss.item()
 
-    def logits(self, volumes):
-        """Evaluation mode, (N, num_classes)."""
+    def evaluate(self) -> torch.Tensor:
+        """Return the logits of the evaluation batch, (N, num_classes)."""
         self.model.eval()
         with torch.inference_mode(), self._autocast():
-            return self.model(volumes)
+            return self.model(self.evaluation_volumes)
 
     def _autocast(self):
         return torch.autocast("cpu", torch.bfloat16) if self.bfloat16 else nullcontext()

@@ -1,7 +1,6 @@
-"""The results as tables in Markdown, which read as plain text, too."""
+"""The results as tables in Markdown that read as plain text, too."""
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.results import images_per_second
 from wrn3d.system.reporting import markdown_table
 
 SUMMARY_TITLES = (
@@ -28,98 +27,88 @@ DETAIL_TITLES = (
     "memory",
     "after import",
 )
+MEMORY = "peak_memory_bytes"
 NOTES = """\
-images/s: the TensorLayer script's in the first table; the median of the turns' medians, lowest and
-highest of single iterations. "to": the ratio to the other's, to the best where there are several;
-for first step (seconds from the start of the process) and memory less is better. "of matmul": the
-share of the rate of TensorFlow's matmul that it reaches, counting the multiply-adds of the lowered
-network. "step to fit": env.step() of the Keras script to model.fit. Memory: the most in training,
-of the whole process and beyond what importing the libraries took. Stock Keras has oneDNN as
-TensorFlow chooses for the CPU, the others have it on."""
+images/s: training, the median of the turns' medians (in the first table the TensorLayer script's);
+lowest and highest are single iterations. "to": the ratio to another contender, to the best of
+several; for the first step (seconds from the start of the process) and for memory less is better.
+"of matmul": the share of TensorFlow's matmul rate, by the lowered network's multiply-adds.
+"step to fit": env.step() of the Keras script to model.fit. Memory: the process's peak in training;
+"after import" is without what importing the libraries took. Stock Keras has oneDNN as TensorFlow
+chooses for the CPU, the others have it on."""
 
 
-def summary_table(results) -> str:
-    """A row for each case and precision: this project against the others, as ratios."""
-    float32 = {
-        group.case: group.rows["tensorlayer"].rate
-        for group in results.groups
-        if group.precision == "float32" and "tensorlayer" in group.rows
-    }
+def summary_table(groups) -> str:
+    """Return a table that compares this project with the others, a row for each group."""
+    own = [group for group in groups if "tensorlayer" in group]
+    float32 = {group.case: group["tensorlayer"] for group in own if group.precision == "float32"}
     return markdown_table(
         SUMMARY_TITLES,
         [
             _summary_row(group, float32.get(group.case) if group.precision != "float32" else None)
-            for group in results.groups
-            if "tensorlayer" in group.rows
+            for group in own
         ],
     )
 
 
-def detail_tables(results) -> str:
-    """A table for each case and precision, a row for each contender."""
+def detail_tables(groups) -> str:
+    """Return a table for each group, a row for each contender."""
     tables = []
-    for group in results.groups:
+    for group in groups:
         limit = ""
         if group.limit:
-            limit = (
-                f" (matmul {group.operations_per_second / 1e9:.0f} GFLOP/s: "
-                f"{group.limit:.1f} images/s)"
-            )
-        lines = [_detail_row(row, group.limit) for row in group.rows.values()]
-        tables.append(f"**{group.title}**{limit}\n\n{markdown_table(DETAIL_TITLES, lines)}")
+            operations = group.matmul.median_of("operations_per_second")
+            limit = f" (matmul {operations / 1e9:.0f} GFLOP/s: {group.limit:.1f} images/s)"
+        rows = [_detail_row(name, row, group.limit) for name, row in group.items()]
+        tables.append(f"**{group.title}**{limit}\n\n{markdown_table(DETAIL_TITLES, rows)}")
     return "\n\n".join(tables)
 
 
-def figures_line(turn, figures) -> str:
-    """A turn's main figure, for the one who waits."""
-    if not figures.iterations:
-        return f"{figures.operations_per_second / 1e9:.0f} GFLOP/s"
-    return f"{images_per_second(turn.case, figures):.1f} images/s"
-
-
-def _summary_row(group, float32_rate):
-    own, keras, fit, stock = map(group.rows.get, ("tensorlayer", "keras", "keras-fit", "stock"))
-    peers = [row for name, row in group.rows.items() if name.startswith("torch")]
-    memory = min((row.median_of("peak_memory") for row in peers), default=None)
+def _summary_row(group, float32):
+    own, keras, fit, stock = map(group.get, ("tensorlayer", "keras", "keras-fit", "stock"))
+    peers = {name: row for name, row in group.items() if name.startswith("torch")}
+    volumes, images = (
+        max(
+            (row for name, row in peers.items() if CONTENDERS[name].images_only == images_only),
+            key=lambda row: row.rate,
+            default=None,
+        )
+        for images_only in (False, True)
+    )
+    smallest = min(peers.values(), key=lambda row: row.median_of(MEMORY), default=None)
     return [
         group.title,
         f"{own.rate:.1f}",
-        _ratio(own.rate, stock and stock.rate),
-        _ratio(own.rate, _best_rate(peers, images_only=False)),
-        _ratio(own.rate, _best_rate(peers, images_only=True)),
-        _ratio(own.rate, float32_rate),
+        _ratio(own, stock),
+        _ratio(own, volumes),
+        _ratio(own, images),
+        _ratio(own, float32),
         _share(own.rate, group.limit),
-        _ratio(keras and keras.rate, own.rate),
-        _ratio(keras and keras.rate, fit and fit.rate),
-        _ratio(own.median_of("first_iteration"), stock and stock.median_of("first_iteration")),
-        _ratio(own.median_of("peak_memory"), memory),
+        _ratio(keras, own),
+        _ratio(keras, fit),
+        _ratio(own, stock, "first_iteration_seconds"),
+        _ratio(own, smallest, MEMORY),
     ]
 
 
-def _best_rate(rows, images_only):
-    return max(
-        (row.rate for row in rows if CONTENDERS[row.contender].images_only == images_only),
-        default=None,
-    )
-
-
-def _detail_row(row, limit):
-    peak, imported = row.median_of("peak_memory"), row.median_of("import_memory")
+def _detail_row(name, row, limit):
+    peak, imported = row.median_of(MEMORY), row.median_of("import_memory_bytes")
     return [
-        CONTENDERS[row.contender].title,
+        CONTENDERS[name].title,
         f"{row.rate:.1f}",
-        f"{row.lowest:.1f}",
-        f"{row.highest:.1f}",
+        *(f"{rate:.1f}" for rate in row.spread),
         _share(row.rate, limit),
-        f"{row.median_of('evaluation'):.0f}/s",
-        f"{row.median_of('first_iteration'):.1f} s",
+        f"{row.median_of('evaluated_per_second'):.0f}/s",
+        f"{row.median_of('first_iteration_seconds'):.1f} s",
         _mebibytes(peak),
         _mebibytes(peak and peak - imported),
     ]
 
 
-def _ratio(value, reference):
-    return f"{value / reference:.2f}x" if value and reference else "-"
+def _ratio(row, reference, name="images_per_second"):
+    if row and reference and reference.median_of(name):
+        return f"{row.median_of(name) / reference.median_of(name):.2f}x"
+    return "-"
 
 
 def _share(value, limit):

@@ -1,131 +1,97 @@
-"""The figures of all turns: kept by contender, and appended to a CSV as they come."""
+"""Measurements: one for each turn, appended to a CSV file and grouped for the tables."""
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 
 from benchmarks.cases import CASES
-from benchmarks.ceiling import MATMUL
-
-CSV_COLUMNS = (
-    "round",
-    "case",
-    "batch_size",
-    "precision",
-    "contender",
-    "images_per_second",
-    "evaluated_per_second",
-    "first_iteration_seconds",
-    "peak_memory_bytes",
-    "import_memory_bytes",
-    "operations_per_second",
-    "iteration_seconds",
-)
+from benchmarks.contenders import MATMUL
 
 
-@dataclass
-class Row:
-    """One contender on one case in one precision: the figures of its turns so far."""
+@dataclass(frozen=True)
+class Turn:
+    """One contender's turn on a case in a precision."""
 
+    round: int
     case: str
-    contender: str
-    turns: list = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        """Trained images/s, the median of the turns' medians."""
-        return median(images_per_second(self.case, figures) for figures in self.turns)
-
-    @property
-    def lowest(self) -> float:
-        """That of the slowest iteration."""
-        return CASES[self.case].batch_size / max(max(turn.iterations) for turn in self.turns)
-
-    @property
-    def highest(self) -> float:
-        """That of the fastest iteration."""
-        return CASES[self.case].batch_size / min(min(turn.iterations) for turn in self.turns)
-
-    def median_of(self, name) -> float:
-        """The median over the turns of a figure."""
-        return median(getattr(figures, name) for figures in self.turns)
-
-
-@dataclass
-class Group:
-    """The rows {contender: Row} of one case in one precision, and the machine's limit for it."""
-
-    case: str
+    batch_size: int
     precision: str
-    rows: dict = field(default_factory=dict)
-    matmul: Row | None = None
+    contender: str
 
     @property
     def title(self) -> str:
-        return f"{CASES[self.case].title}, {self.precision}"
+        """Name in messages, such as "keras on 16-4 in float32"."""
+        return f"{self.contender} on {self.case} in {self.precision}"
+
+
+@dataclass(frozen=True)
+class Measurement(Turn):
+    """The result of a turn; the fields are the columns of turns.csv.
+
+    `images_per_second` is the training rate of the median iteration; of the matmul it is the rate
+    that would take as many operations. The first iteration counts from the start of the process.
+    Memory is the process's peak in training and after importing its libraries, 0 where the system
+    does not tell.
+    """
+
+    images_per_second: float
+    evaluated_per_second: float
+    first_iteration_seconds: float
+    peak_memory_bytes: int
+    import_memory_bytes: int
+    operations_per_second: float
+    iteration_seconds: list[float]
+
+
+class Row(list[Measurement]):
+    """One contender's measurements on a case in a precision."""
+
+    def median_of(self, name: str) -> float:
+        """Return the median of a field over the turns."""
+        return median(getattr(measurement, name) for measurement in self)
 
     @property
-    def operations_per_second(self) -> float | None:
-        """The matmul rate."""
-        return self.matmul and self.matmul.median_of("operations_per_second")
+    def rate(self) -> float:
+        """Training images/s, the median of the turns' medians."""
+        return self.median_of("images_per_second")
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Images/s of the slowest and of the fastest iteration."""
+        seconds = [one for measurement in self for one in measurement.iteration_seconds]
+        return self[0].batch_size / max(seconds), self[0].batch_size / min(seconds)
+
+
+class Group(dict[str, Row]):
+    """{contender: its Row} of a case in a precision, without the matmul, which is its `limit`."""
+
+    def __init__(self, case, precision):
+        super().__init__()
+        self.case, self.precision, self.matmul = case, precision, Row()
+        self.title = f"{CASES[case].title}, {precision}"
 
     @property
     def limit(self) -> float | None:
-        """The images/s that it allows."""
-        if self.matmul is None:
-            return None
-        return self.operations_per_second / CASES[self.case].training_operations
+        """Images/s at the matmul's rate, None if that was not measured."""
+        return self.matmul.rate if self.matmul else None
 
 
-class Results:
-    """All groups, in the order in which they were first measured."""
-
-    def __init__(self):
-        self._groups = {}
-
-    @property
-    def groups(self) -> list[Group]:
-        """Those in which a contender was measured."""
-        return [group for group in self._groups.values() if group.rows]
-
-    def add(self, turn, figures):
-        """Note a turn's figures."""
-        group = self._groups.setdefault(
-            (turn.case, turn.precision), Group(turn.case, turn.precision)
-        )
-        new = Row(turn.case, turn.contender)
-        if turn.contender == MATMUL:
-            group.matmul = row = group.matmul or new
-        else:
-            row = group.rows.setdefault(turn.contender, new)
-        row.turns.append(figures)
+def grouped(measurements) -> list[Group]:
+    """Return a Group for each case and precision in which a network was measured."""
+    groups = {}
+    for one in measurements:
+        key = one.case, one.precision
+        group = groups.setdefault(key, Group(*key))
+        row = group.matmul if one.contender == MATMUL else group.setdefault(one.contender, Row())
+        row.append(one)
+    return [group for group in groups.values() if group]
 
 
-def images_per_second(case, figures) -> float:
-    """A turn's rate of training, by its median iteration."""
-    return CASES[case].batch_size / median(figures.iterations)
-
-
-def append_csv(path, round_number, turn, figures):
-    """Add a turn's raw figures to the file at `path`, which begins with its column names."""
-    rate = images_per_second(turn.case, figures) if figures.iterations else 0
+def append_csv(path, measurement) -> None:
+    """Append a measurement to a CSV file, which begins with the names of its columns."""
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.DictWriter(file, [field.name for field in fields(measurement)])
         if not file.tell():
-            writer.writerow(CSV_COLUMNS)
-        writer.writerow(
-            [
-                round_number,
-                turn.case,
-                CASES[turn.case].batch_size,
-                turn.precision,
-                turn.contender,
-                rate,
-                figures.evaluation,
-                figures.first_iteration,
-                figures.peak_memory,
-                figures.import_memory,
-                figures.operations_per_second,
-                " ".join(f"{value:.6f}" for value in figures.iterations),
-            ]
-        )
+            writer.writeheader()
+        seconds = " ".join(f"{value:.6f}" for value in measurement.iteration_seconds)
+        writer.writerow(asdict(measurement) | {"iteration_seconds": seconds})

@@ -1,130 +1,92 @@
-"""One contender's turn, in a process of its own: `measure` starts it, and reads its figures.
+"""Measure one contender in a process of its own.
 
-python -m benchmarks.turn '{"contender": "keras", "case": "16-4", ...}'
+python -m benchmarks.turn '[{"round": 1, "case": "16-4", "contender": "keras", ...}, START]'
 """
 
+import importlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from itertools import pairwise
+from statistics import median
 
 from benchmarks.cases import CASES
-from benchmarks.ceiling import MATMUL, matmul_rate
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE
+from benchmarks.processes import started
+from benchmarks.results import Measurement, Turn
 from wrn3d.system.errors import reason
 from wrn3d.system.memory import peak_memory
 
-WARM_UP = 2  # the graph is built in the first iteration, memory settles in the second
+SECONDS = 1.0  # timed in a turn
+WARM_UP = 2  # the first iteration builds the graph, in the second memory settles
 FEWEST = 3  # timed iterations
 
 
-@dataclass(frozen=True)
-class Turn:
-    """What is measured, and for about how many seconds."""
-
-    contender: str
-    case: str
-    precision: str
-    seconds: float
+def measure(turn: Turn) -> Measurement:
+    """Take a turn in a fresh process without GPUs; raise UserError if it fails."""
+    request = json.dumps([asdict(turn), time.perf_counter()])
+    command = [sys.executable, "-m", "benchmarks.turn", request]
+    with started(turn.title, command, CUDA_VISIBLE_DEVICES="-1") as results:
+        return Measurement(**next(results))
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What came of it; memory in bytes, times in seconds, evaluation in volumes/s.
-
-    `first_iteration` counts from the start of the process. The memory is the most that the
-    process held in training, and after importing its libraries; 0 where the system does not tell.
-    """
-
-    iterations: list[float] = field(default_factory=list)
-    first_iteration: float = 0.0
-    evaluation: float = 0.0
-    peak_memory: int = 0
-    import_memory: int = 0
-    operations_per_second: float = 0.0
-
-
-class Failure(Exception):
-    """A contender's process ended without figures; says why."""
-
-
-class Stopwatch:
-    """Seconds between laps, each the end of an iteration; the first took `elapsed` more."""
-
-    def __init__(self, elapsed, seconds):
-        self.seconds, self.laps, self.last = seconds, [], time.perf_counter() - elapsed
-
-    def lap(self) -> bool:
-        """Note an iteration's end; returns whether enough were timed."""
-        now = time.perf_counter()
-        self.laps.append(now - self.last)
-        self.last = now
-        return len(self.timed) >= FEWEST and sum(self.timed) >= self.seconds
-
-    @property
-    def timed(self):
-        return self.laps[WARM_UP:]
-
-
-def measure(turn) -> Figures:
-    """The figures of a turn in a fresh process, without GPUs; raises Failure."""
-    request = json.dumps(asdict(turn) | {"start": time.time()})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.turn", request],
-        text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        output, errors = process.communicate()
-    except BaseException:  # Ctrl-C: nothing is left running
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
-        raise Failure(f"ended by {name}" + (", out of memory?" if name == "SIGKILL" else ""))
-    if process.returncode:
-        raise Failure((errors.strip().splitlines() or ["no reason was given"])[-1])
-    return Figures(**json.loads(output.splitlines()[-1]))
-
-
-def take_turn(start, **settings) -> Figures:
-    """Measure in this process, which was started at the time `start`."""
-    turn = Turn(**settings)
-    if turn.contender == MATMUL:
-        return Figures(operations_per_second=matmul_rate(turn.precision, turn.seconds))
-    watch = Stopwatch(time.time() - start, turn.seconds)
-    contender_class = CONTENDERS[turn.contender]
-    contender_class.import_libraries()
+def take_turn(turn: Turn, start: float) -> Measurement:
+    """Measure in this process, which began at the time `start` (all processes share the clock)."""
+    case, contender = CASES[turn.case], CONTENDERS[turn.contender]
+    if turn.contender == "stock":  # as a newcomer has it: importing wrn3d has set this
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    for library in contender.libraries:
+        importlib.import_module(library)
     import_memory = peak_memory() or 0
-    contender = contender_class(CASES[turn.case], turn.precision)
-    contender.train(watch.lap)
+    trainer = contender.make(case, turn.precision)
+    laps = iterations(trainer.train, start)
     training_memory = peak_memory() or 0
-    return Figures(
-        watch.timed,
-        watch.laps[0],
-        _evaluation_rate(contender, turn.seconds / 2),
-        training_memory,
-        import_memory,
+    operations = case.batch_size * case.training_operations
+    if turn.contender == MATMUL:
+        operations = 2 * MATRIX_SIDE**3
+    rate = operations / median(laps[WARM_UP:])
+    return Measurement(
+        **asdict(turn),
+        images_per_second=rate / case.training_operations,
+        evaluated_per_second=_evaluation_rate(trainer.evaluate, case.evaluation_batch),
+        first_iteration_seconds=laps[0],
+        peak_memory_bytes=training_memory,
+        import_memory_bytes=import_memory,
+        operations_per_second=rate,
+        iteration_seconds=laps[WARM_UP:],
     )
 
 
-def _evaluation_rate(contender, seconds):
-    contender.evaluate()
-    count, start = 0, time.perf_counter()
-    while not count or time.perf_counter() - start < seconds:
-        count += contender.evaluate()
-    return count / (time.perf_counter() - start)
+def iterations(train, start) -> list[float]:
+    """Train for the timed seconds; return the seconds of each iteration, the first from `start`."""
+    ends = [start]
+
+    def enough():
+        ends.append(time.perf_counter())
+        count = len(ends) - 1
+        return count >= WARM_UP + FEWEST and ends[-1] - ends[WARM_UP] >= SECONDS
+
+    train(enough)
+    return [end - begin for begin, end in pairwise(ends)]
+
+
+def _evaluation_rate(evaluate, batch_size):
+    if evaluate is None:
+        return 0.0
+    evaluate()  # builds the graph
+    ends = [time.perf_counter()]
+    while ends[-1] - ends[0] < SECONDS / 2:
+        evaluate()
+        ends.append(time.perf_counter())
+    return batch_size * (len(ends) - 1) / (ends[-1] - ends[0])
 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(asdict(take_turn(**json.loads(sys.argv[1])))))
+        fields, start = json.loads(sys.argv[1])
+        print(json.dumps(asdict(take_turn(Turn(**fields), start))))
     except Exception as error:
         print(f"{type(error).__name__}: {reason(error)}", file=sys.stderr)
         sys.exit(1)

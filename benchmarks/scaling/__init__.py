@@ -1,7 +1,7 @@
-"""What several workers cost: measured on this machine, and by a model of it for many.
+"""Measure the cost of several workers on this machine, and predict it for many.
 
     python -m benchmarks.scaling
 
-`turn` is what each worker runs, `measurements` runs them, `model` knows no machine, `__main__` fits
-and writes, `picture` draws.
+`turn` is one worker, `measurements` starts them, `model` predicts the time of a step, `report` and
+`picture` show both.
 """

@@ -1,4 +1,4 @@
-"""The time of a step on many workers: what each computes, and what goes round the ring."""
+"""Predict the time of a step on many workers, from what each computes and sends."""
 
 from dataclasses import dataclass, replace
 from math import ceil, inf, log2, prod
@@ -7,22 +7,23 @@ from statistics import NormalDist
 import numpy as np
 
 from wrn3d.network.parameters import KERNEL_DIMENSIONS, network_parameters
-from wrn3d.training.gradients import messages
 
-BACKWARD = 2 / 3  # of what a step computes: the part in which gradients can travel
-KERNELS = 1 / 3  # of the same: the kernels' gradients
+BACKWARD = 2 / 3  # of the computing: the part in which gradients can travel
+KERNELS = 1 / 3  # of the computing: the kernels' gradients
 FLOAT = 4  # bytes
-SCORES = 2 * FLOAT  # loss and accuracy, of which each step has the sum
+SCORES = 2 * FLOAT  # loss and accuracy, summed once a step
 
 
 @dataclass(frozen=True)
 class Work:
-    """Training a network on one worker: a step of n images computes for `fixed` + n * `per_image`
-    seconds after n * `input` in which the batch is made, and a checkpoint takes `save` seconds once
-    in `save_every` steps. Of two workers that wait for each other each takes longer by the share
-    `lag` of what it computes. The others are the bytes of each message."""
+    """The training of a network on one worker, in seconds and bytes.
 
-    title: str
+    A step of n images computes for `fixed` + n * `per_image` seconds after n * `input` seconds of
+    making the batch; a checkpoint takes `save` seconds once in `save_every` steps. Of two workers
+    each waits for the other by the share `lag` of its computing. `gradients` and `norms` are the
+    bytes of each message.
+    """
+
     fixed: float
     per_image: float
     gradients: tuple[int, ...]
@@ -33,19 +34,19 @@ class Work:
     lag: float = 0.0
 
     def compute(self, images) -> float:
-        """Seconds for which a step of so many images computes."""
+        """Return the seconds that a step computes."""
         return self.fixed + images * self.per_image
 
     def alone(self, images) -> float:
-        """Seconds of a step without other workers."""
+        """Return the seconds of a step without other workers."""
         return self.compute(images) + images * self.input + self.save / self.save_every
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a message costs: `hop` seconds from one worker to the next, `per_byte` seconds of work
-    on either side for each byte, and the link. Messages go round a ring, or up and down a `tree`,
-    which takes fewer hops."""
+    """The cost of a message: `hop` seconds from one worker to the next, `per_byte` seconds of work
+    on either side, and the link. Messages go round a ring, or up and down a `tree` in fewer hops.
+    """
 
     hop: float
     per_byte: float
@@ -53,53 +54,55 @@ class Network:
     tree: bool = False
 
     def sum(self, count, size) -> float:
-        """Seconds until `count` workers have the sum of an array of `size` bytes. A ring sends
-        2 (count - 1) times a part of it (Patarasuk and Yuan 2009)."""
-        return self.latency(count) + self.handled(count, size) + self.on_the_wire(count, size)
+        """Return the seconds of an all-reduce of `size` bytes over `count` workers."""
+        return self.latency(count) + self.handling(count, size) + self.transfer(count, size)
 
     def small_sum(self, count, size) -> float:
-        """The same of batch norm's, which workers in a ring pass on to each other as they are."""
+        """Return the seconds of batch norm's sum, whose arrays workers in a ring gather."""
         if self.tree:
             return self.sum(count, size)
         return (count - 1) * (self.hop + size * (self.per_byte + 8 / self.bits_per_second))
 
     def latency(self, count) -> float:
+        """Return the seconds of a sum's hops."""
         return 2 * (ceil(log2(count)) if self.tree else count - 1) * self.hop
 
-    def handled(self, count, size) -> float:
+    def handling(self, count, size) -> float:
+        """Return the seconds in which the cores handle a sum's bytes."""
         return sent(count, size) * self.per_byte
 
-    def on_the_wire(self, count, size) -> float:
+    def transfer(self, count, size) -> float:
+        """Return the seconds in which a sum's bytes are on the wire."""
         return sent(count, size) * 8 / self.bits_per_second
 
 
 def sent(count, size) -> float:
-    """Bytes that each of `count` workers sends for a sum of `size` bytes."""
+    """Return the bytes that each of `count` workers sends for an all-reduce of `size` bytes: a ring
+    sends 2 (count - 1) times a part of them (Patarasuk and Yuan 2009)."""
     return 2 * (count - 1) / count * size
 
 
-def sent_in_a_step(work, count, synchronised=True) -> float:
-    """Bytes that each worker in a ring sends in a step."""
-    return sent(count, sum(work.gradients) + SCORES) + (count - 1) * sum(
-        norm_messages(work, synchronised)
-    )
+def sent_in_step(work, count, synchronised=True) -> float:
+    """Return the bytes that each worker in a ring sends in a step."""
+    norms = sum(norm_messages(work, synchronised))
+    return sent(count, sum(work.gradients) + SCORES) + (count - 1) * norms
 
 
 def step_seconds(work, network, count, images, synchronised=True) -> float:
-    """A step of `count` workers with so many images each.
+    """Return the seconds of a step of `count` workers with `images` images each.
 
-    Batch norm's sums are waited for one by one. In the backward pass kernels' gradients are
-    computed meanwhile, but the sums wait behind gradients that are on the same link, so that
-    nothing is computed while those travel. With local batch norm they travel while the backward
-    pass goes on, but for the last message, and batch norm's sums are waited for only where there is
-    not enough to compute meanwhile. Handling gradients is work of the same cores. In the end comes
-    the sum of the scores. And the slowest of all is waited for.
+    With synchronised batch norm a step waits for each sum of the forward pass. Those of the
+    backward pass overlap with the kernels' gradients. The gradients' sums are not hidden, because
+    batch norm's sums queue on the same link behind them. With local batch norm the gradients, all
+    but the last message, travel during the backward pass, and batch norm's averages during the
+    whole step. The cores also handle each byte, the scores are summed last, and the step waits for
+    the slowest worker.
     """
     if count == 1:
         return work.alone(images)
     compute = work.compute(images)
     norms = [network.small_sum(count, size) for size in norm_messages(work, synchronised)]
-    each = [network.latency(count) + network.on_the_wire(count, size) for size in work.gradients]
+    each = [network.latency(count) + network.transfer(count, size) for size in work.gradients]
     travel = sum(each)
     if synchronised:
         waits = sum(norms[::2]) + max(0.0, sum(norms[1::2]) - KERNELS * compute)
@@ -109,7 +112,7 @@ def step_seconds(work, network, count, images, synchronised=True) -> float:
     return (
         work.alone(images)
         + waits
-        + network.handled(count, sum(work.gradients))
+        + network.handling(count, sum(work.gradients))
         + travel
         + network.sum(count, SCORES)
         + work.lag * compute * slowest(count)
@@ -117,14 +120,14 @@ def step_seconds(work, network, count, images, synchronised=True) -> float:
 
 
 def norm_messages(work, synchronised) -> tuple[int, ...]:
-    """The bytes of batch norm's: of local ones the averages are summed, which are half as long as
-    the statistics, and nothing goes back."""
+    """Return the bytes of batch norm's messages: if it is local, averages in half the bytes, and
+    none in the backward pass."""
     return work.norms if synchronised else tuple(size // 2 for size in work.norms[::2])
 
 
 def slowest(count) -> float:
-    """By how much the slowest of `count` normally distributed times lags, in units of the slower
-    one's of two (Blom 1958)."""
+    """Return the expected largest of `count` normally distributed times, in units of the larger
+    one of two (Blom 1958)."""
 
     def expected(count):
         return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
@@ -133,14 +136,16 @@ def slowest(count) -> float:
 
 
 def images_per_second(work, network, count, images, synchronised=True) -> float:
-    """Of all workers together."""
+    """Return the rate of all workers together."""
     return count * images / step_seconds(work, network, count, images, synchronised)
 
 
 def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The bytes of each message of gradients and of each of batch norm's sums, as a step sends them
-    for a network: of volumes of depth 1 the kernels' centre slices; statistics in float64 forward,
-    in float32 back."""
+    """Return the bytes of each message of gradients and of each of batch norm's, as a step sends
+    them: the kernels' centre slices for volumes of depth 1, statistics in float64 forward and in
+    float32 back."""
+    from wrn3d.training.gradients import messages  # imports TensorFlow, which takes seconds
+
     lengths, norms = [], []
     for parameter in network_parameters(spec):
         depth = parameter.shape[0] if len(parameter.shape) == KERNEL_DIMENSIONS else 1
@@ -148,14 +153,12 @@ def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
             lengths.append(prod(parameter.shape) // (depth if spec.input_shape[0] == 1 else 1))
         if parameter.name.endswith(".running_mean"):
             norms += [2 * 2 * FLOAT * parameter.shape[0], 2 * FLOAT * parameter.shape[0]]
-    return (
-        tuple(FLOAT * sum(lengths[place] for place in places) for places in messages(lengths)),
-        tuple(norms),
-    )
+    gradients = (FLOAT * sum(lengths[place] for place in places) for places in messages(lengths))
+    return tuple(gradients), tuple(norms)
 
 
 def fit_network(times) -> Network:
-    """`hop` and `per_byte` of a ring from {(count, size): seconds}, by least squares of relative
+    """Fit `hop` and `per_byte` of a ring to {(count, size): seconds}, by least squares of relative
     errors."""
     seconds = np.array(list(times.values()))
     terms = np.array([[2 * (count - 1), sent(count, size)] for count, size in times])
@@ -163,14 +166,14 @@ def fit_network(times) -> Network:
     return Network(max(0.0, float(hop)), max(0.0, float(per_byte)))
 
 
-def fit_work(title, spec, times, input=0.0, save=0.0) -> Work:
-    """`fixed` and `per_image` through {images: seconds}, two or more, of one worker's steps, which
+def fit_work(spec, times, input=0.0, save=0.0) -> Work:
+    """Fit `fixed` and `per_image` to {images: seconds} of one worker's steps, two or more, which
     include the `input` of each image."""
     per_image, fixed = np.polyfit(list(times), list(times.values()), 1)
-    return Work(title, float(fixed), float(per_image) - input, *messages_of(spec), input, save)
+    return Work(float(fixed), float(per_image) - input, *messages_of(spec), input, save)
 
 
 def fit_lag(work, network, count, images, seconds) -> float:
-    """The `lag` with which the model's step of `count` workers takes so many seconds."""
+    """Return the `lag` that makes the model's step of `count` workers take so many seconds."""
     rest = seconds - step_seconds(replace(work, lag=0.0), network, count, images)
     return max(0.0, rest / work.compute(images) / slowest(count))

@@ -1,49 +1,40 @@
-"""The predictions' picture: images/s against the number of workers."""
+"""The predictions' picture: images/s by the number of workers."""
+
+COLOURS, STYLES = ("#d62728", "#ff7f0e", "#1f77b4"), ("-", "--", ":")
 
 
-def draw(predicted, counts, path):
-    """Write a PNG of {(title, worker, gigabits, way): images/s by `counts`}: a row of panels for
-    each title, one for each worker, with a colour for each link and a style for each way."""
+def draw(rates, counts, path) -> None:
+    """Write a PNG of {(network, kind of worker, Gbit/s, way): images/s for each of `counts`}.
+
+    Networks are rows of panels and kinds of workers columns, links colours and ways line styles.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    titles, workers, links, ways = (
-        list(dict.fromkeys(values)) for values in zip(*predicted, strict=True)
+    networks, workers, links, ways = (
+        list(dict.fromkeys(values)) for values in zip(*rates, strict=True)
     )
-    colours = dict(zip(links, ("#d62728", "#ff7f0e", "#1f77b4"), strict=False))
-    styles = dict(zip(ways, ("-", "--", ":"), strict=False))
     figure, axes = pyplot.subplots(
-        len(titles),
+        len(networks),
         len(workers),
         squeeze=False,
         layout="constrained",
-        figsize=(4.3 * len(workers) + 2, 3.8 * len(titles)),
+        figsize=(4.3 * len(workers) + 2, 3.8 * len(networks)),
     )
-    for (title, worker, link, way), rates in predicted.items():
-        axis = axes[titles.index(title), workers.index(worker)]
-        axis.loglog(
-            counts, rates, color=colours[link], linestyle=styles[way], label=f"{link} Gbit/s, {way}"
-        )
-        axis.set_title(f"{title}: workers with a {worker}", fontsize=10)
-        axis.set_xlabel("workers")
-        axis.set_ylabel("images/s")
+    for (network, worker, link, way), line in rates.items():
+        axis = axes[networks.index(network), workers.index(worker)]
+        style = {"color": COLOURS[links.index(link)], "linestyle": STYLES[ways.index(way)]}
+        axis.loglog(counts, line, label=f"{link} Gbit/s, {way}", **style)
+        axis.set_title(f"{network}: workers with a {worker}", fontsize=10)
+        axis.set(xlabel="workers", ylabel="images/s")
         axis.grid(alpha=0.3)
     for axis in axes.flat:
         alone = min(line.get_ydata()[0] for line in axis.lines)
-        axis.loglog(
-            counts,
-            [count * alone for count in counts],
-            color="#888888",
-            linewidth=1,
-            label="as many times one worker's",
-        )
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(),
-        loc="outside right upper",
-        fontsize=9,
-        title="link, batch norm",
-    )
+        linear = [count * alone for count in counts]
+        axis.loglog(counts, linear, color="#888888", linewidth=1, label="linear in the workers")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right upper", fontsize=9, title="link, batch norm")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

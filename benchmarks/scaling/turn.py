@@ -1,9 +1,9 @@
-"""What one worker of a measurement runs: turn.py '{"case": [16, 4, 32, null], ...}'.
+"""Run one worker of a measurement.
 
-The first worker prints a line of JSON: the median seconds of a step and of making a whole batch,
-the bytes that went over the loopback in a step, the seconds of sums of several sizes, and those of
-a checkpoint. With "calls", a FIFO, it takes its steps anew for each line that comes out of that,
-and prints a line with the median seconds of one each time.
+python -m wrn3d.launch -n 2 benchmarks.scaling.turn '{"calls": FIFO, "case": [16, 4, 32, null]}'
+
+The first worker reads the FIFO `calls`: for each line all workers take a few steps, and the first
+one prints a line of JSON with the medians. It prints an empty one when all are warmed up.
 """
 
 import json
@@ -15,69 +15,48 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.cases import Case
-from cifar_wide_resnet_tl import CNNEnv
+from benchmarks.contenders import TENSORLAYER_SCRIPT, environment
 from wrn3d.system.exit_status import exit_status
 
-WARM_UP, SUMS, FURTHER = 2, 7, 4
-SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
+WARM_UP, SUMS, FURTHER_SUMS = 2, 7, 4
+SUM_SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
+TRAINING = {"momentum": 0.9, "nesterov": True, "augment": True}
 
 
-class Environment(CNNEnv):
-    """Of a benchmark's case, on its real data."""
-
-    def __init__(self, case, batch_norm):
-        self.case = case
-        super().__init__(
-            spec=case.spec,
-            dataset="digits",
-            batch_size=case.batch_size,
-            momentum=0.9,
-            nesterov=True,
-            augment=True,
-            batch_norm=batch_norm,
-        )
-
-    def load_data(self):
-        return self.case.dataset()
-
-
-def measure(case, steps, batch_norm="synchronised", sums=False, checkpoint=False):
-    """(the worker's number, the figures by name) of training a Case, given as its fields."""
-    env = warmed_up(case, batch_norm)
-    before = loopback_bytes()
-    seconds = [env.step().seconds for _ in range(steps)]
-    found = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
-    found["input"] = median(seconds_of(lambda: env.next_batch(env.batch_num)) for _ in range(steps))
-    if sums:
-        found["sums"] = {size: seconds_of_a_sum(env.worker.count, size) for size in SIZES}
-    if checkpoint:
-        with tempfile.TemporaryDirectory() as folder:
-            found["save"] = seconds_of(lambda: env.save(Path(folder) / "state.safetensors"))
-    return env.worker.index, found
-
-
-def warmed_up(case, batch_norm):
-    """An environment of a Case's fields that has taken its first steps."""
-    env = Environment(Case(*case), batch_norm)
+def serve(calls, case, batch_norm="synchronised", **request) -> None:
+    """Measure once for each line of the file `calls`."""
+    env = environment(TENSORLAYER_SCRIPT, Case(*case), batch_norm=batch_norm, **TRAINING)
     for _ in range(WARM_UP):
         env.step()
-    return env
-
-
-def measure_at_each_call(calls, case, steps, batch_norm="synchronised"):
-    """Take the steps, and print the median seconds of one, for each line of the file `calls`, which
-    the first worker reads."""
-    env = warmed_up(case, batch_norm)
     first = env.worker.index == 0
+    if first:
+        print("{}", flush=True)
     with open(calls) if first else nullcontext() as lines:
         while env.worker.all_max(int(first and bool(lines.readline()))):
-            seconds = [env.step().seconds for _ in range(steps)]
+            figures = measure(env, **request)
             if first:
-                print(median(seconds), flush=True)
+                print(json.dumps(figures), flush=True)
 
 
-def seconds_of_a_sum(count, size):
-    """In a function, without what calling it costs: by how much longer several of them take."""
+def measure(env, steps, sums=False, checkpoint=False) -> dict[str, float]:
+    """Return the median seconds of a step and of making a whole batch, and the bytes that go over
+    the loopback in a step; on request the seconds of sums of several sizes and of a checkpoint."""
+    before = loopback_bytes()
+    seconds = [env.step().seconds for _ in range(steps)]
+    figures = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
+    batches = [seconds_of(lambda: env.next_batch(env.config.batch_size)) for _ in range(steps)]
+    figures["input"] = median(batches)
+    if sums:
+        figures |= {f"sum of {size}": seconds_of_sum(env.worker.count, size) for size in SUM_SIZES}
+    if checkpoint:
+        with tempfile.TemporaryDirectory() as folder:
+            figures["save"] = seconds_of(lambda: env.save(Path(folder) / "state.safetensors"))
+    return figures
+
+
+def seconds_of_sum(count, size) -> float:
+    """Return the seconds of a sum inside a function, without the function's own: a function with
+    FURTHER_SUMS more takes so much longer."""
     import tensorflow as tf
 
     from wrn3d.distributed import collectives
@@ -95,31 +74,23 @@ def seconds_of_a_sum(count, size):
         sums()
         return median(seconds_of(sums) for _ in range(SUMS))
 
-    return (chain(1 + FURTHER, key) - chain(1, key + 1 + FURTHER)) / FURTHER
+    return (chain(1 + FURTHER_SUMS, key) - chain(1, key + 1 + FURTHER_SUMS)) / FURTHER_SUMS
 
 
-def seconds_of(call):
+def seconds_of(call) -> float:
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
-def loopback_bytes():
-    """All that has been sent over the loopback so far (Linux)."""
+def loopback_bytes() -> int:
+    """Return the bytes sent over the loopback so far (Linux)."""
     for line in Path("/proc/net/dev").read_text().splitlines():
         if line.strip().startswith("lo:"):
             return int(line.split()[9])
     return 0
 
 
-def main():
-    request = json.loads(sys.argv[1])
-    if "calls" in request:
-        return measure_at_each_call(**request)
-    index, found = measure(**request)
-    if index == 0:
-        print(json.dumps(found), flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    sys.exit(exit_status(lambda: serve(**json.loads(sys.argv[1]))))

@@ -1,7 +1,8 @@
-"""The model of what many workers cost, beside what a step really sends."""
+"""The model of a step on many workers, beside what a step sends, and the measurements."""
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cases import Case
-from benchmarks.scaling import measurements, model, picture
-from benchmarks.scaling.measurements import in_rounds, medians, run
+from benchmarks.scaling import __main__ as command
+from benchmarks.scaling import measurements, model
+from benchmarks.scaling.turn import SUM_SIZES
 from tests.support.environments import small_environment
 from wrn3d.distributed import collectives
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.variables import network_order
+from wrn3d.system.errors import UserError
 from wrn3d.training import gradients
-from wrn3d.training.gradients import MESSAGE
 
 SMALL = Case(10, 1, 32)
 
@@ -25,19 +27,20 @@ SMALL = Case(10, 1, 32)
 @pytest.mark.parametrize("gpus, how", [([], "CollectiveGatherV2"), (["GPU"], "CollectiveReduceV2")])
 @pytest.mark.parametrize("synchronised", [True, False])
 def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
-    monkeypatch.setattr(gradients, "MESSAGE", 5000)  # so that there are several
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(gradients, "MESSAGE", 5000)  # makes several messages
     env = small_environment("tensorlayer", shortcut="projection")
-    share = collectives.Shard(2, synchronised=synchronised, single_depth=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+        shard = collectives.Shard(2, synchronised=synchronised, single_depth=True)
 
     @tf.function(autograph=False)
     def step(volumes, labels):
-        with collectives.tracing_for(share):
-            *_, found = env._loss_and_gradients.python_function(volumes, labels)
-            return gradients.sum_gradients(found, network_order(env.model, env.spec))
+        with collectives.tracing_for(shard):
+            *_, own = env._loss_and_gradients.python_function(volumes, labels)
+            return gradients.sum_gradients(own, network_order(env.model, env.spec))
 
     graph = step.get_concrete_function(*map(tf.constant, env.next_batch(8))).graph
-    work = model.Work("", 0.0, 0.0, *model.messages_of(env.spec))
+    work = model.Work(0.0, 0.0, *model.messages_of(env.spec))
     assert len(work.gradients) > 2
     sent = [
         (operation.type, operation.inputs[0])
@@ -54,37 +57,47 @@ def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
     )
 
 
-def test_small_arrays_are_passed_on_as_they_are_but_on_gpus():
+def test_rings_gather_small_arrays_and_trees_sum_them():
     network = model.Network(1.0, 0.0, 8.0)
     assert network.small_sum(4, 100) == 3 * (1 + 100)
     assert network.sum(4, 100) == 6 + 2 * 3 / 4 * 100
     assert replace(network, tree=True).small_sum(4, 100) == 4 + 2 * 3 / 4 * 100
 
 
-def test_two_workers_are_measured():
-    found = run(2, SMALL, steps=2, sums=True, checkpoint=True)
-    work = model.Work("", 0.0, 0.0, *model.messages_of(SMALL.spec))
-    expected = 2 * model.sent_in_a_step(work, 2)
+@pytest.mark.slow
+def test_two_workers_measure_at_each_call():
+    with measurements.workers(2, SMALL, steps=2, sums=True, checkpoint=True) as call:
+        first, second = call(), call()
+    work = model.Work(0.0, 0.0, *model.messages_of(SMALL.spec))
+    expected = 2 * model.sent_in_step(work, 2)
     # The rest are headers, of messages that are small here, and what other programs send.
-    assert expected < found["bytes"] < 2 * expected
-    assert found["step"] > found["input"] > 0 and found["save"] > 0 and len(found["sums"]) == 5
+    assert expected < first["bytes"] < 2 * expected
+    assert all(value > 0 for name, value in second.items() if not name.startswith("sum of"))
+    assert (
+        first.keys()
+        == second.keys()
+        == {"step", "bytes", "input", "save"} | {f"sum of {size}" for size in SUM_SIZES}
+    )
 
 
-def test_one_worker_and_two_take_turns(monkeypatch):
+def test_a_worker_that_fails_says_why():
+    with (
+        pytest.raises(UserError, match=r"^a measurement with 2 workers failed: .* batch_norm is"),
+        measurements.workers(2, SMALL, batch_norm="global"),
+    ):
+        pass
+
+
+def test_one_worker_and_two_alternate(monkeypatch):
     turns = []
 
     @contextmanager
-    def at_call(workers, case):
-        yield lambda: turns.append(workers) or float(workers)
+    def workers(count, case, steps):
+        yield lambda: turns.append(count) or {"step": float(count)}
 
-    monkeypatch.setattr(measurements, "at_call", at_call)
+    monkeypatch.setattr(measurements, "workers", workers)
     assert measurements.alternations(SMALL, 2) == [(1.0, 2.0), (1.0, 2.0)]
     assert turns == [2, 1, 1, 2]
-
-
-def test_workers_take_their_steps_when_they_are_called():
-    with measurements.at_call(2, SMALL) as call:
-        assert call() > 0 and call() > 0
 
 
 def test_volumes_send_whole_kernels_and_images_their_centre_slices():
@@ -94,21 +107,21 @@ def test_volumes_send_whole_kernels_and_images_their_centre_slices():
     assert 0.33 < sum(model.messages_of(images)[0]) / (4 * parameter_count(images)) < 0.36
 
 
-def test_large_networks_send_messages_of_some_megabytes():
-    gradients, _ = model.messages_of(Case(28, 10, 1).spec)
-    assert len(gradients) < 40 and min(gradients[:-1]) >= 4 * MESSAGE
+def test_large_networks_send_large_messages():
+    sizes, _ = model.messages_of(Case(28, 10, 1).spec)
+    assert len(sizes) < 40 and min(sizes[:-1]) >= 4 * gradients.MESSAGE
 
 
 def test_input_and_checkpoints_are_part_of_a_step():
-    work = model.fit_work("", SMALL.spec, {4: 4.4, 8: 8.4}, input=0.25, save=50.0)
+    work = model.fit_work(SMALL.spec, {4: 4.4, 8: 8.4}, input=0.25, save=50.0)
     assert (work.fixed, work.per_image) == pytest.approx((0.4, 0.75))
     assert work.alone(8) == pytest.approx(8.4 + 0.5)
     assert model.step_seconds(work, model.Network(0.0, 0.0), 1024, 8) == pytest.approx(8.9)
 
 
-def test_what_is_waited_for():
-    """By hand: two workers, 1 s a hop, messages of 8 bytes at 1 byte a second."""
-    work = model.Work("", 9.0, 0.0, (8, 16), (32, 16), lag=0.5)
+def test_a_step_adds_up_by_hand():
+    """Two workers, 1 s a hop, a link of 1 byte a second."""
+    work = model.Work(9.0, 0.0, (8, 16), (32, 16), lag=0.5)
     network = model.Network(1.0, 0.0, 8.0)
     forward, backward, scores = 1 + 32, 1 + 16, 2 + 8
     assert model.step_seconds(work, network, 2, 1) == pytest.approx(
@@ -122,7 +135,7 @@ def test_what_is_waited_for():
 
 
 @given(st.floats(1e-6, 1e-2), st.floats(1e-11, 1e-7))
-def test_a_network_is_found_again_from_its_times(hop, per_byte):
+def test_a_network_is_fitted_to_its_times(hop, per_byte):
     network = model.Network(hop, per_byte)
     times = {
         (count, size): network.sum(count, size) for count in (2, 4) for size in (4, 10**4, 10**7)
@@ -132,15 +145,15 @@ def test_a_network_is_found_again_from_its_times(hop, per_byte):
     assert found.per_byte == pytest.approx(per_byte, rel=1e-6)
 
 
-def test_work_is_found_again_from_its_times():
-    work = model.Work("", 0.2, 0.03, (), ())
-    found = model.fit_work("", SMALL.spec, {images: work.compute(images) for images in (4, 16)})
+def test_work_is_fitted_to_its_times():
+    work = model.Work(0.2, 0.03, (), ())
+    found = model.fit_work(SMALL.spec, {images: work.compute(images) for images in (4, 16)})
     assert (found.fixed, found.per_image) == pytest.approx((0.2, 0.03))
 
 
 @given(st.integers(2, 1024), st.floats(0, 2))
-def test_waiting_for_each_other_is_found_again(count, lag):
-    work = model.Work("", 0.1, 0.03, (10**7,), (512,), lag=lag)
+def test_the_lag_is_fitted_to_a_step(count, lag):
+    work = model.Work(0.1, 0.03, (10**7,), (512,), lag=lag)
     network = model.Network(1e-4, 1e-9)
     seconds = model.step_seconds(work, network, count, 16)
     found = model.fit_lag(work, network, count, 16, seconds)
@@ -158,18 +171,18 @@ def test_the_slowest_of_many_lags_as_draws_say():
 def test_rounds_alternate_and_give_medians():
     order = []
 
-    def turn(name, number):
+    def turn(name):
         order.append(name)
-        return {"step": float(number) * len(order), "sums": {"4": float(len(order))}}
+        return {"step": float(len(order))}
 
-    figures = in_rounds({name: lambda name=name: turn(name, 2) for name in "ab"}, 3)
+    figures = measurements.in_rounds({name: partial(turn, name) for name in "ab"}, 3)
     assert "".join(order) == "abbaab"
-    assert medians(figures["a"]) == {"step": 8.0, "sums": {"4": 4.0}}
+    assert figures == {"a": {"step": 4.0}, "b": {"step": 3.0}}
 
 
 @given(st.integers(2, 1024), st.floats(1e8, 1e12), st.booleans())
 def test_more_workers_are_never_as_many_times_as_fast(count, bits_per_second, synchronised):
-    work = model.Work("", 0.0, 0.01, (10**7,) * 10, (512,) * 50)
+    work = model.Work(0.0, 0.01, (10**7,) * 10, (512,) * 50)
     network = model.Network(1e-5, 1e-10, bits_per_second)
     alone = model.images_per_second(work, network, 1, 32)
     assert alone == pytest.approx(100)
@@ -180,13 +193,25 @@ def test_more_workers_are_never_as_many_times_as_fast(count, bits_per_second, sy
     )
 
 
-def test_the_picture_is_drawn(tmp_path):
-    counts = (1, 8)
-    rates = {
-        ("WRN", worker, gigabits, way): [1.0, 6.0]
-        for worker in ("CPU", "GPU")
-        for gigabits in (10, 100)
-        for way in ("synchronised", "local")
-    }
-    picture.draw(rates, counts, tmp_path / "scaling.png")
-    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("megabits", [(), measurements.MEGABITS], ids=["no root", "root"])
+def test_the_command_writes_measurements_and_predictions(megabits, tmp_path, monkeypatch, capsys):
+    network, work = model.Network(1e-4, 1e-9), model.Work(0.1, 0.02, (10**7,), (512,))
+
+    @contextmanager
+    def workers(count, case, steps=8, megabits=None, **request):
+        images = case.batch_size // count
+        step = model.step_seconds(work, network, count, images) if count > 1 else work.alone(images)
+        figures = {"step": step, "bytes": 1e6, "input": 1e-3, "save": 2.0}
+        figures |= {f"sum of {size}": network.sum(2, size) for size in SUM_SIZES}
+        yield lambda: figures
+
+    monkeypatch.setattr(measurements, "workers", workers)
+    monkeypatch.setattr(command, "can_throttle", lambda: bool(megabits))
+    command.scaling(command.ScalingConfig(alternations=2, rounds=1, output=tmp_path))
+    (folder,) = tmp_path.iterdir()
+    text = (folder / "scaling.md").read_text()
+    assert text.strip() in capsys.readouterr().out.replace("\n\n\n", "\n\n")
+    assert "a hop takes 100 us and a byte 1.00 ns. Half of the cores take 100 ms a step" in text
+    assert text.count("| two, ") == 2 + 2 * len(megabits) and text.count("| 400 Gbit/s, ") == 4 * 3
+    assert "WRN-28-10, 64³ volumes, 2 for each worker with a GPU: alone " in text
+    assert (folder / "scaling.png").read_bytes().startswith(b"\x89PNG")

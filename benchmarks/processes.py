@@ -1,0 +1,53 @@
+"""Processes that measure and print their results as lines of JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wrn3d.system.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]  # holds the project's modules
+
+
+@contextmanager
+def started(title, command, **variables) -> Iterator[Iterator[dict]]:
+    """Start a command with further environment variables; give an iterator over its results.
+
+    The iterator raises UserError, in which `title` names the process, if the process ends before
+    it has printed another result. The process ends with the context.
+    """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"PYTHONPATH": path} | variables,
+        ) as process,
+    ):
+        try:
+            yield _results(title, process, errors)
+        finally:  # after Ctrl-C, too: nothing is left running
+            process.terminate()
+            process.wait()
+
+
+def _results(title, process, errors):
+    for line in process.stdout:
+        text = line.removeprefix("[0] ")  # the launcher's mark of the first worker
+        if text.startswith("{"):
+            yield json.loads(text)
+    status = process.wait()
+    errors.seek(0)
+    reason = (errors.read().strip().splitlines() or ["it gave no reason"])[-1]
+    if status < 0:
+        reason = f"ended by {signal.Signals(-status).name}"
+        reason += ", out of memory?" if status == -signal.SIGKILL else ""
+    raise UserError(f"{title} failed: {reason}")

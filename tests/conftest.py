@@ -8,9 +8,7 @@ from wrn3d.data import digits as digits_module
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=4, help="number of times that runs are killed")
-    parser.addoption(
-        "--inputs", type=int, default=200, help="number of damaged files for each reader"
-    )
+    parser.addoption("--inputs", type=int, default=200, help="damaged files for each reader")
     parser.addoption("--workers", default="2", help="numbers of workers, such as 2,3,4")
     parser.addoption("--minutes", type=float, default=0.05, help="length of each long run")
 

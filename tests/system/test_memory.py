@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.environments import small_environment
 from tests.support.processes import run_python
 from wrn3d.system import memory
 from wrn3d.system.errors import NotEnoughMemoryError
@@ -20,11 +21,11 @@ def test_the_peak_is_the_process_own():
 @pytest.mark.parametrize(
     "error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")]
 )
-def test_running_out_of_memory_is_one_sentence(run, error, monkeypatch):
+def test_running_out_of_memory_is_one_sentence(error, monkeypatch):
     def fail(*arguments):
         raise error
 
-    env, _ = run
+    env = small_environment("tensorlayer")
     monkeypatch.setattr(env, "train_batch", fail)
     monkeypatch.setattr(env, "logits", fail)
     with pytest.raises(

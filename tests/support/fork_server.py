@@ -1,15 +1,16 @@
-"""Processes of this Python that have TensorFlow already: importing it takes longer than most of the
-tests' command lines do.
+"""Fork processes that have TensorFlow imported: the import takes longer than most of the tests'
+command lines do.
 
-They are forked from one that has imported it and done nothing else, as those of multiprocessing's
-fork server are, and become children of the tests' process, which waits for them, signals and kills
-them like any other.
+As with multiprocessing's fork server, a server process has imported TensorFlow and done nothing
+else. Its forks become children of the tests' process, which waits for them, signals and kills them
+like any other child.
 """
 
 import ctypes
 import functools
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -20,50 +21,29 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = ("keras", "matplotlib.pyplot", "sklearn.datasets", "tyro")  # start no threads either
-SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER: orphans become children of who has set it
+LIBRARIES = ("keras", "matplotlib.pyplot", "sklearn.datasets", "tyro")  # none starts a thread
+SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER: adopt orphaned descendants
 
 
 class ForkedProcess(subprocess.Popen):
-    """Popen([script, *flags]) or Popen(["-m", module, *flags]), which may be given `cwd`, `env`,
-    `start_new_session` and the three streams."""
+    """Popen([script, *flags]) or Popen(["-m", module, *flags]).
 
-    def _execute_child(
-        self,
-        args,
-        executable,
-        preexec_fn,
-        close_fds,
-        pass_fds,
-        cwd,
-        env,
-        startupinfo,
-        creationflags,
-        shell,
-        p2cread,
-        p2cwrite,
-        c2pread,
-        c2pwrite,
-        errread,
-        errwrite,
-        restore_signals,
-        gid,
-        gids,
-        uid,
-        umask,
-        start_new_session,
-        process_group,
-    ):
+    It takes `cwd`, `env`, `start_new_session` and the three streams.
+    """
+
+    def _execute_child(self, *arguments):
+        # Popen's own method starts the process; Popen passes these by position.
+        names = inspect.signature(subprocess.Popen._execute_child).parameters
+        given = dict(zip(names, (self, *arguments), strict=True))
         request = {
-            "arguments": args,
-            "cwd": str(cwd),
+            "arguments": given["args"],
+            "cwd": str(given["cwd"]),
             "parent": os.getpid(),
-            "environment": dict(os.environ if env is None else env),
-            "new_session": start_new_session,
+            "environment": dict(os.environ if given["env"] is None else given["env"]),
+            "new_session": given["start_new_session"],
         }
-        streams = [
-            given if given != -1 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))
-        ]
+        pipes = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        streams = [pipe if pipe != -1 else own for own, pipe in enumerate(pipes)]
         server, prctl = _server(), ctypes.CDLL(None).prctl
         prctl(SUBREAPER, 1)
         try:
@@ -72,23 +52,18 @@ class ForkedProcess(subprocess.Popen):
         finally:
             prctl(SUBREAPER, 0)
         self._child_created = True
-        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+        ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in ends))
 
 
 @functools.cache
 def _server():
-    """The connection to the process that is forked, which ends with it."""
+    """Start the server and return the connection to it. The server ends when it is closed."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with there:
+        quiet = ["-W", "ignore:This process:DeprecationWarning"]  # about forks and threads
         subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "ignore:This process:DeprecationWarning",
-                "-m",
-                "tests.support.fork_server",
-                str(there.fileno()),
-            ],
+            [sys.executable, *quiet, "-m", "tests.support.fork_server", str(there.fileno())],
             pass_fds=[there.fileno()],
             cwd=ROOT,
         )
@@ -96,14 +71,14 @@ def _server():
 
 
 def serve(connection):
-    """Fork a process for each request; returns, in that process, what it is to run."""
+    """Fork a process for each request, and return the request in that process."""
     while message := (received := socket.recv_fds(connection, 2**20, 3))[0]:
         request, streams = json.loads(message), received[1]
-        between = os.fork()  # which ends at once: its child then becomes one of the tests' process
+        between = os.fork()  # ends at once, which makes its child an orphan
         if not between:
             if os.fork():
                 os._exit(0)
-            while os.getppid() != request["parent"]:
+            while os.getppid() != request["parent"]:  # until the tests' process has adopted it
                 pass
             for own, given in enumerate(streams):
                 os.dup2(given, own)
@@ -120,7 +95,7 @@ def serve(connection):
 
 
 def begin(cwd, environment):
-    """What a process starts with, where Python has started it."""
+    """Give a forked process what Python gives a process at its start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
     os.environ.clear()
@@ -130,7 +105,7 @@ def begin(cwd, environment):
 
 
 def run(arguments):
-    """Do what `python *arguments` does."""
+    """Do what `python` does with these arguments."""
     module = arguments[0] == "-m"
     sys.argv = arguments[module:]
     first = os.getcwd() if module else os.path.dirname(os.path.abspath(arguments[0]))
@@ -148,7 +123,7 @@ if __name__ == "__main__":
     tensorflow_setup.import_tensorflow()
     for library in LIBRARIES:
         importlib.import_module(library)
-    gc.freeze()  # what is there need not be copied for the garbage collector's marks
-    asked = serve(socket.socket(fileno=int(sys.argv[1])))
-    begin(asked["cwd"], asked["environment"])
-    run(asked["arguments"])
+    gc.freeze()  # so that collections in the forks write to, and so copy, less memory
+    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    begin(request["cwd"], request["environment"])
+    run(request["arguments"])

@@ -1,4 +1,4 @@
-"""Real command lines as processes."""
+"""Start real command lines as processes."""
 
 import os
 import signal
@@ -13,31 +13,31 @@ PIPED = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subproc
 
 
 def start_python(*arguments, **options):
-    """A running process of this Python that heeds Ctrl-C, which a job in the background ignores."""
-    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    return subprocess.Popen([sys.executable, *map(str, arguments)], **PIPED | heeding | options)
+    """Start a process of this Python that obeys Ctrl-C, which background jobs ignore."""
+    obeying = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], **PIPED | obeying | options)
 
 
 def start_command(*arguments, **options):
-    """A running command line of the project, which on Linux has TensorFlow already: (script, flags)
-    or ("-m", module, flags)."""
+    """Start a command line of the project, (script, flags) or ("-m", module, flags). On Linux it
+    is forked with TensorFlow imported."""
     if sys.platform != "linux":
         return start_python(*arguments, **options)
     return ForkedProcess([*map(str, arguments)], **PIPED | options)
 
 
 def run_python(*arguments, **options):
-    """A finished process of this Python in the project's folder, its output as text."""
+    """Run a process of this Python in the project's folder to its end."""
     return finished(start_python(*arguments, **options))
 
 
 def run_command(*arguments, **options):
-    """A finished command line of the project."""
+    """Run a command line of the project to its end."""
     return finished(start_command(*arguments, **options))
 
 
 def finished(process):
-    """What it returned and printed; it is killed after five minutes."""
+    """Return a process's exit status and output; kill it after five minutes."""
     with process:
         try:
             output, errors = process.communicate(timeout=300)

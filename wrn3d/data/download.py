@@ -81,8 +81,8 @@ def _download(title, archive, data_dir):
             raise MissingDataError(
                 f"{title} is not in {data_dir.absolute()} and could not be downloaded "
                 f"({reason(error)}): put {archive.file_name} from {archive.url} there, name "
-                "another folder with --data-dir, or use --dataset digits, which needs no "
-                "download"
+                "another folder with --data-dir, or use --dataset digits (in Python "
+                'dataset="digits"), which needs no download'
             ) from error
         _unpack(archive, path, data_dir)
 

@@ -1,4 +1,4 @@
-"""Training as a Gymnasium environment: an episode is a run, an action decides one iteration.
+"""Training as a Gymnasium environment: an episode is a run, a step one iteration.
 
     import gymnasium
     import wrn3d                                # registers the environment

@@ -1,11 +1,13 @@
-"""The environment."""
+"""The Gymnasium environment."""
 
+from collections.abc import Callable, Sequence
 from math import isfinite, isnan, nan
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.data.load import load_dataset
 from wrn3d.distributed.workers import find_rank
@@ -15,106 +17,114 @@ from wrn3d.rl.observations import Observer
 from wrn3d.system.checks import check_choice, check_count, check_number, require
 from wrn3d.system.errors import quoted
 from wrn3d.training.checkpoint import Checkpoint
+from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.front_ends import environment_class
 from wrn3d.training.recipes import configuration
+from wrn3d.training.step import StepResult
 
-ITERATIONS = 200  # of an episode, where the settings do not say
-HELD_OUT = 100  # training images, where there is no validation split
+ITERATIONS = 200  # of an episode, unless the settings say
+HELD_OUT = 100  # training images for the validation split, unless there is one
+
+Observation = npt.NDArray[np.float32]
+Info = dict[str, Any]
+Reward = Callable[[EvalResult, EvalResult], float]
 
 
 class Moment(NamedTuple):
-    """An episode at one moment; `restore` goes back to it."""
+    """An episode's whole state at one moment; `restore` goes back to it."""
 
     network: int
     rows: np.ndarray | None
     checkpoint: Checkpoint
     settings: dict[str, float]
     validation: EvalResult
-    history: tuple
+    history: tuple[tuple[float, float], ...]
     over: bool
-    observation: np.ndarray
+    observation: Observation
 
 
-class TrainingEpisode(gymnasium.Env):
-    """A training run, of which an iteration is a step; `settings` are CNNEnv's.
+class TrainingEpisode(gymnasium.Env[Observation, Any]):
+    """A training run as an episode: each step is one iteration.
 
-    `control` and `adjust` say what an action is (see `Control`), and the observation is what
-    `Observer` says. The reward is what the validation split, held-out training images, has gained
-    since it was measured last, "loss" its drop, "accuracy" its rise, or any function of the two
-    EvalResults; it is measured after every `reward_every` iterations and after the last, which
-    costs an evaluation, and is 0 in between. A loss that is no number ends the episode with minus
-    `penalty`. Losses above `penalty` count as that, so that nothing is worse in the end.
+    Args:
+        front_end: "tensorlayer" or "keras".
+        control, adjust: kind of the actions, and the settings that they adjust (see `Control`).
+        reward: "loss" (how far the validation loss fell), "accuracy" (how far the validation
+            accuracy rose), or a function of the EvalResult before and the one after.
+        reward_every: iterations from one reward to the next. Each costs an evaluation of the
+            validation split. In between the reward is 0.
+        penalty: a NaN or infinite loss ends the episode with the reward -penalty. Validation losses
+            are clipped at `penalty`, so that no other end is worse.
+        networks: pairs (depth, widen factor), from which each episode draws one.
+        subset: number of training images that each episode draws.
+        settings: CNNEnv's keywords, except for `seed`.
 
-    `reset(seed=...)` draws the run's seed, and by it initial weights, order, crops and dropout; if
-    asked, also one of `networks`, pairs (depth, widen factor), and a `subset` of so many training
-    images. The same seed and actions are the same episode, to the last bit.
+    `reset(seed=...)` draws the run's seed, and with it initial weights, order, crops and dropout;
+    also the network and the subset. The same seed and actions give the same episode, to the last
+    bit, in either front end. Observations are described in `Observer`. `training` is the CNNEnv.
 
-    `training` is the CNNEnv. Raises UsageError for settings and actions that cannot be.
+    Raises UsageError for invalid settings and actions, and what `load_dataset` raises.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012, as Gymnasium has it
+    metadata = {"render_modes": []}  # noqa: RUF012  (as Gymnasium declares it)
+    training: TrainingEnvironment
 
     def __init__(
         self,
-        front_end="tensorlayer",
+        front_end: str = "tensorlayer",
         *,
-        control="continuous",
-        adjust=("learning_rate",),
-        reward="loss",
-        reward_every=50,
-        penalty=10.0,
-        networks=None,
-        subset=None,
-        **settings,
-    ):
+        control: str = "continuous",
+        adjust: Sequence[str] = ("learning_rate",),
+        reward: str | Reward = "loss",
+        reward_every: int = 50,
+        penalty: float = 10.0,
+        networks: Sequence[tuple[int, int]] | None = None,
+        subset: int | None = None,
+        **settings: Any,
+    ) -> None:
         self._front_end = environment_class(front_end)
-        if not callable(reward):
-            check_choice("reward", reward, ("loss", "accuracy"))
-            reward = self._drop_of_loss if reward == "loss" else self._rise_of_accuracy
-        self.reward = reward
+        self.reward = self._reward_function(reward)
         self.reward_every = check_count("reward_every", reward_every)
         self.penalty = check_number("penalty", penalty)
         self.control = Control(control, adjust)
-        require("seed" not in settings, "seed is drawn by reset(seed=...): leave it out here")
-        if not settings.keys() & {"iterations", "epochs", "recipe"}:
-            settings["iterations"] = ITERATIONS
+        require("seed" not in settings, "seed comes from reset(seed=...): leave it out here")
         require(
             find_rank().world_size == 1,
-            "an episode is for one worker: start this without TF_CONFIG and SLURM_PROCID",
+            "an episode has one worker: start its process without TF_CONFIG and SLURM_PROCID",
         )
+        if not settings.keys() & {"iterations", "epochs", "recipe"}:
+            settings["iterations"] = ITERATIONS
         config = configuration(None, settings)
         self._data = load_dataset(config.dataset, config.data_dir, config.volume_size)
         if not config.validation and not len(self._data.validation_labels):
             settings["validation"] = HELD_OUT
         self._settings = [settings | network for network in _networks(networks)]
-        specs = [configuration(None, one).network_spec(self._data) for one in self._settings]
-        self._made = {}  # by the network's place in the list
+        self._configs = [configuration(None, one) for one in self._settings]
+        self._made: dict[int, TrainingEnvironment] = {}  # by index in `networks`
         self._start = self.control.start(config)
-        kept = self._data.with_validation(settings.get("validation", config.validation))
+        kept = self._data.with_validation(self._configs[0].validation)
         self._num_examples = len(kept.train_labels)
         self.subset = (
-            subset
+            None
             if subset is None
             else check_count("subset", subset, config.batch_size, self._num_examples)
         )
-        parts = dict.fromkeys(part_of(parameter.name) for parameter in network_parameters(specs[0]))
-        self.observer = Observer(
-            len(self._data.class_names),
-            parts,
-            dict.fromkeys(("learning_rate", *self.control.names)),
-        )
+        self.observer = self._observer()
         self.action_space, self.observation_space = self.control.space, self.observer.space
-        self.over = True  # until it is reset
+        self.over = True  # until `reset`
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        """Start an episode; return its first observation and info."""
         super().reset(seed=seed)
         network = int(self.np_random.integers(len(self._settings)))
         run_seed = int(self.np_random.integers(2**31))
-        rows = self.subset and np.sort(
-            self.np_random.choice(self._num_examples, self.subset, replace=False)
-        )
-        self._go_on_with(network, rows)
+        rows = None
+        if self.subset:
+            rows = np.sort(self.np_random.choice(self._num_examples, self.subset, replace=False))
+        self._use(network, rows)
         self.training.reset(seed=run_seed)
         self.settings = {"learning_rate": self.training.learning_rate} | self._start
         self.validation = self.training.evaluate("validation")
@@ -123,29 +133,29 @@ class TrainingEpisode(gymnasium.Env):
         self.observation = self._observe()
         return self.observation, self._info()
 
-    def step(self, action):
-        require(not self.over, "there is no episode to go on with: call reset()")
-        chosen = self.control.apply(action, self.settings)
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
+        """Train one iteration with the settings after `action`.
+
+        Returns (observation, reward, terminated, False, info). Raises UsageError for an invalid
+        action, and after the episode's end.
+        """
+        require(not self.over, "no episode is running: call reset()")
+        chosen: dict[str, Any] = self.control.apply(action, self.settings)
         result = self.training.step(**chosen)
         self.settings = {"learning_rate": result.learning_rate} | chosen
         self.observer.note(result)
-        ends = result.iteration >= self.training.total
-        reward = self._reward(result, ends)
+        last = result.iteration >= self.training.total
+        reward = self._reward(result, last)
         diverged = isnan(reward)
         if diverged:
             reward = -self.penalty
-        self.over = ends or diverged
+        self.over = last or diverged
         self.observation = self._observe()
-        return (
-            self.observation,
-            reward,
-            self.over,
-            False,
-            self._info() | {"loss": result.loss, "accuracy": result.accuracy, "diverged": diverged},
-        )
+        scores = {"loss": result.loss, "accuracy": result.accuracy, "diverged": diverged}
+        return self.observation, reward, self.over, False, self._info() | scores
 
     def snapshot(self) -> Moment:
-        """The episode as it is now, to go back to by `restore` any number of times."""
+        """Return the episode's state; `restore` goes back to it, any number of times."""
         return Moment(
             self._network,
             self._rows,
@@ -157,24 +167,34 @@ class TrainingEpisode(gymnasium.Env):
             self.observation,
         )
 
-    def restore(self, moment: Moment):
-        """Go back; returns the observation and info of then. The generator of later episodes'
-        seeds stays where it is."""
-        self._go_on_with(moment.network, moment.rows)
+    def restore(self, moment: Moment) -> tuple[Observation, Info]:
+        """Go back to a moment; return its observation and info.
+
+        The generator of the seeds of later episodes stays where it is.
+        """
+        self._use(moment.network, moment.rows)
         self.training.restore(moment.checkpoint)
-        self.settings, self.validation, self.over = (
-            moment.settings,
-            moment.validation,
-            moment.over,
-        )
-        self.observer.history, self.observation = moment.history, moment.observation
+        self.settings, self.validation = moment.settings, moment.validation
+        self.over, self.observation = moment.over, moment.observation
+        self.observer.history = moment.history
         return self.observation, self._info()
 
-    def _reward(self, result, ends) -> float:
-        """Not a number after divergence."""
+    def _reward_function(self, reward: str | Reward) -> Reward:
+        if callable(reward):
+            return reward
+        functions: dict[str, Reward] = {
+            "loss": lambda before, after: (
+                min(before.loss, self.penalty) - min(after.loss, self.penalty)
+            ),
+            "accuracy": lambda before, after: after.accuracy - before.accuracy,
+        }
+        return functions[check_choice("reward", reward, functions)]
+
+    def _reward(self, result: StepResult, last: bool) -> float:
+        """Return the reward of an iteration, NaN after divergence."""
         if not isfinite(result.loss):
             return nan
-        if not ends and result.iteration % self.reward_every:
+        if not last and result.iteration % self.reward_every:
             return 0.0
         before, self.validation = self.validation, self.training.evaluate("validation")
         if not isfinite(self.validation.loss):
@@ -182,35 +202,39 @@ class TrainingEpisode(gymnasium.Env):
         reward = self.reward(before, self.validation)
         require(
             isinstance(reward, Real) and isfinite(reward),
-            f"reward gave {quoted(reward)}, but must give a number",
+            f"reward gave {quoted(reward)}, but must give a finite number",
         )
         return float(reward)
 
-    def _drop_of_loss(self, before, after):
-        return min(before.loss, self.penalty) - min(after.loss, self.penalty)
+    def _use(self, network: int, rows: np.ndarray | None) -> None:
+        """Train the network with this index, on these rows of the training split or on all.
 
-    def _rise_of_accuracy(self, before, after):
-        return after.accuracy - before.accuracy
-
-    def _go_on_with(self, network, rows):
-        """Let `training` be the CNNEnv of a network, on these rows of its training images or all.
-
-        Its graphs serve all episodes. It is made when it is first needed, so that what `make_vec`
-        forks has not started TensorFlow.
+        A CNNEnv serves all episodes of its network, so that its graph is built once. It is made
+        when it is first needed: TensorFlow must not have started before `make_vec` forks.
         """
         if network not in self._made:
-            loaded = type("CNNEnv", (self._front_end,), {"load_data": lambda _: self._data})
-            self._made[network] = loaded(**self._settings[network])
+            own = {
+                name: value
+                for name, value in self._settings[network].items()
+                if name not in ("dataset", "data_dir")
+            }
+            self._made[network] = self._front_end(data=self._data, **own)
         self._network, self._rows, self.training = network, rows, self._made[network]
         self.training.use_only(rows)
 
-    def _observe(self):
+    def _observer(self) -> Observer:
+        specs = [config.network_spec(self._data) for config in self._configs]
+        parts = dict.fromkeys(part_of(parameter.name) for parameter in network_parameters(specs[0]))
+        settings = dict.fromkeys(("learning_rate", *self.control.names))
+        return Observer(len(self._data.class_names), parts, settings)
+
+    def _observe(self) -> Observation:
         training = self.training
         return self.observer.observe(
             training.iteration / training.total, self.validation, training.norms(), self.settings
         )
 
-    def _info(self):
+    def _info(self) -> Info:
         return {
             "iteration": self.training.iteration,
             "validation_loss": self.validation.loss,
@@ -218,8 +242,8 @@ class TrainingEpisode(gymnasium.Env):
         } | self.settings
 
 
-def _networks(pairs):
-    """Settings for each (depth, widen factor); one without any where there are none."""
+def _networks(pairs: Any) -> list[dict[str, int]]:
+    """Return settings for each (depth, widen factor), or one without settings for None."""
     if pairs is None:
         return [{}]
     require(

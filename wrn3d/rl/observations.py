@@ -1,27 +1,38 @@
-"""What an agent sees of a run: numbers from -1 to 1."""
+"""Observe a run: numbers from -1 to 1 for an agent."""
 
+from collections.abc import Iterable, Mapping
 from math import isfinite, log, log10
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 from wrn3d.rl.actions import RANGES
+from wrn3d.training.evaluation import EvalResult
+from wrn3d.training.norms import Norms
+from wrn3d.training.step import StepResult
 
 HISTORY = 5  # iterations
 DECADES = 6  # norms from 1e-6 to 1e6
 
 
 class Observer:
-    """Makes observations of a run of `classes` classes and of a network with `parts`.
+    """Makes the observations of a run.
 
-    In order: the progress; the losses and accuracies of the last HISTORY iterations, the newest
-    first, chance before there were any; loss and accuracy on the validation split when they were
-    measured last; each part's norm of the weights, then of the gradients; the learning rate and
-    the other settings that are adjusted. `names` says which is which.
+    Args:
+        classes: number of classes.
+        parts: parts of the network, such as "conv0" and "group0".
+        settings: names of the settings to observe: the learning rate and the adjusted ones.
+
+    An observation has, in this order: the progress; the losses, then the accuracies of the last
+    HISTORY iterations, the newest first, with those of chance before the first iteration; loss and
+    accuracy on the validation split when it was last measured; the norm of each part's weights,
+    then of its gradients; the settings. `names` has a name for each number.
     """
 
-    def __init__(self, classes, parts, settings):
-        self.chance = log(classes), 1 / classes
+    def __init__(self, classes: int, parts: Iterable[str], settings: Iterable[str]) -> None:
+        self.chance = log(classes), 1 / classes  # loss, accuracy
+        parts = list(parts)
         self.names = [
             "progress",
             *(f"{score} {back} back" for score in ("loss", "accuracy") for back in range(HISTORY)),
@@ -33,35 +44,36 @@ class Observer:
         self.space = spaces.Box(-1.0, 1.0, (len(self.names),), np.float32)
         self.forget()
 
-    def forget(self):
-        """Begin another run."""
-        loss, accuracy = self.chance
-        self.history = ((loss, accuracy),) * HISTORY
+    def forget(self) -> None:
+        """Start another run: forget the scores of the last iterations."""
+        self.history: tuple[tuple[float, float], ...] = (self.chance,) * HISTORY
 
-    def note(self, result):
-        """Take in an iteration's StepResult."""
+    def note(self, result: StepResult) -> None:
+        """Remember the scores of an iteration."""
         self.history = ((result.loss, result.accuracy), *self.history)[:HISTORY]
 
-    def observe(self, progress, validation, norms, settings) -> np.ndarray:
-        """float32, in `space`."""
+    def observe(
+        self, progress: float, validation: EvalResult, norms: Norms, settings: Mapping[str, float]
+    ) -> npt.NDArray[np.float32]:
+        """Return the observation, float32 in `space`."""
         losses, accuracies = zip(*self.history, strict=True)
-        found = [
+        numbers = [
             progress,
-            *map(self._of_loss, losses),
+            *map(self._squeezed_loss, losses),
             *accuracies,
-            self._of_loss(validation.loss),
+            self._squeezed_loss(validation.loss),
             validation.accuracy,
-            *map(_of_norm, (*norms.weights.values(), *norms.gradients.values())),
+            *map(_squeezed_norm, (*norms.weights.values(), *norms.gradients.values())),
             *(RANGES[name].position_of(value) for name, value in settings.items()),
         ]
-        return np.nan_to_num(np.array(found, np.float32), nan=0.0).clip(-1, 1)
+        return np.nan_to_num(np.array(numbers, np.float32), nan=0.0).clip(-1, 1)
 
-    def _of_loss(self, loss):
-        """0 for none, 0.5 for chance, 1 for infinity or no number."""
+    def _squeezed_loss(self, loss: float) -> float:
+        """Return 0 for no loss, 0.5 for that of chance, 1 for NaN or infinity."""
         return loss / (loss + self.chance[0]) if isfinite(loss) else 1.0
 
 
-def _of_norm(norm):
-    if not norm > 0:  # none yet, or no number
+def _squeezed_norm(norm: float) -> float:
+    if not norm > 0:  # zero, or NaN before the first iteration
         return -1.0 if norm == 0 else 0.0
     return min(1.0, max(-1.0, log10(norm) / DECADES)) if isfinite(norm) else 1.0

@@ -1,4 +1,4 @@
-"""Registers the environment with Gymnasium; `import wrn3d` imports this after Gymnasium."""
+"""Register the environment with Gymnasium; `import wrn3d` imports this module after Gymnasium."""
 
 import gymnasium
 

@@ -70,6 +70,7 @@ def attempt(front_end, moment, folder, log, draw):
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_killed_runs_end_with_the_same_bytes(tmp_path, undisturbed, request, capsys):
     draw, log = random.Random(0), tmp_path / "log"
     kills, ended, wanted, deck = Counter(), 0, request.config.getoption("--kills"), []

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.environments import SCRIPTS
@@ -39,28 +40,18 @@ def test_a_long_run_does_not_grow(tmp_path, request, capsys, front_end):
     try:
         # Once curves are drawn, all libraries are loaded.
         assert wait_until(log.with_name("curves.png").exists, process)
-        found = [sample(process)]
+        samples = []
         for _ in range(SAMPLES):
             time.sleep(seconds / SAMPLES)
-            found.append(sample(process))
+            samples.append(sample(process))
         iterations = log.read_text().count("\n") - 1
     finally:
         process.terminate()
         _, said = process.communicate(timeout=60)
     assert "saved in" in said
-    before, after = (
-        list(zip(*part, strict=True)) for part in (found[: SAMPLES // 2], found[SAMPLES // 2 :])
-    )
+    earlier, later = (np.max(half, axis=0).tolist() for half in np.split(np.array(samples), 2))
     with capsys.disabled():
-        print(
-            f"\n{front_end}: {iterations:,} iterations, {seconds / 60:.1f} minutes: "
-            + ", ".join(
-                f"at most {max(first):.0f}, then {max(second):.0f} {name}"
-                for name, first, second in zip(
-                    ("MiB", "open files", "threads"), before, after, strict=True
-                )
-            )
-        )
-    assert max(after[0]) < 1.02 * max(before[0]) + 2
-    assert max(after[1]) <= max(before[1]) + 3  # a save may be under way
-    assert max(after[2]) <= max(before[2]) + 2
+        print(f"\n{front_end}: {iterations:,} iterations; MiB, files, threads: {earlier}, {later}")
+    assert later[0] < 1.02 * earlier[0] + 2
+    assert later[1] <= earlier[1] + 3  # a save may be under way
+    assert later[2] <= earlier[2] + 2

@@ -35,7 +35,7 @@ def read_curves(path: str | Path) -> Curves:
     Raises MissingDataError if it holds no log, DataError if a log cannot be read.
     """
     folder = RunFolder(path)
-    count = folder.log.count()
+    count = sum(1 for _ in folder.log.rows())  # a long log does not fit into memory
     if not count:
         raise MissingDataError(f"{path} holds no log of a run: name the --output folder of a run")
     per_point = -(-count // POINTS)

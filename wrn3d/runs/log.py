@@ -63,10 +63,6 @@ class Log:
         with file_errors(self.path):
             flush(self.path)
 
-    def count(self) -> int:
-        """Return the number of lines, pending ones included; raise DataError."""
-        return sum(1 for _ in self._complete_lines()) + len(self.pending)
-
     def rows(self) -> Iterator[tuple[float, ...]]:
         """Yield (iteration, number, ...) for each line, also for pending ones; raise DataError."""
         written = (line for *_, line in self._complete_lines())

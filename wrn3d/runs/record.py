@@ -77,7 +77,14 @@ def record_test(
     content = {
         "at": _now(),
         "iteration": environment.iteration,
-        **{name: _json_numbers(result._asdict()) for name, result in results.items()},
+        **{
+            # JSON has neither NaN nor infinity.
+            name: {
+                score: number if isfinite(number) else None
+                for score, number in result._asdict().items()
+            }
+            for name, result in results.items()
+        },
         "classes": names,
         "confusion": matrix.tolist(),
     }
@@ -85,11 +92,6 @@ def record_test(
     _warn_if_fails(draw_confusion, matrix, names, folder / "confusion.png")
     mistakes = folder / "mistakes.png"
     _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions, names, mistakes)
-
-
-def _json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Replace NaN and infinity, which JSON lacks, by None."""
-    return {name: number if isfinite(number) else None for name, number in scores.items()}
 
 
 def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:

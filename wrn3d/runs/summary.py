@@ -4,7 +4,7 @@ from typing import Any
 
 from wrn3d.distributed.workers import find_rank
 from wrn3d.network.parameters import parameter_count
-from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.events import has_tensorboard
 from wrn3d.system import memory, tensorflow_setup
@@ -51,20 +51,26 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
         for name, (_, is_met) in REQUIREMENTS.items()
         if name in _changed(config) and not is_met(config)
     ]
+    versions = (f"{name} {number}" for name, number in tensorflow_setup.versions().items())
     lines = [
         _network_line(environment.spec),
         _data_line(environment),
         _training_line(environment, config, unused),
-        _versions_line(),
+        f"versions  {', '.join(versions)}",
         f"device    {tensorflow_setup.device()}",
         _memory_line(environment, config),
     ]
     if environment.worker.count > 1:
         lines.append(_workers_line(environment, config))
     if unused:
-        lines.append(_unused_line(config, unused))
+        needs = (_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused)
+        lines.append(f"unused    {', '.join(needs)}")
     if config.output:
-        lines.append(_output_line(config))
+        tensorboard = "" if has_tensorboard() else " if it is installed (pip install tensorboard)"
+        lines.append(
+            f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, TensorBoard "
+            f"events{tensorboard}"
+        )
     return lines
 
 
@@ -75,8 +81,7 @@ def _changed(config: RunConfig) -> dict[str, Any]:
 
 
 def _network_line(spec: WideResNetSpec) -> str:
-    default = TrainingConfig().strides
-    strides = "" if spec.strides == default else f", {_setting('strides', spec.strides)}"
+    strides = "" if spec.strides == PAPER_STRIDES else f", {_setting('strides', spec)}"
     return (
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
         f"{parameter_count(spec):,} parameters"
@@ -98,16 +103,11 @@ def _training_line(environment: TrainingEnvironment, config: RunConfig, unused: 
     total = config.total_iterations(environment.num_examples)
     epochs = total * config.batch_size / environment.num_examples
     shown = {*ALWAYS_SHOWN, *_changed(config).keys() - {*SHOWN_ELSEWHERE, *unused}}
-    settings = [_setting(name, value) for name, value in config.settings.items() if name in shown]
+    settings = [_setting(name, config) for name in config.settings if name in shown]
     return (
         f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
         f"{', '.join(settings)}"
     )
-
-
-def _versions_line() -> str:
-    versions = tensorflow_setup.versions().items()
-    return f"versions  {', '.join(f'{name} {number}' for name, number in versions)}"
 
 
 def _memory_line(environment: TrainingEnvironment, config: RunConfig) -> str:
@@ -128,26 +128,9 @@ def _workers_line(environment: TrainingEnvironment, config: RunConfig) -> str:
     )
 
 
-def _unused_line(config: RunConfig, unused: list[str]) -> str:
-    settings = (
-        f"{_setting(name, getattr(config, name))} (needs {REQUIREMENTS[name][0]})"
-        for name in unused
-    )
-    return f"unused    {', '.join(settings)}"
-
-
-def _output_line(config: RunConfig) -> str:
-    tensorboard = (
-        "TensorBoard events"
-        if has_tensorboard()
-        else "TensorBoard events if it is installed (pip install tensorboard)"
-    )
-    return f"output    {config.output}: checkpoints, log.csv, epochs.csv, curves.png, {tensorboard}"
-
-
-def _setting(name: str, value: Any) -> str:
-    """Return a setting's name and value as words."""
-    words = name.replace("_", " ")
+def _setting(name: str, settings: Any) -> str:
+    """Return a setting's name and value in words; `settings` is a configuration or a spec."""
+    words, value = name.replace("_", " "), getattr(settings, name)
     if isinstance(value, bool):
         return words
     values = value if isinstance(value, tuple) else [value]

@@ -1,6 +1,6 @@
-"""Wide ResNets in PyTorch under the names and in the forms in which they are published.
+"""Wide ResNets in PyTorch, with the parameter names of public checkpoints.
 
-`Blocks` has the parameters of xternalz/WideResNet-pytorch; `authors_logits` computes with a flat
+`Blocks` has the parameters of xternalz/WideResNet-pytorch. `authors_logits` computes with a flat
 dictionary of tensors, as the paper's authors do.
 """
 
@@ -33,7 +33,7 @@ class Group(nn.Module):
 
 
 class Blocks(nn.Module):
-    """`dropout(block, x)` is called between a block's convolutions."""
+    """The network as modules. `dropout(block, x)` is called between a block's convolutions."""
 
     def __init__(self, depth, widen_factor, num_classes=10, dropout=lambda block, x: x):
         super().__init__()
@@ -65,7 +65,7 @@ class Blocks(nn.Module):
 
 
 def authors_logits(params, x, training, dropout=lambda name, x: x):
-    """(N, 3, H, W) -> (N, classes); moves the running averages where `training`."""
+    """Return the logits (N, classes) of x (N, 3, H, W); in training, move the running averages."""
 
     def batch_norm_relu(x, name):
         return F.relu(
@@ -95,7 +95,7 @@ def authors_logits(params, x, training, dropout=lambda name, x: x):
 
 
 def authors_params(depth, widen_factor, num_classes=10):
-    """A flat dictionary of the authors' parameters, away from the initial values."""
+    """Return a flat dictionary of parameters; none has its initial value."""
     torch.manual_seed(3)
     params = {"conv0": torch.randn(16, 3, 3, 3) / 5}
 

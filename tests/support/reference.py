@@ -1,9 +1,9 @@
 """The authors' network in plain NumPy, float64: forward, backward and running averages.
 
-Written from their pytorch/resnet.py alone and in their style, a function over a dictionary of
-arrays, so that it shares no code and no structure with `wrn3d`. Every operation returns its
-output and a function from the output's gradient to the input's; gradients of parameters gather
-in a dictionary. Volumes are (N, D, H, W, C).
+It follows their pytorch/resnet.py, a function over a dictionary of arrays, and shares no code and
+no structure with `wrn3d`. Every operation returns its output and a function from the output's
+gradient to the input's; that function also stores the gradients of the operation's parameters.
+Volumes are (N, D, H, W, C).
 """
 
 from itertools import product
@@ -14,43 +14,45 @@ EPSILON, MOMENTUM = 1e-5, 0.1
 
 
 class Reference:
-    """One evaluation of the network: `logits`, and after `backward` also `gradients`.
+    """One forward pass of the network, with `logits` and, in training, new running `averages`.
 
-    In training mode `averages` holds the new running averages.
+    `loss_and_backward` adds the `gradients`.
     """
 
     def __init__(self, spec, weights, volumes, training):
         self.weights = {name: array.astype(np.float64) for name, array in weights.items()}
         self.training, self.averages, self.gradients = training, {}, {}
-        n = (spec.depth - 4) // 6
-        x, tape = np.asarray(volumes, np.float64), []
+        self._tape = []
 
         def run(step):
-            tape.append(step[1])
+            self._tape.append(step[1])
             return step[0]
 
-        x = run(self.conv(x, "conv0", 1))
+        x = run(self.conv(np.asarray(volumes, np.float64), "conv0", 1))
         for group in range(3):
-            for block in range(n):
+            for block in range((spec.depth - 4) // 6):
                 stride = spec.strides[group] if block == 0 else 1
                 name = f"group{group}.block{block}"
                 x = run(self.block(x, name, stride, 16 * 2**group * spec.widen_factor))
         x = run(self.batch_norm_relu(x, "bn"))
-        x = run(self.mean_pool(x))
-        self.logits = run(self.linear(x))
-        self._tape = tape
+        self.logits = run(self.linear(run(self.mean_pool(x))))
+
+    def loss(self, labels):
+        """Return the mean cross-entropy."""
+        return -np.log(self._probabilities()[np.arange(len(labels)), labels]).mean()
 
     def loss_and_backward(self, labels):
-        """Mean cross-entropy; fills `gradients`."""
-        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
-        probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-        rows = np.arange(len(labels))
-        gradient = probabilities.copy()
-        gradient[rows, labels] -= 1
+        """Return the mean cross-entropy; fill `gradients`."""
+        gradient = self._probabilities()
+        gradient[np.arange(len(labels)), labels] -= 1
         gradient /= len(labels)
         for backward in reversed(self._tape):
             gradient = backward(gradient)
-        return -np.log(probabilities[rows, labels]).mean()
+        return self.loss(labels)
+
+    def _probabilities(self):
+        exponentials = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def block(self, x, name, stride, filters):
         o1, back_o1 = self.batch_norm_relu(x, f"{name}.bn0")

@@ -1,0 +1,83 @@
+"""The shared numerics, apart from the convolution, against NumPy and PyTorch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wrn3d.network import ops
+from wrn3d.system.randomness import dropout_position, dropout_shares
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    sides=st.tuples(*[st.integers(1, 7)] * 3),
+    channels=st.integers(1, 3),
+    extra=st.integers(0, 5),
+    stride=st.integers(1, 2),
+)
+def test_pad_shortcut_averages_cells_and_centres_channels(sides, channels, extra, stride):
+    x = np.random.default_rng(0).standard_normal((2, *sides, channels)).astype(np.float32)
+    y = ops.pad_shortcut(tf.constant(x), channels + extra, stride).numpy()
+    before = extra - extra // 2
+    assert y.shape == (2, *(-(-side // stride) for side in sides), channels + extra)
+    for index in np.ndindex(y.shape[1:4]):
+        cell = x[(slice(None), *(slice(i * stride, (i + 1) * stride) for i in index))]
+        middle = y[(slice(None), *index, slice(before, before + channels))]
+        np.testing.assert_allclose(middle, cell.mean(axis=(1, 2, 3)), atol=1e-6)
+    assert not y[..., :before].any() and not y[..., before + channels :].any()
+
+
+def test_batch_norm_moves_averages_towards_the_unbiased_variance():
+    x = np.random.default_rng(0).standard_normal((2, 1, 2, 2, 3)).astype(np.float32) * 3 + 1
+    start = np.full(3, 0.5, np.float32)
+    y, mean, var = ops.batch_norm_relu(x, np.ones(3, "f"), np.zeros(3, "f"), start, start, True)
+    flat = x.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(mean, 0.9 * 0.5 + 0.1 * flat.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(var, 0.9 * 0.5 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+    normal = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)
+    np.testing.assert_allclose(y, np.maximum(normal, 0).reshape(x.shape), atol=1e-5)
+
+
+def test_batch_norm_in_evaluation_uses_and_keeps_the_averages():
+    x = np.random.default_rng(0).standard_normal((2, 3, 2, 2, 3)).astype(np.float32)
+    averages = np.array([0.1, 0.2, 0.3], np.float32), np.array([1, 2, 3], np.float32)
+    y, mean, var = ops.batch_norm_relu(x, np.ones(3, "f"), np.zeros(3, "f"), *averages, False)
+    np.testing.assert_allclose(
+        y, np.maximum((x - averages[0]) / np.sqrt(averages[1] + 1e-5), 0), atol=1e-6
+    )
+    assert np.array_equal(mean, averages[0]) and np.array_equal(var, averages[1])
+
+
+def test_dropout_is_a_function_of_seed_and_iteration():
+    x = tf.ones([4, 1, 32, 32, 16])
+
+    def mask(seed, iteration):
+        return ops.dropout(x, dropout_shares(0.3), dropout_position(seed, "a", iteration)).numpy()
+
+    first = mask(5, 0)
+    assert np.array_equal(first, mask(5, 0))
+    assert not np.array_equal(first, mask(5, 1))
+    assert not np.array_equal(first, mask(6, 0))
+    assert set(np.unique(first)) == {0, np.float32(1 / 0.7)}
+    assert (first == 0).mean() == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("class_weights", [None, [0.5, 2.0, 1.0, 0.25]])
+def test_cross_entropy_is_pytorchs(smoothing, class_weights):
+    rng = np.random.default_rng(0)
+    logits, labels = 9 * rng.standard_normal((9, 4)).astype(np.float32), rng.integers(0, 4, 9)
+    losses = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing, reduction="none"
+    )
+    weights = np.ones(4) if class_weights is None else np.array(class_weights)
+    loss = ops.cross_entropy(labels, logits, smoothing=smoothing, class_weights=class_weights)
+    assert loss.numpy() == pytest.approx((losses.numpy() * weights[labels]).mean(), rel=1e-6)
+
+
+def test_accuracy_is_the_share_of_right_predictions():
+    logits = np.array([[0, 1], [2, 1], [0, 3]], np.float32)
+    assert ops.accuracy(np.array([1, 1, 1]), logits).numpy() == np.float32(2 / 3)

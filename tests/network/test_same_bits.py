@@ -1,0 +1,143 @@
+"""Both front ends: the same losses, logits and weights to the last bit.
+
+Here one after the other in one process; the tests of `compare` run them in two processes.
+"""
+
+import numpy as np
+import pytest
+
+from tests.support.cifar_files import write_cifar10
+from tests.support.environments import SCRIPTS, environment_class
+from wrn3d import Checkpoint
+
+PLAIN = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 20, "volume_size": 16}
+CIFAR10 = {"dataset": "cifar10", "volume_size": None}
+FULL = PLAIN | {
+    "dropout": 0.3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "augment": True,
+    "learning_rate": 0.05,
+}
+RECIPE = FULL | {
+    "dropout": 0.0,
+    "iterations": 10,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "label_smoothing": 0.1,
+    "class_weights": True,
+    "averaging": 0.9,
+    "alternate_flips": True,
+    "cutout": 8,
+    "sizes": (0.625, 0.75, 1.0),
+}
+FAST = {"recipe": "fast", "dataset": "digits", "widen_factor": 1, "batch_size": 20}
+CASES = {
+    "plain": PLAIN,
+    "cifar10": FULL | CIFAR10 | {"shortcut": "projection"},
+    "fast": FAST | {"depth": 10, "volume_size": 16},
+    "volumes": {"recipe": "volumes", "depth": 10, "volume_size": 12, "batch_size": 20},
+    "adam": PLAIN | {"optimizer": "adam", "learning_rate": 1e-3},
+    # Wide enough for filter gradients as matrix products.
+    "bfloat16": FULL | {"precision": "bfloat16", "widen_factor": 4, "batch_size": 8},
+}
+SLOW_CASES = {
+    "deep": FULL | {"depth": 16, "widen_factor": 2},
+    "deep-cifar10": PLAIN | CIFAR10 | {"depth": 16},
+    "deep-fast": FAST,
+    "deep-volumes": {"recipe": "volumes", "volume_size": 12, "batch_size": 20},
+    "recipe": RECIPE | {"widen_factor": 2, "precision": "bfloat16"},
+    "muon": FULL | {"optimizer": "muon", "strides": (2, 1, 2), "shortcut": "projection"},
+}
+
+
+@pytest.fixture(scope="module")
+def cifar10(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cifar10")
+    write_cifar10(folder, "py", per_file=30)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory, digits):
+    """Return a file of volumes: digits that fade in depth, in the classes odd and even."""
+    fading = np.linspace(1, 0.2, 16)[:, None, None]
+    images = (digits.train_volumes[:160, :, ::2, ::2, 0] * fading).astype(np.uint8)
+    labels = digits.train_labels[:160] % 2
+    path = tmp_path_factory.mktemp("volumes") / "digits.npz"
+    arrays = {
+        f"{split}_{kind}": array[rows]
+        for split, rows in (
+            ("train", slice(100)),
+            ("val", slice(100, 130)),
+            ("test", slice(130, 160)),
+        )
+        for kind, array in (("images", images), ("labels", labels))
+    }
+    np.savez_compressed(path, **arrays)
+    return str(path)
+
+
+def run(front_end, settings, path):
+    """Return the results of ten iterations, their logits and scores, and their Checkpoint."""
+    env = environment_class(front_end)(**settings)
+    results = [(step.loss, step.accuracy) for step in (env.step() for _ in range(10))]
+    logits = env.predict(env.dataset.normalise(env.dataset.test_volumes[:20]))
+    results += [logits.tobytes(), env.evaluate()]
+    env.save(path)
+    return results, Checkpoint.load(path)
+
+
+def assert_same(left, right):
+    assert left[0] == right[0]
+    for kind in ("weights", "momentum", "velocity", "average"):
+        arrays = getattr(left[1], kind), getattr(right[1], kind)
+        assert arrays[0].keys() == arrays[1].keys()
+        for name in arrays[0]:
+            assert np.array_equal(arrays[0][name], arrays[1][name]), name
+
+
+@pytest.mark.parametrize(
+    "case", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_CASES)]
+)
+def test_ten_iterations_agree_between_front_ends(tmp_path, cifar10, volumes, case):
+    settings = {"dataset": volumes, "data_dir": cifar10, "iterations": 10} | (CASES | SLOW_CASES)[
+        case
+    ]
+    assert_same(*(run(front_end, settings, tmp_path / front_end) for front_end in SCRIPTS))
+
+
+def test_run_can_change_between_front_ends(tmp_path):
+    settings = RECIPE | {
+        "dropout": 0.3,
+        "batch_size": 64,
+        "validation": 1000,
+        "sizes": (0.75, 1.0),
+        "optimizer": "muon",  # moves everything but kernels as SGD does
+    }
+    environments = {front_end: environment_class(front_end)(**settings) for front_end in SCRIPTS}
+
+    def continued(front_end, start, until):
+        env, end = environments[front_end], tmp_path / f"{front_end}-{until}-{bool(start)}"
+        env.reset()
+        if start:
+            env.load(start)
+        while env.iteration < until:
+            env.step()
+        env.save(end)
+        return end
+
+    undisturbed = Checkpoint.load(continued("keras", None, 10))
+    for first, second in (("tensorlayer", "keras"), ("keras", "tensorlayer")):
+        middle = continued(first, None, 8)
+        position = Checkpoint.load(middle)
+        assert (position.epochs_completed, position.index_in_epoch) == (1, 64)  # within an epoch
+        assert_same(((), Checkpoint.load(continued(second, middle, 10))), ((), undisturbed))
+
+
+def test_run_is_a_function_of_its_seed(tmp_path, front_end):
+    first, again = (run(front_end, FULL, tmp_path / str(n)) for n in range(2))
+    assert_same(first, again)
+    other = environment_class(front_end)(**FULL | {"seed": 1}).step()
+    assert (other.loss, other.accuracy) != first[0][0]

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from zlib import crc32
 
 import tensorflow as tf
@@ -52,7 +53,7 @@ def join(source: str, synchronised: bool) -> None:
         _strategies.append(_join(source, threads=1 if synchronised else 2))
 
 
-def _join(source, threads):
+def _join(source: str, threads: int) -> tf.distribute.Strategy:
     resolver = (
         slurm_resolver()
         if source == "SLURM"
@@ -104,7 +105,7 @@ class _SlurmResolver(tf.distribute.cluster_resolver.SlurmClusterResolver):
     The GPUs are those that SLURM shows to a task; TensorFlow would ask nvidia-smi.
     """
 
-    def cluster_spec(self):
+    def cluster_spec(self) -> tf.train.ClusterSpec:
         self.task_type, self.task_id = "worker", self._rank
         return tf.train.ClusterSpec(
             {
@@ -116,5 +117,5 @@ class _SlurmResolver(tf.distribute.cluster_resolver.SlurmClusterResolver):
             }
         )
 
-    def num_accelerators(self, *arguments, **keywords):
+    def num_accelerators(self, *arguments: Any, **keywords: Any) -> dict[str, int]:
         return {"GPU": len(tf.config.list_physical_devices("GPU"))}

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +25,7 @@ class ClusterWorker(Worker):
         self.shard = Shard(self.count, synchronised, single_depth)
 
     def shared(self, function: Callable) -> Callable:
-        def with_shard(*arguments):
+        def with_shard(*arguments: Any) -> Any:
             require(self.in_step, "model.fit trains on one worker only: call env.step")
             with tracing_for(self.shard):
                 return function(*arguments)
@@ -69,14 +70,14 @@ class ClusterWorker(Worker):
             "or data: start all with the same flags on the same files",
         )
 
-    def _reduce(self, array, operation):
+    def _reduce(self, array: np.ndarray, operation: str) -> np.ndarray:
         with expecting_workers(self.index, self.count):
             reduce = _reduction(self.count, array.shape, array.dtype, operation)
             return reduce(tf.convert_to_tensor(array)).numpy()
 
 
 @cache
-def _reduction(count, shape, dtype, operation):
+def _reduction(count: int, shape: tuple[int, ...], dtype: np.dtype, operation: str) -> Callable:
     """Return a function that reduces arrays of one shape and type over the workers.
 
     The workers ask for the same functions in the same order, so their keys are the same.

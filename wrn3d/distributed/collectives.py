@@ -47,8 +47,10 @@ class Shard:
         self._on_gpus = bool(tf.config.list_physical_devices("GPU"))
         if self._on_gpus:
             self._others = self._gradients
-        self._key, self._sums = first_key(), WeakKeyDictionary()
-        self._last_kernel_gradients = WeakKeyDictionary()  # names: a tensor would keep its graph
+        self._key = first_key()
+        self._sums: WeakKeyDictionary[tf.Graph, int] = WeakKeyDictionary()
+        # Names, since a tensor would keep its graph.
+        self._last_kernel_gradients: WeakKeyDictionary[tf.Graph, str] = WeakKeyDictionary()
 
     def sum(self, array: tf.Tensor) -> tf.Tensor:
         """Sum a small array over the workers, with the same bits in each of them.
@@ -65,7 +67,7 @@ class Shard:
         """Sum a large array, of gradients, over the workers at the same time as small ones."""
         return reduce_over(self.count, array, self._next_key(), "Add", [self._gradients.handle])
 
-    def _next_key(self):
+    def _next_key(self) -> int:
         # Counted for each graph: a worker may trace a function more often than another, for other
         # lengths of its rows, but the n-th sum of a function has the same key in all of them.
         graph = tf.compat.v1.get_default_graph()
@@ -157,7 +159,7 @@ def kernel_gradient_soon(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, tf
         return x, kernel
 
     @tf.custom_gradient
-    def unchanged(x, kernel):
+    def unchanged(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
         return (tf.identity(x), tf.identity(kernel)), shard.after_later_layer
 
     return unchanged(x, kernel)

@@ -19,7 +19,7 @@ BUSY = 0.2  # of a core: a process that uses more is computing, not only waiting
 class _Wait:
     """A worker's wait: how many seconds its process has been idle."""
 
-    def __init__(self, index):
+    def __init__(self, index: int) -> None:
         self.index, self.seconds = index, 0.0
 
 
@@ -39,11 +39,11 @@ def limited_wait(index: int) -> Iterator[None]:
 
 
 @cache
-def _start_watching():
+def _start_watching() -> None:
     threading.Thread(target=_watch, daemon=True, name="patience").start()
 
 
-def _watch():
+def _watch() -> None:
     now, computed = time.monotonic(), time.process_time()
     while True:
         time.sleep(1)
@@ -56,7 +56,7 @@ def _watch():
                 _end(wait)
 
 
-def _end(wait):
+def _end(wait: _Wait) -> None:
     message = (
         f"error: worker {wait.index} has waited for the others for {PATIENCE} seconds: "
         "start all again, with --resume if the run has a folder\n"

@@ -113,7 +113,7 @@ def find_worker(synchronised: bool = True, single_depth: bool = True) -> Worker:
     return ClusterWorker(rank, synchronised, single_depth)
 
 
-def _rank_in_cluster(text):
+def _rank_in_cluster(text: str) -> WorkerRank:
     try:
         config = json.loads(text)
         cluster = {

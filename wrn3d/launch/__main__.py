@@ -60,7 +60,7 @@ def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
     return status
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wrn3d.launch",
         usage="%(prog)s [-h] [-n WORKERS] [--restarts RESTARTS] script ...",

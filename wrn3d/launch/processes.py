@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from types import FrameType
 from typing import IO, Self
 
 from wrn3d.launch.resources import cores_of, free_ports, visible_gpus
@@ -109,25 +110,25 @@ class WorkerProcess:
 class _ForwardedSignals(StopRequest):
     """Forwards the first Ctrl-C or SIGTERM to the workers; a second one kills them."""
 
-    def __init__(self, workers):
+    def __init__(self, workers: list[WorkerProcess]) -> None:
         super().__init__()
         self.workers = workers
 
-    def forward_early_signal(self):
+    def forward_early_signal(self) -> None:
         """Forward a signal that came before all workers were started."""
         if self.number is not None:
             self._send(self.number)
 
-    def _note(self, number, frame):
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self._send(number if self.number is None else signal.SIGKILL)
         self.number = number
 
-    def _send(self, number):
+    def _send(self, number: int) -> None:
         for worker in self.workers:
             worker.signal(number)
 
 
-def _first_failure(workers):
+def _first_failure(workers: Sequence[WorkerProcess]) -> WorkerProcess | None:
     """Return a worker that failed, if possible one that knows why; None when all have succeeded."""
     while True:
         running = [worker for worker in workers if worker.running]

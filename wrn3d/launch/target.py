@@ -23,7 +23,7 @@ def python_arguments(target: str) -> list[str]:
     return ["-m", target]
 
 
-def _is_runnable_module(name):
+def _is_runnable_module(name: str) -> bool:
     package, *inner = name.split(".")
     if not all(part.isidentifier() for part in (package, *inner)):
         return False

@@ -21,7 +21,7 @@ def require(condition: object, message: str) -> None:
         raise UsageError(message)
 
 
-def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+def check_count(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return a whole number between `least` and `most` as an int; NumPy's integers pass, too."""
     until = "up" if most is None else f"to {most:,}"
     require(
@@ -31,23 +31,23 @@ def check_count(name: str, value: object, least: int = 1, most: int | None = Non
     return int(value)
 
 
-def check_number(name: str, value: object) -> float:
+def check_number(name: str, value: Any) -> float:
     """Return a finite number from 0 up as a float."""
     return _check_real(name, value, lambda x: 0 <= x <= LARGEST, "number from 0 up")
 
 
-def check_share(name: str, value: object) -> float:
+def check_share(name: str, value: Any) -> float:
     """Return a number from 0 up and below 1 as a float."""
     return _check_real(name, value, lambda x: 0 <= x < 1, "number from 0 up and below 1")
 
 
-def check_part(name: str, value: object) -> float:
+def check_part(name: str, value: Any) -> float:
     """Return a number above 0 and up to 1 as a float."""
     expected = "fraction above 0, up to 1, such as 0.75"
     return _check_real(name, value, lambda x: 0 < x <= 1, expected)
 
 
-def check_flag(name: str, value: object) -> bool:
+def check_flag(name: str, value: Any) -> bool:
     """Return True or False; NumPy's pass, too."""
     require(isinstance(value, (bool, np.bool_)), f"{name} is {value!r}, but must be True or False")
     return bool(value)
@@ -61,16 +61,16 @@ def check_choice(name: str, value: Any, choices: Iterable) -> Any:
     return value
 
 
-def check_each(name: str, values: object, check: Callable, *arguments: Any) -> tuple:
+def check_each(name: str, values: Any, check: Callable, *arguments: Any) -> tuple:
     """Return the results of `check(name, value, *arguments)` for each value of a tuple or list."""
     require(isinstance(values, (tuple, list)), f"{name} is {values!r}, but must be a list")
     return tuple(check(name, value, *arguments) for value in values)
 
 
-def _check_real(name, value, holds, expected):
+def _check_real(name: str, value: Any, holds: Callable[[Any], bool], expected: str) -> float:
     require(_is(value, Real) and holds(value), f"{name} is {value!r}, but must be a {expected}")
     return float(value)
 
 
-def _is(value, kind):
+def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -45,7 +45,7 @@ def exit_status(work: Callable[..., int | None], *arguments: Any) -> int:
     return status or 0
 
 
-def _output_fails():
+def _output_fails() -> bool:
     """Return whether standard output cannot be written, and redirect it to nowhere if so."""
     try:
         print(flush=True)  # flushing an empty buffer would not fail: the failed write dropped it

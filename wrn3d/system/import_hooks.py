@@ -9,6 +9,8 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 
 def import_after(library: str, *modules: str) -> None:
@@ -19,7 +21,7 @@ def import_after(library: str, *modules: str) -> None:
         sys.meta_path.insert(0, _ImportHook(library, modules))
 
 
-def _import_all(modules):
+def _import_all(modules: Sequence[str]) -> None:
     for name in modules:
         importlib.import_module(name)
 
@@ -27,21 +29,23 @@ def _import_all(modules):
 class _ImportHook(importlib.abc.MetaPathFinder):
     """Finds `library` on Python's path and has `modules` imported after it."""
 
-    def __init__(self, library, modules):
+    def __init__(self, library: str, modules: Sequence[str]) -> None:
         self.library, self.modules = library, modules
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != self.library:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def execute_and_import(module):
+            def execute_and_import(module: ModuleType) -> None:
                 execute(module)
                 # Not in find_spec: some programs only ask whether the library is installed.
                 sys.meta_path.remove(self)
                 _import_all(self.modules)
 
-            spec.loader.exec_module = execute_and_import
+            spec.loader.exec_module = execute_and_import  # type: ignore[method-assign]
         return spec

@@ -91,7 +91,7 @@ def has_gpu() -> bool:
 
 
 @cache
-def _cpu_entry(key):
+def _cpu_entry(key: str) -> str | None:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -99,7 +99,7 @@ def _cpu_entry(key):
     return next((line.split(":")[1].strip() for line in lines if line.startswith(key)), None)
 
 
-def _versions():
+def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         with suppress(PackageNotFoundError):

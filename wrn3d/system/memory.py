@@ -73,7 +73,7 @@ def available_memory() -> float:
     return min([_free_memory(), *_left_in_control_groups()])
 
 
-def _process_status(name):
+def _process_status(name: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:  # not Linux
@@ -81,7 +81,7 @@ def _process_status(name):
     return 1024 * next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
-def _free_memory():
+def _free_memory() -> float:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -90,7 +90,9 @@ def _free_memory():
     return 1024 * (kibibytes["MemAvailable"] + kibibytes["SwapFree"])
 
 
-def _left_in_control_groups(membership="/proc/self/cgroup", mounted="/sys/fs/cgroup"):
+def _left_in_control_groups(
+    membership: str | Path = "/proc/self/cgroup", mounted: str | Path = "/sys/fs/cgroup"
+) -> Iterator[int]:
     """Yield the memory left in each Linux control group that limits this process.
 
     Containers and batch systems set these limits: on the process's own group and on those around

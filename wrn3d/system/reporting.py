@@ -39,7 +39,7 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rows = [[cell.replace("|", "/") for cell in row] for row in rows]  # "|" would end a cell
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
 
-    def line(cells):
+    def line(cells: Sequence[str]) -> str:
         _, *others = map(str.rjust, cells, widths)
         return f"| {' | '.join([cells[0].ljust(widths[0]), *others])} |"
 

@@ -4,7 +4,7 @@ import signal
 from types import FrameType
 from typing import Self
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class StopRequest:
@@ -30,8 +30,8 @@ class StopRequest:
 
     @property
     def name(self) -> str:
-        """Name of the signal for messages."""
-        return NAMES[self.number]
+        """Name of the noted signal for messages."""
+        return NAMES[self.number]  # type: ignore[index]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         earlier, self.number = self.number, number

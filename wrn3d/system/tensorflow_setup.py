@@ -90,7 +90,7 @@ def has_fast_bfloat16() -> bool:
     return cpu_has_bfloat16()
 
 
-def _gpu_details():
+def _gpu_details() -> dict[str, dict]:
     import tensorflow as tf
 
     return {

@@ -7,7 +7,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Self
+from typing import Any, Self
 
 from wrn3d.system.errors import Stopped
 
@@ -19,7 +19,8 @@ class Progress:
     """
 
     def __init__(self, total: int, title: str, completed: int = 0) -> None:
-        self.total, self.title, self.completed, self.bar = total, title, completed, None
+        self.total, self.title, self.completed = total, title, completed
+        self.bar: Any = None
 
     def __enter__(self) -> Self:
         if on_terminal():

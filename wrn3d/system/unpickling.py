@@ -1,7 +1,8 @@
 """Read pickles from untrusted files without running code from them and without hanging."""
 
 import pickle
-from typing import Any, BinaryIO, ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
 MOST_OPERATIONS = 2_000_000  # CIFAR-100's training file has half a million
 MOST_ARGUMENTS = 16  # of the call that makes an array or a tensor
@@ -57,8 +58,8 @@ OPERATIONS = (
 )
 
 
-def _counted(operation):
-    def operate(self):
+def _counted(operation: Callable) -> Callable:
+    def operate(self: Any) -> None:
         self.operations += 1
         if self.operations > MOST_OPERATIONS:
             raise pickle.UnpicklingError(f"it takes more than {MOST_OPERATIONS:,} steps")
@@ -70,11 +71,14 @@ def _counted(operation):
 class _Operations(dict):
     """{code: method} of the admitted operations."""
 
-    def __missing__(self, code):
+    def __missing__(self, code: int) -> NoReturn:
         raise pickle.UnpicklingError("it has an operation that arrays do not need")
 
 
-class RestrictedUnpickler(pickle._Unpickler):
+_Unpickler: Any = pickle._Unpickler  # Python's own, whose methods the type stubs lack
+
+
+class RestrictedUnpickler(_Unpickler):
     """Reads a pickle with bytes for strings, and admits only the OPERATIONS.
 
     `admitted` maps each admitted (module, name) to a stand-in; other names are refused. The base
@@ -90,38 +94,38 @@ class RestrictedUnpickler(pickle._Unpickler):
         super().__init__(file, encoding="bytes")
         self.admitted = admitted
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.admitted:
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
         return self.admitted[module, name]
 
-    def load_reduce(self):
+    def load_reduce(self) -> None:
         arguments = self.stack[-1]
         if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
             raise pickle.UnpicklingError("it calls something with more than a few arguments")
         super().load_reduce()
 
-    def load_build(self):
+    def load_build(self) -> None:
         if not hasattr(self.stack[-2], "__setstate__"):
             raise pickle.UnpicklingError("it sets the state of an object without one")
         super().load_build()
 
-    def load_setitem(self):
+    def load_setitem(self) -> None:
         self._check_keys(self.stack[-2:-1])
         super().load_setitem()
 
-    def load_setitems(self):
+    def load_setitems(self) -> None:
         self._check_keys(self.stack[::2])
         super().load_setitems()
 
-    def _check_keys(self, keys):
+    def _check_keys(self, keys: Iterable) -> None:
         for key in keys:
             if type(key) not in KEYS or (type(key) is int and abs(key) > LARGEST_KEY):
                 raise pickle.UnpicklingError("it has a dictionary with unusual keys")
 
     for name in OPERATIONS:
         code = getattr(pickle, name)[0]
-        dispatch[code] = _counted(pickle._Unpickler.dispatch[code])
+        dispatch[code] = _counted(_Unpickler.dispatch[code])
     for name, operation in (
         ("REDUCE", load_reduce),
         ("BUILD", load_build),

@@ -6,5 +6,5 @@
     python -m benchmarks.scaling       # the cost of several workers
 
 `cases` has the networks and their data, `contenders` the programs that train them, `turn` measures
-one of them in a process of its own, `report` and `picture` show the results.
+one of them in a process of its own, `report` shows the results.
 """

@@ -2,16 +2,17 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from benchmarks import picture, report
+from benchmarks import report
 from benchmarks.cases import CASES, QUICK
 from benchmarks.contenders import CONTENDERS, MATMUL
-from benchmarks.results import Turn, append_csv, grouped
-from benchmarks.turn import measure
+from benchmarks.report import Group, grouped
+from benchmarks.turn import Measurement, Turn, append_csv, measure
 from wrn3d.distributed.workers import leave_others
 from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system import machine
@@ -51,7 +52,8 @@ def benchmark(config: BenchmarkConfig) -> None:
     turns, notes = plan(config)
     description = machine.describe()
     notes = [machine.sentence(description), *notes]
-    measurements, failures = [], []
+    measurements: list[Measurement] = []
+    failures: list[str] = []
     with new_folder(config.output, "benchmark") as folder:
         print("\n".join(notes), flush=True)
         try:
@@ -66,7 +68,9 @@ def benchmark(config: BenchmarkConfig) -> None:
         raise UserError(f"{len(failures)} of {len(turns)} turns failed; the first: {failures[0]}")
 
 
-def take(turns, measurements, failures, folder) -> None:
+def take(
+    turns: Sequence[Turn], measurements: list[Measurement], failures: list[str], folder: Path
+) -> None:
     """Take the turns. Add each at once to `measurements` and turns.csv, or to `failures`."""
     with Progress(len(turns), "measuring") as progress:
         for turn in turns:
@@ -92,7 +96,8 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
             require(value in known, f"{name} has {value!r}, but can have {', '.join(known)}")
     # The matmul always takes part.
     contenders = dict.fromkeys((MATMUL, *(config.contenders or CONTENDERS)))
-    precisions, notes, turns = PRECISIONS, [], []
+    precisions: Sequence[str] = PRECISIONS
+    notes, turns = [], []
     if config.quick or not machine.cpu_has_bfloat16():
         precisions = PRECISIONS[:1]
         why = "--quick leaves it out" if config.quick else "no instructions of this CPU are known"
@@ -104,7 +109,7 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
             "requirements-bench.txt)"
         )
         del contenders[name]
-    for case in map(CASES.get, config.cases or (QUICK if config.quick else CASES)):
+    for case in [CASES[name] for name in config.cases or (QUICK if config.quick else CASES)]:
         names = [name for name in contenders if not (case.side and CONTENDERS[name].images_only)]
         require(
             names != [MATMUL], f"none of the contenders can be measured on {case.name}: name others"
@@ -118,7 +123,7 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
     return turns, notes
 
 
-def show(groups, notes, folder) -> None:
+def show(groups: Sequence[Group], notes: Sequence[str], folder: Path) -> None:
     """Print the tables; write them and the picture even if nobody reads what is printed."""
     tables = [report.summary_table(groups), report.detail_tables(groups), report.NOTES, *notes]
     text = "\n\n".join(tables) + "\n"
@@ -127,7 +132,7 @@ def show(groups, notes, folder) -> None:
     finally:
         with writing_to(folder):
             (folder / "table.md").write_text(text, encoding="utf-8")
-            picture.draw(groups, folder / "benchmark.png")
+            report.draw(groups, folder / "benchmark.png")
     print(f"in {folder}: benchmark.png, table.md, turns.csv, machine.json")
 
 

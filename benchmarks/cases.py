@@ -1,7 +1,7 @@
 """The networks to measure, their batch sizes and the real data that they train on."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from math import ceil, prod
 
 import numpy as np
@@ -10,7 +10,6 @@ from wrn3d import Dataset
 from wrn3d.data import digits
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
-from wrn3d.training.evaluation import LARGEST_BATCH
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class Case:
         )
 
     @property
-    def evaluation_batch(self) -> int:
-        """Number of volumes evaluated at once."""
-        return min(LARGEST_BATCH, 4 * self.batch_size)
-
-    @property
     def training_operations(self) -> float:
         """Floating-point operations of training on one volume.
 
@@ -63,19 +57,25 @@ class Case:
         counts = _multiply_adds(self.spec)
         return 2.0 * (3 * sum(counts.values()) - counts["conv0"])
 
+    @cached_property
     def dataset(self) -> Dataset:
-        """Return real digits: as images, or stacked to volumes."""
-        return digit_data(self.side)
+        """Real digits: as images, or 32 of them stacked to a cube with the first one's label."""
+        images = digits.load()
+        if self.side is None:
+            return images
+        splits: list[np.ndarray] = []
+        for volumes, labels in (images.split("train"), images.split("test")):
+            rows = slice(len(labels) // 32 * 32)
+            cubes = volumes[rows, 0, :, :, :1].reshape(-1, 32, 32, 32, 1)
+            for axis in (1, 2, 3):
+                cubes = np.repeat(cubes, self.side // 32, axis)
+            splits += [cubes, labels[rows][::32]]
+        return Dataset("stacked digits", images.origin, images.class_names, *splits)
 
+    @property
     def whole_batches(self) -> int:
-        """Return the training samples in whole batches: a shorter last batch would look fast."""
-        return len(self.dataset().train_labels) // self.batch_size * self.batch_size
-
-    def evaluation_volumes(self) -> np.ndarray:
-        """Return `evaluation_batch` normalised test volumes, repeated if there are too few."""
-        dataset = self.dataset()
-        rows = np.arange(self.evaluation_batch) % len(dataset.test_labels)
-        return dataset.normalise(dataset.test_volumes[rows])
+        """Training samples of an epoch's whole batches: a shorter last batch would look fast."""
+        return len(self.dataset.train_labels) // self.batch_size * self.batch_size
 
 
 CASES = {
@@ -95,7 +95,7 @@ CASES = {
 QUICK = ("16-4",)
 
 
-def _multiply_adds(spec):
+def _multiply_adds(spec: WideResNetSpec) -> dict[str, int]:
     """Return {name of a parameter: multiply-adds of a forward pass}, for the default strides."""
     counts = {}
     for parameter in network_parameters(spec):
@@ -106,20 +106,3 @@ def _multiply_adds(spec):
         outputs = 1 if name == "fc.weight" else outputs
         counts[name] = parameter.fan_in * parameter.shape[-1] * outputs  # fan_in: 0 unless a kernel
     return counts
-
-
-@cache
-def digit_data(side) -> Dataset:
-    """Return digits as images, or cubes (N, side, side, side, 1) of 32 digits each, labelled as
-    their first digit."""
-    images = digits.load()
-    if side is None:
-        return images
-    splits = []
-    for volumes, labels in (images.split("train"), images.split("test")):
-        rows = slice(len(labels) // 32 * 32)
-        cubes = volumes[rows, 0, :, :, :1].reshape(-1, 32, 32, 32, 1)
-        for axis in (1, 2, 3):
-            cubes = np.repeat(cubes, side // 32, axis)
-        splits += [cubes, labels[rows][::32]]
-    return Dataset("stacked digits", images.origin, images.class_names, *splits)

@@ -4,28 +4,31 @@ Each is made for a case and a precision. TensorFlow's matmul takes part as the m
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.cases import Case
+from wrn3d import TrainingEnvironment
 from wrn3d.data.batches import batch_at
 from wrn3d.network.wide_resnet import wide_resnet
 
 MATMUL, MATRIX_SIDE = "matmul", 2048
+Enough = Callable[[], bool]
 TENSORLAYER_SCRIPT, KERAS_SCRIPT = "cifar_wide_resnet_tl", "cifar_wide_resnet_keras"
 
 
 class Trainer(NamedTuple):
-    """A model with its data. `train(enough)` calls `enough()` after each iteration until that
-    returns True; `evaluate()`, if there is one, evaluates `case.evaluation_batch` volumes."""
+    """A model, and a function that trains it and calls `enough()` after each iteration until that
+    returns True."""
 
     model: Any
-    train: Callable[[Callable[[], bool]], None]
-    evaluate: Callable[[], Any] | None = None
+    train: Callable[[Enough], None]
 
 
 @dataclass(frozen=True)
@@ -43,69 +46,58 @@ class Contender:
         return all(map(find_spec, self.libraries))
 
 
-def environment(script, case, **settings):
+def environment(script: str, case: Case, **settings: Any) -> TrainingEnvironment:
     """Return a script's CNNEnv on a case's network and data."""
     front_end = importlib.import_module(script).CNNEnv
-    return front_end(spec=case.spec, data=case.dataset(), batch_size=case.batch_size, **settings)
+    return front_end(spec=case.spec, data=case.dataset, batch_size=case.batch_size, **settings)
 
 
-def script(name, case, precision, fit=False) -> Trainer:
+def script(name: str, case: Case, precision: str, fit: bool = False) -> Trainer:
     """Train by a script's `env.step()`, or its Keras model by `model.fit` on the same batches."""
     env = environment(name, case, precision=precision)
-    evaluate = partial(env.predict, case.evaluation_volumes())
     if not fit:
-        return Trainer(env.model, partial(repeat, env.step), evaluate)
-    epoch = batch_at(env.dataset, 0, 0, 0, case.whole_batches())
+        return Trainer(env.model, partial(repeat, env.step))
+    epoch = batch_at(env.dataset, 0, 0, 0, case.whole_batches)
     options = {"batch_size": case.batch_size, "shuffle": False}
-    return Trainer(env.model, partial(fit_until, env.model, epoch, options), evaluate)
+    return Trainer(env.model, partial(fit_until, env.model, epoch, options))
 
 
-def stock_keras(case, precision) -> Trainer:
+def stock_keras(case: Case, precision: str) -> Trainer:
     """Train the network in stock Keras layers, as a newcomer to Keras would."""
     import keras
+    from keras import layers
 
     policy = "mixed_bfloat16" if precision == "bfloat16" else precision
     keras.mixed_precision.set_global_policy(policy)
-    model, dataset, count = stock_keras_model(case.spec), case.dataset(), case.whole_batches()
-    epoch = dataset.normalise(dataset.train_volumes[:count]), dataset.train_labels[:count]
-    return Trainer(
-        model,
-        partial(fit_until, model, epoch, {"batch_size": case.batch_size}),
-        partial(model.predict_on_batch, case.evaluation_volumes()),
-    )
-
-
-def stock_keras_model(spec):
-    """Return the compiled network of `spec`, which has the projection shortcut."""
-    import keras
-    from keras import layers
 
     def conv3d(filters, kernel_size, stride, name):
         return layers.Conv3D(filters, kernel_size, stride, padding="same", use_bias=False)
 
-    stock = SimpleNamespace(
+    stock: Any = SimpleNamespace(
         Conv3d=conv3d,
         BatchNormRelu=lambda name: lambda x: layers.ReLU()(layers.BatchNormalization()(x)),
         Add=layers.Add,
         GlobalAveragePool=layers.GlobalAveragePooling3D,
         Dense=lambda units, name: layers.Dense(units, dtype="float32"),
     )
-    volumes = keras.Input(spec.input_shape)
-    model = keras.Model(volumes, wide_resnet(stock, volumes, spec, seed=0))
+    volumes = keras.Input(case.spec.input_shape)
+    model = keras.Model(volumes, wide_resnet(stock, volumes, case.spec, seed=0))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01), loss=loss, metrics=["accuracy"])
-    return model
+    dataset, rows = case.dataset, slice(case.whole_batches)
+    epoch = dataset.normalise(dataset.train_volumes[rows]), dataset.train_labels[rows]
+    return Trainer(model, partial(fit_until, model, epoch, {"batch_size": case.batch_size}))
 
 
-def pytorch(dimensions, memory_format, case, precision) -> Trainer:
+def pytorch(dimensions: int, memory_format: str, case: Case, precision: str) -> Trainer:
     """Train the network in PyTorch, over 2 or 3 dimensions."""
     from benchmarks.pytorch import Training  # needs PyTorch, which may be missing
 
     training = Training(case, precision, dimensions, memory_format)
-    return Trainer(training.model, partial(repeat, training.step), training.evaluate)
+    return Trainer(training.model, partial(repeat, training.step))
 
 
-def matmul(case, precision) -> Trainer:
+def matmul(case: Case, precision: str) -> Trainer:
     """Multiply square matrices; an iteration is a product of 2 MATRIX_SIDE**3 operations."""
     import tensorflow as tf
 
@@ -138,7 +130,7 @@ CONTENDERS = {
 }
 
 
-def repeat(step, enough) -> None:
+def repeat(step: Callable[[], Any], enough: Enough) -> None:
     """Call `step()` until `enough()`, asked after each call, returns True."""
     while True:
         step()
@@ -146,7 +138,9 @@ def repeat(step, enough) -> None:
             return
 
 
-def fit_until(model, data, options, enough) -> None:
+def fit_until(
+    model: Any, data: Sequence[np.ndarray], options: dict[str, Any], enough: Enough
+) -> None:
     """Run `model.fit` until `enough()`, asked after each batch, returns True."""
     import keras
 

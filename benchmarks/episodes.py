@@ -6,9 +6,11 @@ python -m benchmarks.episodes            # needs requirements-rl.txt; ten minute
 import gc
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
+from typing import Any
 
 import numpy as np
 import tyro
@@ -22,15 +24,19 @@ WARM_UP = 3  # iterations that build graphs and settle memory
 SETTLED = 50  # resets that settle memory
 ENDLESS = 10**6  # iterations: no episode ends in a measurement
 ACTION = np.array([-0.5], np.float32)  # a learning rate of 0.001: nothing diverges
-TRAINING = {"dataset": "digits", "shortcut": "projection", "momentum": 0.9, "nesterov": True}
+FRONT_ENDS = ("tensorlayer", "keras")
+TRAINING: dict[str, Any] = {
+    "dataset": "digits",
+    "shortcut": "projection",
+    "momentum": 0.9,
+    "nesterov": True,
+}
 
 
 @dataclass(frozen=True)
 class EpisodeCosts:
     """What to measure: Gymnasium's environment and going back, against a bare step; resets."""
 
-    front_ends: tuple[str, ...] = ("tensorlayer", "keras")
-    """Front ends to measure."""
     rounds: int = 20
     """Alternations between bare steps and as many through Gymnasium, and of steps and snapshots."""
     resets: int = 1000
@@ -51,25 +57,23 @@ def measure(config: EpisodeCosts) -> None:
     )
     rounds, resets = check_count("rounds", config.rounds), check_count("resets", config.resets)
     print(machine.sentence(machine.describe()), flush=True)
-    for front_end in config.front_ends:
+    for front_end in FRONT_ENDS:
         # The resets first: a process that has held more memory would hide what they leave behind.
         print(beginning_anew(front_end, resets), flush=True)
         print(through_gymnasium(front_end, rounds), flush=True)
         print(going_back(front_end, rounds), flush=True)
 
 
-def make(front_end, **settings):
+def make(front_end: str, **settings: Any) -> Any:
     """Return Gymnasium's environment of a front end."""
     import gymnasium
 
     import wrn3d  # noqa: F401  (registers the environment)
 
-    return gymnasium.make(
-        "wrn3d/Training-v0", front_end=front_end, iterations=ENDLESS, **TRAINING | settings
-    )
+    return gymnasium.make("wrn3d/Training-v0", **TRAINING | {"front_end": front_end} | settings)
 
 
-def beginning_anew(front_end, resets) -> str:
+def beginning_anew(front_end: str, resets: int) -> str:
     """Report the graphs and the memory that resets leave, each with an iteration of WRN-10-1."""
     env = make(front_end, depth=10, widen_factor=1, batch_size=32)
 
@@ -88,7 +92,7 @@ def beginning_anew(front_end, resets) -> str:
     )
 
 
-def through_gymnasium(front_end, rounds) -> str:
+def through_gymnasium(front_end: str, rounds: int) -> str:
     """Report iterations/s of WRN-16-1, batch 128, through Gymnasium, with its rewards, and by the
     bare `step()` of its CNNEnv."""
     env = make(front_end, depth=16, widen_factor=1, batch_size=128)
@@ -106,7 +110,7 @@ def through_gymnasium(front_end, rounds) -> str:
     )
 
 
-def going_back(front_end, rounds) -> str:
+def going_back(front_end: str, rounds: int) -> str:
     """Report the time of a snapshot and a restore of WRN-16-4, batch 128, against a step's."""
     env = make(front_end, depth=16, widen_factor=4, batch_size=128)
     env.reset(seed=0)
@@ -123,7 +127,7 @@ def going_back(front_end, rounds) -> str:
     )
 
 
-def alternations(calls, rounds, times=1) -> np.ndarray:
+def alternations(calls: Sequence[Callable[[], Any]], rounds: int, times: int = 1) -> np.ndarray:
     """Return the seconds of each call, (calls, rounds): means over `times` in a row, with the calls
     in reverse in every other round."""
     seconds = np.zeros((len(calls), rounds))

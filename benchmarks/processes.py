@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]  # holds the project's modules
 
 
 @contextmanager
-def started(title, command, **variables) -> Iterator[Iterator[dict]]:
+def started(title: str, command: Sequence[str], **variables: str) -> Iterator[Iterator[dict]]:
     """Start a command with further environment variables; give an iterator over its results.
 
     The iterator raises UserError, in which `title` names the process, if the process ends before

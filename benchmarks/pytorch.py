@@ -1,7 +1,6 @@
 """The same network in PyTorch, under the same canonical names."""
 
 from collections import OrderedDict
-from contextlib import nullcontext
 from itertools import count
 
 import torch
@@ -64,10 +63,9 @@ class Training:
         self.bfloat16 = precision == "bfloat16"
         self.model = WideResNet(case.spec, dimensions).to(memory_format=self.memory_format)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
-        dataset = case.dataset()
+        dataset = case.dataset
         self.volumes = self._tensor(dataset.normalise(dataset.train_volumes))
         self.labels = torch.from_numpy(dataset.train_labels)
-        self.evaluation_volumes = self._tensor(case.evaluation_volumes())
         last = len(self.labels) - case.batch_size
         starts = (start % last for start in count(step=case.batch_size))
         self.batches = (slice(start, start + case.batch_size) for start in starts)
@@ -84,17 +82,8 @@ class Training:
         rows = next(self.batches)
         self.model.train()
         self.optimizer.zero_grad()
-        with self._autocast():
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             loss = F.cross_entropy(self.model(self.volumes[rows]), self.labels[rows])
         loss.backward()
         self.optimizer.step()
         return loss.item()
-
-    def evaluate(self) -> torch.Tensor:
-        """Return the logits of the evaluation batch, (N, num_classes)."""
-        self.model.eval()
-        with torch.inference_mode(), self._autocast():
-            return self.model(self.evaluation_volumes)
-
-    def _autocast(self):
-        return torch.autocast("cpu", torch.bfloat16) if self.bfloat16 else nullcontext()

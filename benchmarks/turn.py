@@ -3,25 +3,61 @@
 python -m benchmarks.turn '[{"round": 1, "case": "16-4", "contender": "keras", ...}, START]'
 """
 
+import csv
 import importlib
 import json
 import os
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE
+from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE, Enough
 from benchmarks.processes import started
-from benchmarks.results import Measurement, Turn
 from wrn3d.system.errors import reason
 from wrn3d.system.memory import peak_memory
 
 SECONDS = 1.0  # timed in a turn
 WARM_UP = 2  # the first iteration builds the graph, in the second memory settles
 FEWEST = 3  # timed iterations
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One contender's turn on a case in a precision."""
+
+    round: int
+    case: str
+    batch_size: int
+    precision: str
+    contender: str
+
+    @property
+    def title(self) -> str:
+        """Name in messages, such as "keras on 16-4 in float32"."""
+        return f"{self.contender} on {self.case} in {self.precision}"
+
+
+@dataclass(frozen=True)
+class Measurement(Turn):
+    """The result of a turn; the fields are the columns of turns.csv.
+
+    `images_per_second` is the training rate of the median iteration; of the matmul it is the rate
+    that would take as many operations. The first iteration counts from the start of the process.
+    Memory is the process's peak in training and after importing its libraries, 0 where the system
+    does not tell.
+    """
+
+    images_per_second: float
+    first_iteration_seconds: float
+    peak_memory_bytes: int
+    import_memory_bytes: int
+    operations_per_second: float
+    iteration_seconds: list[float]
 
 
 def measure(turn: Turn) -> Measurement:
@@ -50,7 +86,6 @@ def take_turn(turn: Turn, start: float) -> Measurement:
     return Measurement(
         **asdict(turn),
         images_per_second=rate / case.training_operations,
-        evaluated_per_second=_evaluation_rate(trainer.evaluate, case.evaluation_batch),
         first_iteration_seconds=laps[0],
         peak_memory_bytes=training_memory,
         import_memory_bytes=import_memory,
@@ -59,7 +94,7 @@ def take_turn(turn: Turn, start: float) -> Measurement:
     )
 
 
-def iterations(train, start) -> list[float]:
+def iterations(train: Callable[[Enough], None], start: float) -> list[float]:
     """Train for the timed seconds; return the seconds of each iteration, the first from `start`."""
     ends = [start]
 
@@ -72,21 +107,20 @@ def iterations(train, start) -> list[float]:
     return [end - begin for begin, end in pairwise(ends)]
 
 
-def _evaluation_rate(evaluate, batch_size):
-    if evaluate is None:
-        return 0.0
-    evaluate()  # builds the graph
-    ends = [time.perf_counter()]
-    while ends[-1] - ends[0] < SECONDS / 2:
-        evaluate()
-        ends.append(time.perf_counter())
-    return batch_size * (len(ends) - 1) / (ends[-1] - ends[0])
+def append_csv(path: Path, measurement: Measurement) -> None:
+    """Append a measurement to a CSV file, which begins with the names of its columns."""
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(measurement)])
+        if not file.tell():
+            writer.writeheader()
+        seconds = " ".join(f"{value:.6f}" for value in measurement.iteration_seconds)
+        writer.writerow(asdict(measurement) | {"iteration_seconds": seconds})
 
 
 if __name__ == "__main__":
     try:
-        fields, start = json.loads(sys.argv[1])
-        print(json.dumps(asdict(take_turn(Turn(**fields), start))))
+        turn, start = json.loads(sys.argv[1])
+        print(json.dumps(asdict(take_turn(Turn(**turn), start))))
     except Exception as error:
         print(f"{type(error).__name__}: {reason(error)}", file=sys.stderr)
         sys.exit(1)

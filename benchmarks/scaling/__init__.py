@@ -2,6 +2,5 @@
 
     python -m benchmarks.scaling
 
-`turn` is one worker, `measurements` starts them, `model` predicts the time of a step, `report` and
-`picture` show both.
+`workers` measures, `model` predicts the time of a step, `report` shows both.
 """

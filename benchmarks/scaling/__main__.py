@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.scaling import picture, report
-from benchmarks.scaling.measurements import (
+from benchmarks.scaling import report
+from benchmarks.scaling.workers import (
     CASE,
     MEGABITS,
     TWICE,
@@ -75,7 +75,7 @@ def scaling(config: ScalingConfig) -> None:
             tell(table)
         with writing_to(folder):
             (folder / "scaling.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
-            picture.draw(rates, report.COUNTS, folder / "scaling.png")
+            report.draw(rates, folder / "scaling.png")
         print(f"in {folder}: scaling.md, scaling.png")
 
 

@@ -1,11 +1,13 @@
 """Predict the time of a step on many workers, from what each computes and sends."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, inf, log2, prod
 from statistics import NormalDist
 
 import numpy as np
 
+from wrn3d import WideResNetSpec
 from wrn3d.network.parameters import KERNEL_DIMENSIONS, network_parameters
 
 BACKWARD = 2 / 3  # of the computing: the part in which gradients can travel
@@ -33,11 +35,11 @@ class Work:
     save_every: int = 100
     lag: float = 0.0
 
-    def compute(self, images) -> float:
+    def compute(self, images: int) -> float:
         """Return the seconds that a step computes."""
         return self.fixed + images * self.per_image
 
-    def alone(self, images) -> float:
+    def alone(self, images: int) -> float:
         """Return the seconds of a step without other workers."""
         return self.compute(images) + images * self.input + self.save / self.save_every
 
@@ -53,42 +55,44 @@ class Network:
     bits_per_second: float = inf
     tree: bool = False
 
-    def sum(self, count, size) -> float:
+    def sum(self, count: int, size: int) -> float:
         """Return the seconds of an all-reduce of `size` bytes over `count` workers."""
         return self.latency(count) + self.handling(count, size) + self.transfer(count, size)
 
-    def small_sum(self, count, size) -> float:
+    def small_sum(self, count: int, size: int) -> float:
         """Return the seconds of batch norm's sum, whose arrays workers in a ring gather."""
         if self.tree:
             return self.sum(count, size)
         return (count - 1) * (self.hop + size * (self.per_byte + 8 / self.bits_per_second))
 
-    def latency(self, count) -> float:
+    def latency(self, count: int) -> float:
         """Return the seconds of a sum's hops."""
         return 2 * (ceil(log2(count)) if self.tree else count - 1) * self.hop
 
-    def handling(self, count, size) -> float:
+    def handling(self, count: int, size: int) -> float:
         """Return the seconds in which the cores handle a sum's bytes."""
         return sent(count, size) * self.per_byte
 
-    def transfer(self, count, size) -> float:
+    def transfer(self, count: int, size: int) -> float:
         """Return the seconds in which a sum's bytes are on the wire."""
         return sent(count, size) * 8 / self.bits_per_second
 
 
-def sent(count, size) -> float:
+def sent(count: int, size: int) -> float:
     """Return the bytes that each of `count` workers sends for an all-reduce of `size` bytes: a ring
     sends 2 (count - 1) times a part of them (Patarasuk and Yuan 2009)."""
     return 2 * (count - 1) / count * size
 
 
-def sent_in_step(work, count, synchronised=True) -> float:
+def sent_in_step(work: Work, count: int, synchronised: bool = True) -> float:
     """Return the bytes that each worker in a ring sends in a step."""
     norms = sum(norm_messages(work, synchronised))
     return sent(count, sum(work.gradients) + SCORES) + (count - 1) * norms
 
 
-def step_seconds(work, network, count, images, synchronised=True) -> float:
+def step_seconds(
+    work: Work, network: Network, count: int, images: int, synchronised: bool = True
+) -> float:
     """Return the seconds of a step of `count` workers with `images` images each.
 
     With synchronised batch norm a step waits for each sum of the forward pass. Those of the
@@ -119,28 +123,30 @@ def step_seconds(work, network, count, images, synchronised=True) -> float:
     )
 
 
-def norm_messages(work, synchronised) -> tuple[int, ...]:
+def norm_messages(work: Work, synchronised: bool) -> tuple[int, ...]:
     """Return the bytes of batch norm's messages: if it is local, averages in half the bytes, and
     none in the backward pass."""
     return work.norms if synchronised else tuple(size // 2 for size in work.norms[::2])
 
 
-def slowest(count) -> float:
+def slowest(count: int) -> float:
     """Return the expected largest of `count` normally distributed times, in units of the larger
     one of two (Blom 1958)."""
 
-    def expected(count):
+    def expected(count: int) -> float:
         return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 
     return expected(count) / expected(2)
 
 
-def images_per_second(work, network, count, images, synchronised=True) -> float:
+def images_per_second(
+    work: Work, network: Network, count: int, images: int, synchronised: bool = True
+) -> float:
     """Return the rate of all workers together."""
     return count * images / step_seconds(work, network, count, images, synchronised)
 
 
-def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def messages_of(spec: WideResNetSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the bytes of each message of gradients and of each of batch norm's, as a step sends
     them: the kernels' centre slices for volumes of depth 1, statistics in float64 forward and in
     float32 back."""
@@ -157,7 +163,7 @@ def messages_of(spec) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(gradients), tuple(norms)
 
 
-def fit_network(times) -> Network:
+def fit_network(times: Mapping[tuple[int, int], float]) -> Network:
     """Fit `hop` and `per_byte` of a ring to {(count, size): seconds}, by least squares of relative
     errors."""
     seconds = np.array(list(times.values()))
@@ -166,14 +172,16 @@ def fit_network(times) -> Network:
     return Network(max(0.0, float(hop)), max(0.0, float(per_byte)))
 
 
-def fit_work(spec, times, input=0.0, save=0.0) -> Work:
+def fit_work(
+    spec: WideResNetSpec, times: Mapping[int, float], input: float = 0.0, save: float = 0.0
+) -> Work:
     """Fit `fixed` and `per_image` to {images: seconds} of one worker's steps, two or more, which
     include the `input` of each image."""
     per_image, fixed = np.polyfit(list(times), list(times.values()), 1)
     return Work(float(fixed), float(per_image) - input, *messages_of(spec), input, save)
 
 
-def fit_lag(work, network, count, images, seconds) -> float:
+def fit_lag(work: Work, network: Network, count: int, images: int, seconds: float) -> float:
     """Return the `lag` that makes the model's step of `count` workers take so many seconds."""
     rest = seconds - step_seconds(replace(work, lag=0.0), network, count, images)
     return max(0.0, rest / work.compute(images) / slowest(count))

@@ -1,13 +1,23 @@
-"""The measurements beside the model, and the model's predictions, as texts and tables."""
+"""The measurements beside the model, and its predictions: texts, tables and a picture."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.cases import Case
 from benchmarks.scaling import model
-from benchmarks.scaling.measurements import CASE, FEWER_IMAGES, IMAGES, MEGABITS, TWICE, VOLUMES
-from benchmarks.scaling.turn import SUM_SIZES
+from benchmarks.scaling.workers import (
+    CASE,
+    FEWER_IMAGES,
+    IMAGES,
+    MEGABITS,
+    SUM_SIZES,
+    TWICE,
+    VOLUMES,
+    Figures,
+)
 from wrn3d.system.machine import usable_cores
 from wrn3d.system.reporting import markdown_table
 
@@ -18,20 +28,22 @@ GIGABITS = (10, 100, 400)
 ACCELERATION = 300  # assumed: a worker with a GPU to one of this machine
 NCCL = model.Network(hop=1e-5, per_byte=0.0, tree=True)  # assumed: sums between GPUs
 SHARES = {IMAGES: 32, LARGE_VOLUMES: 2}  # images of each worker
+COLOURS, STYLES = ("#d62728", "#ff7f0e", "#1f77b4"), ("-", "--", ":")  # of GIGABITS, of WAYS
 # {title: (batch norm is synchronised, factor of the images of each worker)}
 WAYS = {"synchronised": (True, 1), "local": (False, 1), "local, batch x 4": (False, 4)}
 
 
-def fit(figures) -> tuple[model.Work, model.Network]:
+def fit(figures: dict[str, Figures]) -> tuple[model.Work, model.Network]:
     """Fit the model to steps on half of the cores, to sums, and to the step of two workers."""
     network = model.fit_network({(2, size): figures["two"][f"sum of {size}"] for size in SUM_SIZES})
     shares = [CASE.batch_size // share for share in (4, 2, 1)]
-    work = model.fit_work(CASE.spec, {images: figures[images]["step"] for images in shares})
+    steps = {images: figures[f"half of {images}"]["step"] for images in shares}
+    work = model.fit_work(CASE.spec, steps)
     lag = model.fit_lag(work, network, 2, CASE.batch_size // 2, figures["two"]["step"])
     return replace(work, lag=lag), network
 
 
-def constants(work, network) -> str:
+def constants(work: model.Work, network: model.Network) -> str:
     """Return a paragraph with the model's constants for this machine and its assumptions."""
     return (
         f"On the loopback a hop takes {network.hop * 1e6:.0f} us and a byte "
@@ -44,7 +56,7 @@ def constants(work, network) -> str:
     )
 
 
-def one_and_two(case, steps) -> str:
+def one_and_two(case: Case, steps: Sequence[tuple[float, float]]) -> str:
     """Return a sentence on alternating steps of one worker and of two."""
     low, _, high = quantiles([one / two for one, two in steps], n=4)
     one, two = (case.batch_size / median(seconds) for seconds in zip(*steps, strict=True))
@@ -56,7 +68,7 @@ def one_and_two(case, steps) -> str:
     )
 
 
-def compared(figures, work, network) -> str:
+def compared(figures: dict[str, Figures], work: model.Work, network: model.Network) -> str:
     """Return a table of steps as measured and by the model, whose lag is fitted to the first."""
     # Four workers share the cores of two.
     crowded = replace(work, fixed=2 * work.fixed, per_image=2 * work.per_image)
@@ -69,7 +81,7 @@ def compared(figures, work, network) -> str:
         link = replace(network, bits_per_second=speed * 1e6 / 2)  # both workers share it
         rows[f"two, {speed} Mbit/s"] = (CASE, work, link, 2, True)
         rows[f"two, {speed} Mbit/s, local"] = (CASE, work, link, 2, False)
-    table = []
+    table: list[list[str]] = []
     for name, (case, work, link, count, synchronised) in rows.items():
         if name in figures:
             measured = figures[name]
@@ -89,7 +101,7 @@ def compared(figures, work, network) -> str:
     return markdown_table((*titles, "by the model"), table)
 
 
-def works_at_scale(figures) -> dict[Case, model.Work]:
+def works_at_scale(figures: dict[str, Figures]) -> dict[Case, model.Work]:
     """Return the Work of each network to predict. The time of the large volumes is that of the
     small network by the number of operations."""
     images, fewer, volumes = (figures[name] for name in ("images", "fewer images", "volumes"))
@@ -106,7 +118,9 @@ def works_at_scale(figures) -> dict[Case, model.Work]:
     }
 
 
-def predict(works, lag, network) -> tuple[list[str], dict[tuple, list[float]]]:
+def predict(
+    works: dict[Case, model.Work], lag: float, network: model.Network
+) -> tuple[list[str], dict[tuple, list[float]]]:
     """Return a text with a table for each network and kind of worker, and what `picture` draws:
     {(network, kind of worker, Gbit/s, way): images/s for each of COUNTS}."""
     texts, rates = [], {}
@@ -151,3 +165,40 @@ def _row(title, rates):
         *(f"{shares[count]:.0%}" for count in SHOWN),
         f"{three_digits:,.12g} images/s with {count:,}",
     ]
+
+
+def draw(rates: dict[tuple, list[float]], path: Path) -> None:
+    """Write a PNG of {(network, kind of worker, Gbit/s, way): images/s for each of COUNTS}.
+
+    Networks are rows of panels and kinds of workers columns, links colours and ways line styles.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    networks, workers, links, ways = (
+        list(dict.fromkeys(values)) for values in zip(*rates, strict=True)
+    )
+    figure, axes = pyplot.subplots(
+        len(networks),
+        len(workers),
+        squeeze=False,
+        layout="constrained",
+        figsize=(4.3 * len(workers) + 2, 3.8 * len(networks)),
+    )
+    for (network, worker, link, way), line in rates.items():
+        axis = axes[networks.index(network), workers.index(worker)]
+        style = {"color": COLOURS[links.index(link)], "linestyle": STYLES[ways.index(way)]}
+        axis.loglog(COUNTS, line, label=f"{link} Gbit/s, {way}", **style)
+        axis.set_title(f"{network}: workers with a {worker}", fontsize=10)
+        axis.set(xlabel="workers", ylabel="images/s")
+        axis.grid(alpha=0.3)
+    for axis in axes.flat:
+        alone = min(line.get_ydata()[0] for line in axis.lines)
+        linear = [count * alone for count in COUNTS]
+        axis.loglog(COUNTS, linear, color="#888888", linewidth=1, label="linear in the workers")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right upper", fontsize=9, title="link, batch norm")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.cases import Case
 from benchmarks.scaling import __main__ as command
-from benchmarks.scaling import measurements, model
-from benchmarks.scaling.turn import SUM_SIZES
+from benchmarks.scaling import model, workers
+from benchmarks.scaling.workers import SUM_SIZES
 from tests.support.environments import small_environment
 from wrn3d.distributed import collectives
 from wrn3d.network.parameters import parameter_count
@@ -66,7 +66,7 @@ def test_rings_gather_small_arrays_and_trees_sum_them():
 
 @pytest.mark.slow
 def test_two_workers_measure_at_each_call():
-    with measurements.workers(2, SMALL, steps=2, sums=True, checkpoint=True) as call:
+    with workers.started_workers(2, SMALL, steps=2, sums=True, checkpoint=True) as call:
         first, second = call(), call()
     work = model.Work(0.0, 0.0, *model.messages_of(SMALL.spec))
     expected = 2 * model.sent_in_step(work, 2)
@@ -83,7 +83,7 @@ def test_two_workers_measure_at_each_call():
 def test_a_worker_that_fails_says_why():
     with (
         pytest.raises(UserError, match=r"^a measurement with 2 workers failed: .* batch_norm is"),
-        measurements.workers(2, SMALL, batch_norm="global"),
+        workers.started_workers(2, SMALL, batch_norm="global"),
     ):
         pass
 
@@ -92,11 +92,11 @@ def test_one_worker_and_two_alternate(monkeypatch):
     turns = []
 
     @contextmanager
-    def workers(count, case, steps):
+    def fake_workers(count, case, steps):
         yield lambda: turns.append(count) or {"step": float(count)}
 
-    monkeypatch.setattr(measurements, "workers", workers)
-    assert measurements.alternations(SMALL, 2) == [(1.0, 2.0), (1.0, 2.0)]
+    monkeypatch.setattr(workers, "started_workers", fake_workers)
+    assert workers.alternations(SMALL, 2) == [(1.0, 2.0), (1.0, 2.0)]
     assert turns == [2, 1, 1, 2]
 
 
@@ -175,7 +175,7 @@ def test_rounds_alternate_and_give_medians():
         order.append(name)
         return {"step": float(len(order))}
 
-    figures = measurements.in_rounds({name: partial(turn, name) for name in "ab"}, 3)
+    figures = workers.in_rounds({name: partial(turn, name) for name in "ab"}, 3)
     assert "".join(order) == "abbaab"
     assert figures == {"a": {"step": 4.0}, "b": {"step": 3.0}}
 
@@ -193,19 +193,19 @@ def test_more_workers_are_never_as_many_times_as_fast(count, bits_per_second, sy
     )
 
 
-@pytest.mark.parametrize("megabits", [(), measurements.MEGABITS], ids=["no root", "root"])
+@pytest.mark.parametrize("megabits", [(), workers.MEGABITS], ids=["no root", "root"])
 def test_the_command_writes_measurements_and_predictions(megabits, tmp_path, monkeypatch, capsys):
     network, work = model.Network(1e-4, 1e-9), model.Work(0.1, 0.02, (10**7,), (512,))
 
     @contextmanager
-    def workers(count, case, steps=8, megabits=None, **request):
+    def fake_workers(count, case, steps=8, megabits=None, **request):
         images = case.batch_size // count
         step = model.step_seconds(work, network, count, images) if count > 1 else work.alone(images)
         figures = {"step": step, "bytes": 1e6, "input": 1e-3, "save": 2.0}
         figures |= {f"sum of {size}": network.sum(2, size) for size in SUM_SIZES}
         yield lambda: figures
 
-    monkeypatch.setattr(measurements, "workers", workers)
+    monkeypatch.setattr(workers, "started_workers", fake_workers)
     monkeypatch.setattr(command, "can_throttle", lambda: bool(megabits))
     command.scaling(command.ScalingConfig(alternations=2, rounds=1, output=tmp_path))
     (folder,) = tmp_path.iterdir()

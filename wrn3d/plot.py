@@ -26,7 +26,7 @@ class PlotConfig:
 
 
 def main() -> int:
-    """Run the command line; return the exit status of `exit_status`."""
+    """Run the command line and return its exit status, as `exit_status` does."""
     return exit_status(plot, tyro.cli(PlotConfig, prog="python -m wrn3d.plot", description=__doc__))
 
 

@@ -44,6 +44,7 @@ def test_results_are_recorded_printed_and_drawn(finished):
     matrix = np.array(content["confusion"])
     assert matrix.sum() == 297 and matrix.shape == (10, 10)
     assert np.trace(matrix) / 297 == content["test"]["accuracy"]
+    assert content["test"]["loss"] != content["mirrored"]["loss"]
     for name, line in zip(("test", "mirrored"), output.splitlines()[-2:], strict=True):
         assert line.startswith(
             f"test      loss {content[name]['loss']:.6f}  accuracy "

@@ -45,7 +45,7 @@ def main(
     description: str,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run a script's command line; return the exit status of `exit_status`.
+    """Run a script's command line and return its exit status, as `exit_status` does.
 
     `arguments` replace those of the process. Only the first of several workers prints and writes.
     """
@@ -139,7 +139,7 @@ def _train(loop: TrainingLoop) -> None:
 
 
 def _print_iterations(loop: TrainingLoop, progress: Progress) -> Sequence[float]:
-    """Train and print a line for every few iterations; return the last ones' images/s."""
+    """Train and print a line for every few iterations. Return the images/s of the last ones."""
     first, total = loop.environment.iteration, loop.total
     every = min(max(1, total // LINES), MOST_PER_LINE)
     results: list[StepResult] = []

@@ -56,8 +56,10 @@ def read_curves(path: str | Path) -> Curves:
 
 
 def draw(runs: Sequence[Curves], path: str | Path) -> None:
-    """Write a PNG of the curves of one or several runs: training as solid, validation as dashed
-    lines. Raises what `atomic_file` raises."""
+    """Draw the curves of one or several runs as a PNG.
+
+    Training has solid, validation has dashed lines. Raises what `atomic_file` raises.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6))  # fixed margins: automatic ones take twice as long

@@ -41,7 +41,7 @@ class FiniteCheck:
 
 
 def gives_up(environment: TrainingEnvironment, config: RunConfig) -> bool:
-    """Whether a run that has diverged ends: by its settings, or after ten attempts."""
+    """Return whether a diverged run ends, by its settings or because it went back ten times."""
     return config.on_nan == "stop" or environment.learning_rate_scale / 2 < SMALLEST_SCALE
 
 
@@ -60,9 +60,9 @@ def go_back(
 ) -> tuple[Checkpoint | None, list[str]]:
     """Restore the last regular checkpoint, or reset without one, and halve the learning rate.
 
-    An irregular checkpoint would make the result depend on where a run was stopped. Returns the
+    A checkpoint of a stop would make the result depend on where the run was stopped. Returns the
     checkpoint, and a sentence for each that cannot be read. Only the first of several workers has
-    the `folder`; the others adopt its state.
+    a `folder`; the others adopt its state.
     """
     scale, reached = environment.learning_rate_scale / 2, environment.iteration
     checkpoint, skipped = folder.newest(regular=True) if folder else (None, [])

@@ -15,15 +15,15 @@ from wrn3d.system.files import append_atomic
 
 
 def has_tensorboard() -> bool:
-    """Whether TensorBoard is installed."""
+    """Return whether TensorBoard is installed."""
     return find_spec("tensorboard") is not None
 
 
 class Events:
-    """An event file for the iterations after `iteration`. It tells TensorBoard to drop what other
-    files in `folder` have after that iteration.
+    """An event file in `folder` for the iterations after `iteration`.
 
-    If the file cannot be written, a warning says so once and the rest is not recorded.
+    It tells TensorBoard to drop what older files have after that iteration. If it cannot be
+    written, a warning says so once and the rest is not recorded.
     """
 
     def __init__(self, folder: Path, iteration: int) -> None:

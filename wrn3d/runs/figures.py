@@ -1,4 +1,4 @@
-"""Draw any names in figures, and save these as PNG files."""
+"""Put any names into figures, and save figures as PNG files."""
 
 import warnings
 from collections.abc import Mapping

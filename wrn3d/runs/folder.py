@@ -34,7 +34,7 @@ BEST, LOCK = "best.safetensors", ".lock"
 
 
 def is_regular(iteration: int, save_every: int) -> bool:
-    """Whether every run saves a checkpoint there. Others come from a stop or the end of a run."""
+    """Return whether every run saves a checkpoint there, not only one that stops or ends there."""
     return iteration > 0 and iteration % save_every == 0
 
 
@@ -81,8 +81,10 @@ class RunFolder:
         self.lock.release()
 
     def start(self, iteration: int, validates: bool) -> None:
-        """Start the logs, or continue them after `iteration`: drop later lines and checkpoints that
-        a killed run did not remove. Raise DataError if that fails."""
+        """Start the logs, or continue them after `iteration`.
+
+        Later lines are dropped, and old checkpoints that a killed run left. Raises DataError.
+        """
         missing = iteration - self.log.start(iteration)
         if missing > 0:
             warnings.warn(
@@ -100,8 +102,10 @@ class RunFolder:
         self._prune(iteration)
 
     def add(self, result: StepResult, epoch: int, ends: bool) -> None:
-        """Log an iteration of `epoch`, and the epoch if it `ends` there. If that raises DataError,
-        the lines stay pending."""
+        """Log an iteration of `epoch`, and the epoch if it `ends` there.
+
+        Raises DataError if the logs cannot be written; the lines then stay pending.
+        """
         numbers = result.learning_rate, result.loss, result.accuracy
         self.log.buffer(result.iteration, epoch, *numbers)
         self.epoch.add(epoch, *numbers)
@@ -135,9 +139,9 @@ class RunFolder:
         return self.path / f"checkpoint-{iteration:08}.safetensors"
 
     def newest(self, regular: bool = False) -> tuple[Checkpoint | None, list[str]]:
-        """Return the newest readable checkpoint, and a sentence for each unreadable newer one.
+        """Return the newest readable checkpoint or None, and why newer ones were skipped.
 
-        `regular` leaves out those that come from a stop or from the end of a run.
+        `regular` leaves out those that come only from a stop or the end of a run.
         """
         skipped: list[str] = []
         for number, path in sorted(self._checkpoints().items(), reverse=True):
@@ -150,7 +154,7 @@ class RunFolder:
         return None, skipped
 
     def discard_checkpoints(self, after: int, until: int) -> None:
-        """Remove the checkpoints after one iteration until another, and a best one after it."""
+        """Remove the checkpoints with `after` < iteration <= `until`, and a later best one."""
         paths = [path for number, path in self._checkpoints().items() if after < number <= until]
         best = self._best()
         if best and best.iteration > after:
@@ -160,10 +164,12 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def best(self, score: str = "accuracy") -> tuple[Checkpoint | None, float]:
-        """Return the best checkpoint so far and its `score`, a field of EvalResult, on the
-        validation split; (None, -1.0) if there is none."""
+        """Return the best checkpoint so far and its score, or (None, -1.0).
+
+        `score` names a field of EvalResult, measured on the validation split.
+        """
         best, scores = self._best(), self.validations.column(score)
-        if best is None or best.iteration not in scores:  # the run went back to an earlier one
+        if best is None or best.iteration not in scores:  # it is later than the logs
             return None, -1.0
         return best, scores[best.iteration]
 
@@ -188,8 +194,10 @@ class RunFolder:
             return None
 
     def _flush(self) -> None:
-        """Sync everything to the disk. The validation's line comes last: without it, a resumed run
-        evaluates again."""
+        """Sync everything to the disk; the line of a validation comes last.
+
+        If a kill prevents that line, the resumed run evaluates again.
+        """
         self.log.flush()
         self.epochs.flush()
         if self.pending_best:
@@ -199,8 +207,10 @@ class RunFolder:
             self.validations.flush()
 
     def _prune(self, iteration: int) -> None:
-        """Remove checkpoints before `iteration`, except the newest regular ones. Later ones stay:
-        they may come from another version of this package."""
+        """Remove checkpoints before `iteration`, except the newest regular ones.
+
+        Later ones stay: they may come from another version of this package.
+        """
         older = {number: path for number, path in self._checkpoints().items() if number < iteration}
         regular = sorted(number for number in older if is_regular(number, self.save_every))
         for number in older.keys() - regular[1 - KEPT :]:

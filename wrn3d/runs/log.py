@@ -76,8 +76,7 @@ class Log:
         return {int(row[0]): row[place] for row in self.rows()}
 
     def _has_header(self) -> bool:
-        """Whether the header is intact. A damaged one does not matter; one of another version with
-        other columns raises DataError."""
+        """Return whether the header is intact; raise DataError if it is another version's."""
         if not os.path.exists(self.path):
             return False
         with file_errors(self.path, "read"), self.path.open("rb") as file:
@@ -89,8 +88,7 @@ class Log:
         return first == self.header
 
     def _complete_lines(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (offset, iteration, line) of each complete line. A long log does not fit into
-        memory, so it is read line by line."""
+        """Yield (offset, iteration, line) of each complete line, without loading the whole log."""
         if not os.path.exists(self.path):
             return
         offset = 0

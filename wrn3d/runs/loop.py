@@ -121,7 +121,7 @@ class TrainingLoop:
         return result
 
     def _validate(self) -> None:
-        """Evaluate the validation split if that is due and was not done."""
+        """Evaluate the validation split if that is due and not done yet."""
         iteration = self.environment.iteration
         if not (self.validates and self._is_due()) or self.validated == iteration:
             return
@@ -145,8 +145,7 @@ class TrainingLoop:
         )
 
     def _go_back(self, error: DivergedError) -> None:
-        """Continue from the last regular checkpoint with half the learning rate, or raise the error
-        with advice."""
+        """Go back with half the learning rate, or raise the error with advice."""
         environment = self.environment
         if divergence.gives_up(environment, self.config):
             self._draw_final_curves()
@@ -162,7 +161,7 @@ class TrainingLoop:
         )
 
     def _is_due(self) -> bool:
-        """Whether a checkpoint and an evaluation are due after this iteration."""
+        """Return whether a checkpoint and an evaluation are due after this iteration."""
         iteration = self.environment.iteration
         return iteration == self.total or is_regular(iteration, self.config.save_every)
 
@@ -175,8 +174,10 @@ class TrainingLoop:
         return replace(state, config=config)
 
     def _save(self, must: bool) -> None:
-        """Save a checkpoint. Workers without a folder check their weights, so all notice a
-        divergence."""
+        """Save a checkpoint if the weights are finite, else raise DivergedError.
+
+        All workers check their weights, so all of them go back together.
+        """
         state = self._state()
         self.finite.check_weights(state.weights, state.iteration)
         if self.output and self.output.save(state, must):

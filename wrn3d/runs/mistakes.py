@@ -44,8 +44,10 @@ def class_table(matrix: np.ndarray, names: Sequence[str]) -> str:
 
 
 def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path) -> None:
-    """Write a confusion matrix as a PNG, coloured by share of the true class; raise what
-    `atomic_file` raises."""
+    """Draw a confusion matrix as a PNG, coloured by share of the true class.
+
+    Raises what `atomic_file` raises.
+    """
     from matplotlib.figure import Figure
 
     side = min(12, 3 + 0.45 * len(names))
@@ -72,10 +74,10 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path) -
 def draw_mistakes(
     volumes: np.ndarray, predictions: Predictions, names: Sequence[str], path: str | Path
 ) -> None:
-    """Write the most confident mistakes as a PNG: the middle slice of each volume, the predicted
-    class with its probability, and the true class.
+    """Draw the most confident mistakes as a PNG.
 
-    `volumes` are (N, D, H, W, C) uint8. Raises what `atomic_file` raises.
+    Each has its volume's middle slice, the predicted class with its probability, and the true
+    class. `volumes` are (N, D, H, W, C) uint8. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 

@@ -60,7 +60,7 @@ class RunOutput:
         return saved
 
     def draw_curves(self, force: bool = False) -> None:
-        """Redraw curves.png if its turn has come, or by `force`."""
+        """Redraw curves.png if enough time has passed since the last drawing, or if `force`."""
         start = time.monotonic()
         if start < self.next_drawing and not force:
             return

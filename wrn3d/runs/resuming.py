@@ -56,8 +56,10 @@ def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder
 
 
 def _settings(checkpoint: Checkpoint, config: RunConfig) -> dict[str, Any]:
-    """Return the checkpoint's settings; an older one lacks some, so these have their defaults. If
-    it lacks the run's length, any length is right."""
+    """Return the checkpoint's settings, with defaults for those that an older one lacks.
+
+    A checkpoint that lacks the run's length continues at any length.
+    """
     length = {name: getattr(config, name) for name in LENGTH_FIELDS}
     return config.defaults | length | checkpoint.config
 

@@ -112,7 +112,9 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
     for case in [CASES[name] for name in config.cases or (QUICK if config.quick else CASES)]:
         names = [name for name in contenders if not (case.side and CONTENDERS[name].images_only)]
         require(
-            names != [MATMUL], f"none of the contenders can be measured on {case.name}: name others"
+            names != [MATMUL],
+            f"none of the contenders can be measured on {case.name}: install PyTorch (pip install "
+            "-r requirements-bench.txt) or name others",
         )
         turns += [
             Turn(number + 1, case.name, case.batch_size, precision, name)

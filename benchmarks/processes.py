@@ -23,7 +23,7 @@ def started(title: str, command: Sequence[str], **variables: str) -> Iterator[It
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (
-        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(
             command,
             text=True,

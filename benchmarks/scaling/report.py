@@ -121,7 +121,7 @@ def works_at_scale(figures: dict[str, Figures]) -> dict[Case, model.Work]:
 def predict(
     works: dict[Case, model.Work], lag: float, network: model.Network
 ) -> tuple[list[str], dict[tuple, list[float]]]:
-    """Return a text with a table for each network and kind of worker, and what `picture` draws:
+    """Return a text with a table for each network and kind of worker, and what `draw` takes:
     {(network, kind of worker, Gbit/s, way): images/s for each of COUNTS}."""
     texts, rates = [], {}
     for case, work in works.items():
@@ -152,7 +152,7 @@ def _alone(case, worker, work):
         f"images/s, {images * work.input / seconds:.1%} of the time for input, "
         f"{work.save / work.save_every / seconds:.1%} for a checkpoint in {work.save_every} steps; "
         f"{sum(gradients) / 1e6:.0f} MB of gradients in {len(gradients)} messages. Each worker's "
-        "images/s as a share of a lone worker's:"
+        "images/s as a share of a lone worker's with as many images:"
     )
 
 

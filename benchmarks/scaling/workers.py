@@ -143,7 +143,7 @@ def started_workers(
         if megabits:
             command = throttled(megabits, command)
         with (
-            started(f"a measurement with {count} workers", command) as results,
+            started(f"measuring {count} workers", command) as results,
             open(calls, "r+b", buffering=0) as fifo,  # "wb" would wait for a reader
         ):
             next(results)  # they are warmed up

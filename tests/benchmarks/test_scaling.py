@@ -82,7 +82,7 @@ def test_two_workers_measure_at_each_call():
 
 def test_a_worker_that_fails_says_why():
     with (
-        pytest.raises(UserError, match=r"^a measurement with 2 workers failed: .* batch_norm is"),
+        pytest.raises(UserError, match=r"^measuring 2 workers failed: .* batch_norm is"),
         workers.started_workers(2, SMALL, batch_norm="global"),
     ):
         pass

@@ -66,10 +66,12 @@ def test_arrays_make_the_data_set_that_their_npz_file_makes(tmp_path_factory, da
         assert all(map(np.array_equal, ours.split(name), read.split(name)))
 
 
-def test_floating_point_is_rounded_to_the_nearest_byte():
-    images = np.linspace(0, 1, 6 * 400).reshape(6, 20, 20)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floating_point_is_rounded_to_the_nearest_byte(kind):
+    images = np.linspace(0, 1, 6 * 1600).reshape(6, 40, 40).astype(kind)
     dataset = Dataset.from_arrays(images, labels_of())
-    assert np.array_equal(dataset.train_volumes[:, 0, :, :, 0], np.rint(images * 255))
+    expected = np.rint(images.astype(np.float64) * 255)
+    assert np.array_equal(dataset.train_volumes[:, 0, :, :, 0], expected)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])

@@ -1,1 +1,1 @@
-"""Data sets: files to arrays, arrays to the batch at a position."""
+"""Load data sets from files and arrays, and take the batch at a position."""

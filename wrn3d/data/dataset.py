@@ -33,9 +33,9 @@ def _no_labels() -> Labels:
 class Dataset:
     """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
 
-    Labels are places in `class_names`. `title` is the name for people, and `origin` says where the
-    arrays come from. The test and the validation split may be empty. Do not change the arrays:
-    statistics of them are computed once.
+    A label is an index into `class_names`. `title` is the name for people, and `origin` says where
+    the arrays come from. The test and the validation split may be empty. Do not change the arrays:
+    their mean, standard deviation and fingerprint are computed once.
     """
 
     title: str
@@ -63,19 +63,22 @@ class Dataset:
     ) -> "Dataset":
         """Make a data set of NumPy arrays, or of anything that `np.asarray` takes.
 
-        Images are (N, H, W), (N, H, W, C) or (N, D, H, W, C), of one shape in all splits. Four axes
-        are always (N, H, W, C), with at most 4 channels; five axes may have any number of channels
-        (`python -m wrn3d.predict` takes 1 or 3). uint8 images stay as they are. Floating-point
-        images must lie in [0, 1] and are scaled to 255 and rounded. The arrays are copied, so that
-        a later change of them has no effect.
+            dataset = wrn3d.Dataset.from_arrays(x_train, y_train, x_test, y_test)
+            env = CNNEnv(data=dataset)
+
+        Images are (N, H, W), (N, H, W, C) or (N, D, H, W, C), of one size in all splits. Four axes
+        are always (N, H, W, C), with at most 4 channels. Five axes may have any number of channels,
+        though `python -m wrn3d.predict` takes 1 or 3. uint8 images stay as they are. Floating-point
+        images must lie in [0, 1], and are scaled to 255 and rounded. The arrays are copied, so that
+        later changes of them have no effect.
 
         Labels are (N,) or (N, 1) whole numbers. Without `class_names`, the classes are 0 to the
-        largest label, and each needs a training sample. With them, a label is a place in
-        `class_names`, and a class may have no sample.
+        largest label, and each needs a training sample. With `class_names`, a label is an index
+        into them, and a class may have no sample.
 
-        Without a test split, `env.evaluate()` raises UsageError. The setting `validation` takes the
-        last training samples, so shuffle images that are sorted by class. `title` stands in
-        checkpoints and logs. Raises UsageError (a ValueError) for arrays that do not fit.
+        Without test images, `env.evaluate()` raises UsageError. The setting `validation` takes the
+        last training images, so shuffle images that are sorted by class. Checkpoints and logs
+        mention `title`. Raises UsageError (a ValueError) for arrays that do not fit.
         """
         given = {
             "train": (train_images, train_labels),

@@ -14,12 +14,16 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from wrn3d.system.errors import DataError, MissingDataError, reason
-from wrn3d.system.files import UNFINISHED
+from wrn3d.system.files import UNFINISHED, file_errors
 from wrn3d.system.terminal import Progress
 
 TIMEOUT = 30  # seconds without an answer before a download fails
 BLOCK = 1 << 20  # bytes that are downloaded at a time
 LARGEST_CONTENT = 1 << 30  # bytes; the official archives hold under 200 MB
+OTHER_FOLDER = "name another folder with --data-dir"
+AGAIN = "delete it and run again to download it"
+# Exceptions that a damaged archive raises while it is unpacked.
+DAMAGES = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -43,23 +47,18 @@ def find_or_fetch(title: str, archives: Sequence[Archive], data_dir: Path) -> Ar
     Raises MissingDataError if the download fails, and DataError for an archive that is not the
     official one or does not unpack.
     """
-    try:
+    with file_errors(data_dir, "read", OTHER_FOLDER):
         if data_dir.exists() and not data_dir.is_dir():
             raise DataError(
-                f"{data_dir} is a file, but should be the folder for data sets: "
-                "name another with --data-dir"
+                f"{data_dir} is a file, but should be the folder for data sets: {OTHER_FOLDER}"
             )
-        if data_dir.is_dir() and data_dir.name in [archive.folder for archive in archives]:
+        if data_dir.name in [archive.folder for archive in archives] and data_dir.is_dir():
             raise DataError(
                 f"{data_dir} is the data set's own folder: name the folder around it, "
                 f"--data-dir {data_dir.parent}"
             )
         unpacked = [archive for archive in archives if (data_dir / archive.folder).exists()]
         packed = [archive for archive in archives if (data_dir / archive.file_name).exists()]
-    except OSError as error:
-        raise DataError(
-            f"{data_dir} cannot be read ({reason(error)}): name another folder with --data-dir"
-        ) from error
     if unpacked:
         return unpacked[0]
     if packed:
@@ -107,39 +106,21 @@ def _md5(path):
 
 def _unpack(archive, path, data_dir):
     """Check a tar file and unpack its folder to `data_dir`, whole or not at all."""
-    try:
+    with file_errors(path, "read", AGAIN):
         md5 = _md5(path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({reason(error)}): delete it and run again to download it"
-        ) from error
     if md5 != archive.md5:
         raise DataError(
-            f"{path} is not the official archive (its MD5 is {md5}, not "
-            f"{archive.md5}): delete it and run again to download it"
+            f"{path} is not the official archive (its MD5 is {md5}, not {archive.md5}): {AGAIN}"
         )
-    with _working_folder(data_dir) as folder:
+    with _working_folder(data_dir) as folder, file_errors(data_dir, "written to", OTHER_FOLDER):
         try:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter=_bounded_data_filter())
             if not (folder / archive.folder).is_dir():
-                raise ValueError(f"it does not hold the folder {archive.folder}")
-        except (
-            tarfile.TarError,
-            gzip.BadGzipFile,
-            zlib.error,
-            EOFError,
-            ValueError,
-            OverflowError,
-        ) as error:
+                raise ValueError("it lacks that folder")
+        except DAMAGES as error:
             raise DataError(
-                f"{path} does not unpack to {archive.folder} ({reason(error)}): "
-                "delete it and run again to download it"
-            ) from error
-        except OSError as error:
-            raise DataError(
-                f"{path.name} cannot be unpacked to {data_dir} ({reason(error)}): name another "
-                "folder with --data-dir"
+                f"{path} does not unpack to {archive.folder} ({reason(error)}): {AGAIN}"
             ) from error
         with suppress(OSError):  # another process was faster
             os.rename(folder / archive.folder, data_dir / archive.folder)
@@ -163,14 +144,9 @@ def _bounded_data_filter() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo |
 def _working_folder(data_dir):
     """Make a temporary folder in `data_dir`; remove `data_dir`, too, if it is new and empty."""
     created = [place for place in (data_dir, *data_dir.parents) if not place.exists()]
-    try:
+    with file_errors(data_dir, "written to", OTHER_FOLDER):
         data_dir.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=data_dir)
-    except OSError as error:
-        raise DataError(
-            f"{data_dir} cannot be written to ({reason(error)}): name another "
-            "folder with --data-dir"
-        ) from error
     try:
         with folder as name:
             yield Path(name)

@@ -69,7 +69,7 @@ def predict_views(
                 view = np.ascontiguousarray(np.flip(normalised, way))
                 view_scores[rows] = log_probabilities(predict(view))
     [scores] = worker.sum([scores])
-    return [Predictions(view_scores, labels) for of_view in scores]
+    return [Predictions(view_scores, labels) for view_scores in scores]
 
 
 def _ways_to_mirror(shape: Sequence[int], names: Sequence[str]) -> list[tuple[int, ...]]:

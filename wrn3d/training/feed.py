@@ -94,11 +94,11 @@ def open_dataset(
         return load_dataset(config.dataset, config.data_dir, config.volume_size)
     require(
         isinstance(data, Dataset),
-        f"data is {type(data).__name__}, but must be a wrn3d.Dataset: make one of arrays with "
+        f"data is of type {type(data).__name__}, but must be a wrn3d.Dataset: make one with "
         "wrn3d.Dataset.from_arrays(train_images, train_labels)",
     )
     both = [name for name in ("dataset", "data_dir") if name in given]
-    require(not both, f"data is what is trained on: leave out {' and '.join(both)}")
+    require(not both, f"data replaces the data set that the settings name: leave out {' and '.join(both)}")
     return data.resized(config.volume_size) if config.volume_size else data
 
 

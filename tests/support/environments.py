@@ -8,7 +8,8 @@ def environment_class(front_end):
 
 
 def small_environment(front_end, **settings):
-    data = {} if "dataset" in settings else {"dataset": "digits", "volume_size": 16}
+    named = settings.keys() & {"dataset", "data"}
+    data = {} if named else {"dataset": "digits", "volume_size": 16}
     return environment_class(front_end)(
         **data | {"depth": 10, "widen_factor": 1, "batch_size": 32} | settings
     )

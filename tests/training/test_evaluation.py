@@ -1,25 +1,31 @@
-"""Scores against independent ways to them."""
+"""Scores on a split, against independent computations of them; views and averages."""
 
 import math
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
 import pytest
 
+from tests.training.states import full_state, same
 from wrn3d import Dataset
 from wrn3d.training.evaluation import Predictions, mean_of, measure, predict_views
 
 
 def scored(classes, count=60):
+    """Return (probabilities, labels) of samples, some of them with ties."""
     rng = np.random.default_rng(classes)
-    logits = rng.standard_normal((count, classes)).round(1)  # with ties
+    logits = rng.standard_normal((count, classes)).round(1)
     labels = rng.choice(classes, count, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return probabilities, labels
+    return softmax(logits), labels
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
 def area(scores, positive):
-    """How often a positive one is above a negative one, half of the ties included."""
+    """Return how often a positive scores above a negative, half of the ties included."""
     pairs = list(product(scores[positive], scores[~positive]))
     return sum((one > other) + (one == other) / 2 for one, other in pairs) / len(pairs)
 
@@ -27,30 +33,29 @@ def area(scores, positive):
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_scores(classes):
     probabilities, labels = scored(classes)
-    found = measure(Predictions(np.log(probabilities), labels))
-    assert found.loss == pytest.approx(
-        np.mean([-math.log(row[label]) for row, label in zip(probabilities, labels, strict=True)])
-    )
+    result = measure(Predictions(np.log(probabilities), labels))
+    losses = [-math.log(row[label]) for row, label in zip(probabilities, labels, strict=True)]
+    assert result.loss == pytest.approx(np.mean(losses))
     answers = probabilities.argmax(axis=1)
-    assert found.accuracy == np.mean(answers == labels)
+    assert result.accuracy == np.mean(answers == labels)
     shares = [np.mean(answers[labels == label] == label) for label in range(classes)]
-    assert found.balanced_accuracy == pytest.approx(np.mean(shares))
-    probabilities = np.exp(np.log(probabilities))  # which rounds, and may part what was the same
+    assert result.balanced_accuracy == pytest.approx(np.mean(shares))
+    probabilities = np.exp(np.log(probabilities))  # rounds, which may part what was the same
     areas = [area(probabilities[:, label], labels == label) for label in range(classes)]
-    assert found.auc == pytest.approx(areas[1] if classes == 2 else np.mean(areas))
+    assert result.auc == pytest.approx(areas[1] if classes == 2 else np.mean(areas))
 
 
-def test_a_class_without_a_sample_has_no_area():
-    found = measure(Predictions(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1])))
-    assert math.isnan(found.auc) and found.accuracy == found.balanced_accuracy == 0.5
+def test_without_a_sample_of_each_class_the_auc_is_nan():
+    result = measure(Predictions(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1])))
+    assert math.isnan(result.auc) and result.accuracy == result.balanced_accuracy == 0.5
 
 
-def test_a_network_that_diverged_has_scores_that_are_no_numbers():
-    found = measure(Predictions(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])))
-    assert math.isnan(found.loss) and math.isnan(found.auc)
+def test_the_scores_of_a_diverged_network_are_nan():
+    result = measure(Predictions(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])))
+    assert math.isnan(result.loss) and math.isnan(result.auc)
 
 
-def test_volumes_are_mirrored_in_eight_ways():
+def test_volumes_have_eight_views():
     rng = np.random.default_rng(0)
     volumes = rng.integers(0, 256, (5, 3, 4, 2, 1), np.uint8)
     labels = np.arange(5) % 2
@@ -61,14 +66,82 @@ def test_volumes_are_mirrored_in_eight_ways():
         return np.tensordot(batch, weights, ([1, 2, 3, 4], [1, 2, 3, 4]))
 
     views = predict_views(predict, dataset, "test", mirror_axes=("depth", "height", "width"))
-    scores = [
-        predict(np.flip(dataset.normalise(volumes), flipped))
-        for count in range(4)
-        for flipped in combinations((1, 2, 3), count)
-    ]
-    shares = [np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in scores]
-    assert len(scores) == len(views) == 8
-    np.testing.assert_allclose(
-        np.exp(mean_of(views).log_probabilities), np.mean(shares, axis=0), rtol=1e-6
-    )
-    np.testing.assert_allclose(np.exp(views[0].log_probabilities), shares[0], rtol=1e-6)
+    normalised = dataset.normalise(volumes)
+    flips = [axes for count in range(4) for axes in combinations((1, 2, 3), count)]
+    expected = [softmax(predict(np.flip(normalised, axes))) for axes in flips]
+    assert len(views) == len(expected) == 8
+    mean = np.exp(mean_of(views).log_probabilities)
+    np.testing.assert_allclose(mean, np.mean(expected, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(np.exp(views[0].log_probabilities), expected[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [None, (), ("width",), ("depth", "height", "width")])
+def test_evaluation_is_the_mean_over_the_views_of_the_test_split(env, axes, monkeypatch):
+    for _ in range(5):
+        env.step()
+    before = full_state(env)
+    if axes is not None:
+        monkeypatch.setattr(env, "config", replace(env.config, flip_axes=axes))
+    views = [env.x_test]
+    if "width" in (axes or ()):
+        views += [view[:, :, :, ::-1] for view in views]
+    if "height" in (axes or ()):
+        views += [view[:, :, ::-1] for view in views]
+    mean = np.mean([softmax(env.predict(view).astype(np.float64)) for view in views], axis=0)
+    tracked = []
+    result = env.evaluate(mirror=axes is not None, track=lambda rows: tracked.append(1) or rows)
+    assert result.loss == pytest.approx(-np.log(mean[np.arange(297), env.y_test]).mean(), rel=1e-6)
+    assert result.accuracy == (mean.argmax(1) == env.y_test).mean()
+    assert tracked and same(full_state(env), before)
+
+
+def test_evaluation_uses_the_ema_of_the_weights(env):
+    start, weights = env.get_weights(), []
+
+    def step(average, *shares):
+        """Train five iterations; the average after them, by the share that it keeps in each."""
+        for kept in shares:
+            env.step()
+            weights.append(env.get_weights())
+            if kept is not None:
+                average = {
+                    name: kept * array + (1 - kept) * weights[-1][name]
+                    for name, array in average.items()
+                }
+        for name, array in env.snapshot().average.items():
+            np.testing.assert_allclose(array, average[name], rtol=1e-5, atol=1e-6, err_msg=name)
+        return average
+
+    average = step(start, 0, 0, 0, 0)
+    assert same(env.snapshot().average, weights[-1])
+    for iteration in (5, 10, 15):
+        skipped = () if iteration == 5 else (None,) * 4
+        average = step(average, *skipped, iteration / (iteration + 50))
+    env.restore(replace(env.snapshot(), iteration=199))
+    average = step(average, 0.9**5)  # less than 200 / 250
+
+    average = env.snapshot().average
+    volumes = env.x_test[:20]
+    logits, result = env.predict(volumes), env.evaluate()
+    assert same(env.get_weights(), weights[-1])  # training continues from the last weights
+    with env.averaged():
+        assert same(env.get_weights(), average)
+        assert same(env.snapshot().weights, weights[-1])  # a signal may stop an evaluation
+    env.set_weights(average)
+    assert np.array_equal(env.predict(volumes), logits) and env.evaluate() == result
+    env.reset()
+    assert same(env.snapshot().average, start)
+
+
+def test_predict_refuses_other_shapes(env):
+    with pytest.raises(ValueError, match=r"volumes have the shape .* must be \(N, 1, 16, 16, 3"):
+        env.predict(np.zeros((2, 16, 16, 3)))
+    with pytest.raises(ValueError, match="with N from 1 up"):
+        env.predict(np.zeros((0, 1, 16, 16, 3)))
+
+
+def test_a_split_that_does_not_exist_is_refused(env):
+    with pytest.raises(ValueError, match="^split is 'tests', but must be train, validation or te"):
+        env.evaluate("tests")
+    with pytest.raises(ValueError, match="^digits has no validation split: set training images as"):
+        env.evaluate("validation")

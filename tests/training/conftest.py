@@ -1,0 +1,44 @@
+"""Environments that most tests of training share: building and tracing one takes a second."""
+
+import functools
+
+import pytest
+
+from tests.support.environments import SCRIPTS, small_environment
+
+FULL = {
+    "dropout": 0.3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "augment": True,
+    "shortcut": "projection",
+    "learning_rate": 0.05,
+    "averaging": 0.9,
+}
+
+
+@pytest.fixture(scope="session")
+def environments():
+    """Return the environment of a front end with all of FULL, as after construction."""
+    build = functools.cache(lambda front_end: small_environment(front_end, **FULL))
+
+    def as_new(front_end):
+        env = build(front_end)
+        env.reset(seed=0)
+        return env
+
+    return as_new
+
+
+@pytest.fixture
+def env(environments, front_end):
+    """The environment of each front end in turn, as after construction."""
+    return environments(front_end)
+
+
+@pytest.fixture
+def other(environments, front_end):
+    """The environment of the other front end, as after construction."""
+    [name] = SCRIPTS.keys() - {front_end}
+    return environments(name)

@@ -1,0 +1,27 @@
+"""What tests compare to see whether a run has moved."""
+
+import numpy as np
+
+from wrn3d.network.variables import model_layers
+from wrn3d.training.checkpoint import NUMBERS
+
+
+def same(left, right):
+    """Return whether two {name: array} are equal to the last bit."""
+    return left.keys() == right.keys() and all(np.array_equal(left[n], right[n]) for n in left)
+
+
+def full_state(env):
+    """Return everything that decides the next iteration, as {name: array}."""
+    checkpoint = env.snapshot()
+    arrays = {
+        f"{kind} {name}": array
+        for kind in ("weights", "momentum", "average")
+        for name, array in getattr(checkpoint, kind).items()
+    }
+    dropout = [layer for layer in model_layers(env.model) if hasattr(layer, "shares")]
+    return arrays | {
+        "numbers": np.array([getattr(checkpoint, name) for name in NUMBERS]),
+        "momentum and weight decay": env.optimizer.current.numpy(),
+        "dropout": np.array([[one.shares.numpy(), one.position.numpy()] for one in dropout]),
+    }

@@ -1,0 +1,64 @@
+"""Looking inside a run: losses, gradients and norms, while nothing moves."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.training.states import full_state, same
+
+
+@pytest.fixture
+def end_of_epoch(env):
+    """The environment at the end of an epoch: its next batch is the first of another."""
+    env.step()
+    env.restore(replace(env.snapshot(), index_in_epoch=env.num_examples // 32 * 32))
+    assert env.epoch == (1, True)
+    return env
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda env: env.step(update=False),
+        lambda env: env.step(update=False, momentum=0.5, weight_decay=0.1, dropout=0.8),
+        lambda env: env.gradients(),
+        lambda env: env.norms(),
+        lambda env: env.snapshot(),
+    ],
+    ids=["step", "step with settings of its own", "gradients", "norms", "snapshot"],
+)
+def test_looking_moves_nothing(end_of_epoch, look):
+    env, start = end_of_epoch, end_of_epoch.snapshot()
+    env.step()
+    undisturbed = full_state(env)
+    env.restore(start)
+    before = full_state(env)
+    look(env)
+    assert same(full_state(env), before)
+    looked, taken = env.step(update=False), env.step()
+    assert replace(looked, seconds=taken.seconds) == taken
+    assert same(full_state(env), undisturbed) and env.epochs_completed == 1
+
+
+def test_a_look_that_fails_moves_nothing(env, monkeypatch):
+    before, look = full_state(env), env.loss_and_gradients
+
+    def interrupt(*arguments):
+        look(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(env, "loss_and_gradients", interrupt)
+        env.gradients()
+    assert same(full_state(env), before)
+
+
+def test_gradients_are_those_of_the_same_batch_and_of_the_other_front_end(env, other):
+    volumes, labels = env.next_batch(32)
+    env.reset()
+    gradients = env.gradients()
+    assert same(env.gradients(volumes, labels), gradients)
+    for _ in range(2):
+        assert same(env.gradients(), other.gradients())
+        assert env.step(update=False).loss == other.step(update=False).loss
+        env.step(), other.step()

@@ -1,0 +1,154 @@
+"""A run's state: reset, snapshot, restore, save, load, and the weights alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.environments import SCRIPTS, small_environment
+from tests.training.states import full_state, same
+from wrn3d import Checkpoint
+from wrn3d.system.errors import DataError
+
+
+def losses(env, count=3):
+    return [env.step().loss for _ in range(count)]
+
+
+def test_reset_gives_the_first_iteration_again(env):
+    first, weights = losses(env), env.get_weights()
+    env.reset(first=False)
+    assert (env.iteration, env.index_in_epoch, env.epochs_completed) == (0, 0, 0)
+    assert losses(env) == first and same(env.get_weights(), weights)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x"])
+def test_an_invalid_seed_is_refused_before_anything_changes(env, seed):
+    env.step()
+    before, checkpoint = full_state(env), Checkpoint(env.get_weights(), config={"seed": seed})
+    for change in (lambda: env.reset(seed=seed), lambda: env.restore(checkpoint)):
+        with pytest.raises(ValueError, match=f"^seed is {seed!r}, but must be a whole number"):
+            change()
+    assert same(full_state(env), before)
+
+
+def test_branches_from_a_snapshot_repeat_exactly(env):
+    losses(env, 2)
+    start, ends = env.snapshot(), []
+    for rate in (0.1, 0.01, 0.1):
+        env.restore(start)
+        branch = [env.step(learning_rate=rate).loss for _ in range(3)]
+        ends.append((branch, env.get_weights()))
+    assert ends[0][0] == ends[2][0] and same(ends[0][1], ends[2][1])
+    assert ends[0][0] != ends[1][0]
+    assert start.iteration == 2  # what came after has not changed it
+
+
+def test_a_saved_run_continues_in_either_front_end_as_if_never_stopped(env, other, tmp_path):
+    losses(env)
+    env.learning_rate_scale = 0.5
+    env.save(tmp_path / "run.safetensors")
+    expected, end = losses(env), full_state(env)
+    for one in (env, other):
+        one.reset()
+        one.load(tmp_path / "run.safetensors")
+        assert (one.iteration, one.index_in_epoch) == (3, 96)
+        assert losses(one) == expected
+        assert same(full_state(one), end)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_adam_continues_in_the_other_front_end_as_if_never_stopped():
+    settings = {"optimizer": "adam", "learning_rate": 1e-3, "averaging": 0.9}
+    env, other = (small_environment(name, **settings) for name in SCRIPTS)
+    losses(env)
+    middle, expected, end = env.snapshot(), losses(env), env.snapshot()
+    assert middle.velocity.keys() == middle.momentum.keys() != set()
+    for one in (env, other):
+        one.restore(middle)
+        assert losses(one) == expected
+        for kind in ("weights", "momentum", "velocity", "average"):
+            assert same(getattr(one.snapshot(), kind), getattr(end, kind)), kind
+
+
+def test_a_snapshot_brings_its_seed_along_but_a_file_does_not(env, tmp_path):
+    env.reset(seed=1)
+    env.step()
+    env.save(tmp_path / "one.safetensors")
+    start, expected = env.snapshot(), losses(env)
+    env.reset(seed=2)
+    env.load(tmp_path / "one.safetensors")
+    assert (env.config.seed, env.iteration) == (2, 1) and losses(env) != expected
+    env.restore(start)
+    assert env.config.seed == 1 and losses(env) == expected
+
+
+def test_weights_alone_start_without_momentum_at_the_first_batch(env, tmp_path):
+    losses(env, 2)
+    weights = env.get_weights()
+    Checkpoint(weights).save(tmp_path / "weights.safetensors")
+    env.load(tmp_path / "weights.safetensors")
+    assert (env.iteration, env.index_in_epoch) == (0, 0)
+    assert same(env.get_weights(), weights) and same(env.snapshot().average, weights)
+    assert not any(array.any() for array in env.snapshot().momentum.values())
+
+
+def test_weights_are_got_and_set(env):
+    weights = {name: array + 1 for name, array in env.get_weights().items()}
+    env.set_weights(weights)
+    assert same(env.get_weights(), weights)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"bn.bias": None}, "^weights for WRN-10-1 belong to another network: bn.bias is missing$"),
+        ({"conv9": np.zeros(1)}, "conv9 is unexpected"),
+        (
+            {"\x1b]0;owned" + "x" * 5000: np.zeros(1)},
+            r"another network: \?\]0;ownedx{180,200}\.\.\. is unexpected$",
+        ),
+        ({"fc.bias": np.array(["x"] * 10)}, "are not all arrays of numbers"),
+        ({"fc.bias": np.zeros(3)}, r"fc.bias is \(3,\) instead of \(10,\)"),
+    ],
+)
+def test_weights_of_another_network_are_refused_before_anything_changes(env, change, message):
+    before = full_state(env)
+    weights = {name: array + 1 for name, array in env.get_weights().items()} | change
+    weights = {name: array for name, array in weights.items() if array is not None}
+    for assign in (env.set_weights, lambda weights: env.restore(Checkpoint(weights))):
+        with pytest.raises(DataError, match=message):
+            assign(weights)
+    assert same(full_state(env), before)
+
+
+def test_momentum_of_another_network_is_refused_before_anything_changes(env):
+    before, snapshot = full_state(env), env.snapshot()
+    weights = {name: array + 1 for name, array in snapshot.weights.items()}
+    with pytest.raises(DataError, match="momentum for WRN-10-1 belong to another network: conv0 "):
+        env.restore(replace(snapshot, weights=weights, momentum={"x": np.zeros(1)}))
+    assert same(full_state(env), before)
+
+
+def test_another_optimizers_momentum_is_refused(env):
+    checkpoint, before = env.snapshot(), full_state(env)
+    changed = replace(checkpoint, config=checkpoint.config | {"optimizer": "adam"})
+    with pytest.raises(DataError, match="trained with 'adam', but this run uses sgd, whose mom"):
+        env.restore(changed)
+    assert same(full_state(env), before)
+
+
+def test_what_is_not_a_snapshot_or_weights_is_refused(env):
+    weights = env.get_weights()
+    with pytest.raises(ValueError, match="^restore takes what snapshot returned"):
+        env.restore(weights)
+    with pytest.raises(DataError, match="must be a dictionary of arrays, not list"):
+        env.set_weights(list(weights.values()))
+
+
+def test_a_file_that_is_not_a_checkpoint_changes_nothing(env, tmp_path):
+    before = full_state(env)
+    (tmp_path / "x").write_bytes(b"not safetensors")
+    with pytest.raises(DataError, match="x cannot be read as a checkpoint"):
+        env.load(tmp_path / "x")
+    assert same(full_state(env), before)

@@ -1,10 +1,10 @@
-"""An agent learns to set the learning rate: PPO of stable-baselines3, trained on real runs.
+"""Teach an agent to set the learning rate: PPO from stable-baselines3, trained on real runs.
 
-    pip install -r requirements-rl.txt
+    pip install ".[agent]"
     python -m examples.agent
 
-Each episode trains a small network on digits from another seed. Afterwards the agent is compared
-with constant and cosine schedules on five seeds that it has not seen. Writes agent.png.
+Each episode trains a small network on digits with another seed. Then five new seeds compare the
+agent with constant and cosine schedules. Writes agent.png.
 """
 
 from math import cos, pi
@@ -32,16 +32,22 @@ RATES = (0.02, 0.05, 0.1, 0.2)
 
 
 def constant(rate):
-    """A policy: observation and share of the run that is over -> action."""
-    return lambda observation, share: [RANGES["learning_rate"].position_of(rate)]
+    """Return a policy: a function of the observation and the run's progress, from 0 to 1, that
+    returns the action."""
+    return lambda observation, progress: [RANGES["learning_rate"].position_of(rate)]
 
 
 def cosine(rate):
-    return lambda observation, share: constant(rate * (1 + cos(pi * share)) / 2)(observation, share)
+    """Return a policy that lowers the learning rate from `rate` to almost 0 by half a cosine."""
+
+    def policy(observation, progress):
+        return constant(rate * (1 + cos(pi * progress)) / 2)(observation, progress)
+
+    return policy
 
 
 def play(env, seed, policy):
-    """An episode: loss and accuracy on the test images after it, and the rates that it took."""
+    """Play an episode; return the scores on the test split after it, and its learning rates."""
     observation, info = env.reset(seed=seed)
     rates, ended = [], False
     while not ended:
@@ -53,8 +59,8 @@ def play(env, seed, policy):
 
 def main():
     env = gymnasium.make("wrn3d/Training-v0", **SETTINGS).unwrapped
-    # It begins near the middle of the range and tries what is near: rates from anywhere would
-    # spoil every run, and teach it to do nothing.
+    # log_std_init: the agent starts near the middle of the range and explores nearby. Rates from
+    # the whole range would ruin every run and teach it to do nothing.
     agent = PPO(
         "MlpPolicy",
         env,
@@ -69,7 +75,7 @@ def main():
     )
     agent.learn(LEARNING_STEPS)
     policies = {
-        "agent": lambda observation, share: agent.predict(observation, deterministic=True)[0]
+        "agent": lambda observation, progress: agent.predict(observation, deterministic=True)[0]
     }
     for rate in RATES:
         policies |= {f"constant {rate:g}": constant(rate), f"cosine {rate:g}": cosine(rate)}

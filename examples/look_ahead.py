@@ -1,11 +1,12 @@
-"""A controller that looks ahead: of three learning rates it keeps the one that served best.
+"""Look ahead: try three learning rates from each snapshot, and keep the best.
 
     python -m examples.look_ahead
 
-From each snapshot it trains ROUND iterations with every rate, then COOLING with a tenth of it,
-measures the loss on images that were set aside, and goes on from before the cooling with the best.
-(Without the cooling it would keep the lowest rate: that always looks best at once.) Beside it each
-rate alone, for as many kept iterations; the test images decide. Writes look_ahead.png. Two minutes.
+Each round starts from a snapshot. For each rate it trains ROUND iterations, then COOLING more with
+a tenth of the rate, and measures the loss on the validation split. It continues from the end of
+ROUND with the best rate. (Without COOLING the lowest rate would always look best.) For comparison
+each rate also trains alone, for as many iterations. The test split decides. Writes look_ahead.png.
+Two minutes.
 """
 
 import matplotlib
@@ -25,38 +26,39 @@ SETTINGS = {
     "flip_axes": (),
 }
 RATES = (0.2, 0.05, 0.0125)
-ROUND, ROUNDS, COOLING = 40, 10, 20  # iterations, rounds, iterations
+ROUND, COOLING = 40, 20  # iterations
+ROUNDS = 10
 
 
 def train(env, rate, iterations):
-    """The loss on the validation split after so many iterations from where `env` is."""
+    """Train some iterations with one rate; return the validation loss after them."""
     for _ in range(iterations):
         env.step(learning_rate=rate)
     return env.evaluate("validation").loss
 
 
 def constant(env, rate):
-    """The validation losses of a run with one rate."""
+    """Train a run with one rate; return the validation loss after each round."""
     env.reset()
     return [train(env, rate, ROUND) for _ in range(ROUNDS)]
 
 
 def look_ahead(env):
-    """The validation losses of the controlled run."""
+    """Train a run that looks ahead; return the validation loss after each round."""
     env.reset()
     losses = []
     for number in range(ROUNDS):
-        start, found = env.snapshot(), []
+        start, candidates = env.snapshot(), []
         for rate in RATES:
             env.restore(start)
             loss = train(env, rate, ROUND)
             state = env.snapshot()
-            judged = loss if number == ROUNDS - 1 else train(env, rate / 10, COOLING)
-            found.append((judged, loss, rate, state))
-        _, loss, rate, state = min(found, key=lambda candidate: candidate[0])
+            cooled = loss if number == ROUNDS - 1 else train(env, rate / 10, COOLING)
+            candidates.append((cooled, loss, rate, state))
+        _, loss, rate, state = min(candidates, key=lambda candidate: candidate[0])
         env.restore(state)
         losses.append(loss)
-        print(f"after {env.iteration} iterations it has kept {rate:g}, with a loss of {loss:.4f}")
+        print(f"iteration {env.iteration}: kept the rate {rate:g}, validation loss {loss:.4f}")
     return losses
 
 
@@ -74,7 +76,7 @@ def main():
     pyplot.figure(figsize=(7, 4))
     for name, losses in curves.items():
         pyplot.semilogy(range(ROUND, ROUND * ROUNDS + 1, ROUND), losses, label=name)
-    pyplot.xlabel("iterations kept")
+    pyplot.xlabel("iteration")
     pyplot.ylabel("validation loss")
     pyplot.legend()
     pyplot.savefig("look_ahead.png", dpi=120, bbox_inches="tight")

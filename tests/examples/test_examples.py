@@ -1,0 +1,50 @@
+"""The examples run, each with fewer iterations than it asks for."""
+
+import pytest
+
+from examples import learning_rate_range, look_ahead
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Set constants of an example and run it in a new folder."""
+
+    def run(example, settings=(), **constants):
+        monkeypatch.chdir(tmp_path)
+        constants["SETTINGS"] = example.SETTINGS | {"volume_size": 8} | dict(settings)
+        for name, value in constants.items():
+            monkeypatch.setattr(example, name, value)
+        example.main()
+        return tmp_path
+
+    return run
+
+
+def test_the_range_test_finds_a_rate_and_goes_back(small, capsys):
+    folder = small(learning_rate_range, ITERATIONS=30)
+    assert "iterations; the loss falls fastest at a learning rate of " in capsys.readouterr().out
+    assert (folder / "learning_rate_range.png").exists()
+    env = learning_rate_range.CNNEnv(**learning_rate_range.SETTINGS)
+    curve = learning_rate_range.range_test(env)
+    assert env.iteration == 0 and learning_rate_range.range_test(env) == curve
+
+
+def test_look_ahead_keeps_a_rate_in_each_round(small, capsys):
+    folder = small(look_ahead, ROUND=4, ROUNDS=2, COOLING=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        *("always 0.2", "always 0.05", "always 0.0125", "iteration 4", "iteration 8", "look ahead")
+    ]
+    assert (folder / "look_ahead.png").exists()
+
+
+@pytest.mark.slow
+def test_the_agent_is_compared_with_schedules(small, capsys):
+    agent = pytest.importorskip("examples.agent", exc_type=ImportError)
+    settings = {"iterations": 4, "reward_every": 2}
+    counts = {"ITERATIONS": 4, "LEARNING_STEPS": 40, "HELD_OUT_SEEDS": range(1000, 1002)}
+    folder = small(agent, settings, **counts)
+    output = capsys.readouterr().out
+    for name in ("agent", "constant 0.02", "cosine 0.2"):
+        assert f"| {name} | " in output
+    assert (folder / "agent.png").exists()

@@ -4,6 +4,9 @@ Both front ends run the same ops on the same shapes, so their results agree to t
 Volumes are (N, D, H, W, C) with static D, H, W, C. A layer computes in the precision of its input,
 float32 or bfloat16; batch-norm statistics, logits and the loss are float32. The convolution has a
 module of its own, `convolution`.
+
+Never add three terms at once in an op: TensorFlow adds them in an order that depends on their
+names, which differ between the front ends.
 """
 
 from collections.abc import Callable, Sequence

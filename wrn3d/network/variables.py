@@ -1,6 +1,6 @@
 """A model's variables under their canonical names: naming, reading, assigning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,7 +97,6 @@ def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str)
             raise DataError(f"{other}: {name} is {shape} instead of {expected}")
 
 
-def model_layers(model: Model) -> Sequence[Any]:
+def model_layers(model: Model) -> Any:
     """Return the layers of a model of either framework, in the network's order."""
-    layers: Sequence[Any] = getattr(model, "all_layers", None) or model.layers
-    return layers
+    return getattr(model, "all_layers", None) or model.layers

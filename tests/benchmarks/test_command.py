@@ -16,7 +16,7 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks import report
 from benchmarks.cases import CASES
-from benchmarks.contenders import CONTENDERS, MATMUL
+from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE
 from benchmarks.report import grouped
 from benchmarks.turn import Measurement, Turn, measure
 from tests.support.processes import run_python, start_python
@@ -127,10 +127,13 @@ def test_a_contender_that_fails_says_why():
 
 
 def test_a_turn_measures_in_a_process_of_its_own():
-    measurement = measure(Turn(1, "16-1", 128, "float32", "torch-2d-last"))
+    measurement = measure(Turn(1, "16-1", 128, "float32", MATMUL))
     seconds = measurement.iteration_seconds
     assert len(seconds) >= 3 and measurement.first_iteration_seconds > seconds[0]
-    assert measurement.images_per_second == pytest.approx(128 / np.median(seconds))
+    rate = 2 * MATRIX_SIDE**3 / np.median(seconds)
+    assert measurement.operations_per_second == pytest.approx(rate)
+    images = rate / CASES["16-1"].training_operations
+    assert measurement.images_per_second == pytest.approx(images)
     assert measurement.peak_memory_bytes > measurement.import_memory_bytes > 2**27
 
 

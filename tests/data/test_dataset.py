@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.environments import small_environment
 from wrn3d import Dataset, load_dataset
 from wrn3d.system.errors import UsageError
 
@@ -181,6 +182,14 @@ def test_the_last_training_samples_become_the_validation_split(digits):
         digits.with_validation(1500)
     with pytest.raises(UsageError, match="digits already has a validation split of 300 images: l"):
         dataset.with_validation(5)
+
+
+def test_an_environment_measures_the_validation_split():
+    env = small_environment("keras", validation=300)
+    volumes, labels = env.dataset.split("validation")
+    logits = env.predict(env.dataset.normalise(volumes))
+    assert env.evaluate("validation").accuracy == np.mean(logits.argmax(axis=1) == labels)
+    assert (env.num_examples, len(env.y_train), len(labels)) == (1200, 1200, 300)
 
 
 def test_normalisation_is_the_original_scripts(digits):

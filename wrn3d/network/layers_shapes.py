@@ -17,8 +17,8 @@ class Parameter:
     """One array of the network: its canonical name, its shape and its initial value.
 
     `fan_in` is the number of inputs to each output; with 0 the array starts at `start`.
-    `multiply_adds` counts those of one volume's forward pass. It leaves out the outer kernel
-    slices that never meet a side of length 1, but includes products with other padding.
+    `multiply_adds` counts the multiply-adds of one volume's forward pass. Products with padding
+    count, except on a side of length 1, where only the kernel's centre meets the input.
     """
 
     name: str

@@ -14,8 +14,8 @@ class WideResNetSpec:
     """A WRN-depth-k as in "Wide Residual Networks" (arXiv:1605.07146, table 1).
 
     The network has three groups of n blocks, whose convolutions have 16k, 32k and 64k filters.
-    `widen_factor` is k. `depth` is 6n + 4, the number of convolutions: two in each of the 3n
-    blocks, one before them, and a projection in each group.
+    `widen_factor` is k. `depth` is 6n + 4, the paper's count of convolutions: two in each of the
+    3n blocks, one before them, and a projection in each group.
 
     `strides` are the strides of the groups' first blocks, in every dimension. `input_shape` is
     (D, H, W, C), with D = 1 for images. `shortcut` is "projection", the paper's 1x1x1 convolution

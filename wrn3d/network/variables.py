@@ -10,7 +10,7 @@ from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.errors import DataError, printable
 from wrn3d.system.randomness import dropout_position, dropout_shares
 
-# Neither framework has types to name here, and importing one would take seconds.
+# Aliases rather than the classes: importing a framework takes seconds.
 Model: TypeAlias = Any  # tl.models.Model or keras.Model
 Variable: TypeAlias = Any  # TensorFlow's or Keras's variable: both have assign, numpy and shape
 

@@ -5,17 +5,7 @@ import functools
 import pytest
 
 from tests.support.environments import SCRIPTS, small_environment
-
-FULL = {
-    "dropout": 0.3,
-    "momentum": 0.9,
-    "nesterov": True,
-    "weight_decay": 5e-4,
-    "augment": True,
-    "shortcut": "projection",
-    "learning_rate": 0.05,
-    "averaging": 0.9,
-}
+from tests.training.states import FULL
 
 
 @pytest.fixture(scope="session")

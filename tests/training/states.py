@@ -1,9 +1,22 @@
-"""What tests compare to see whether a run has moved."""
+"""A run with everything switched on, and what tests compare to see whether it has moved."""
 
 import numpy as np
+import pytest
 
 from wrn3d.network.variables import model_layers
 from wrn3d.training.checkpoint import NUMBERS
+
+FULL = {
+    "dropout": 0.3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "augment": True,
+    "shortcut": "projection",
+    "learning_rate": 0.05,
+    "averaging": 0.9,
+}
+SLOW_TENSORLAYER = [pytest.param("tensorlayer", marks=pytest.mark.slow), "keras"]
 
 
 def same(left, right):

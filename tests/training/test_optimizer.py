@@ -1,4 +1,4 @@
-"""The update rule against PyTorch's documented one, in NumPy."""
+"""The optimizers against PyTorch's, and against NumPy written from their formulas."""
 
 from functools import partial
 from math import prod
@@ -16,7 +16,7 @@ from wrn3d.training.optimizer import orthogonalized
 
 
 def pytorch_sgd(weight, gradients, rates, momentum, nesterov, weight_decay):
-    """torch.optim.SGD's algorithm box, in float64."""
+    """Return the weight after updates by the algorithm in torch.optim.SGD's page, in float64."""
     velocity = None
     for gradient, rate in zip(gradients, rates, strict=True):
         gradient = gradient + weight_decay * weight
@@ -53,22 +53,21 @@ def test_adam_is_pytorchs(variable_type):
     rng = np.random.default_rng(0)
     start, gradients = rng.standard_normal((3, 2)), rng.standard_normal((6, 3, 2))
     rates = [0.1, 0.1, 0.02, 0.0, 0.3, 0.1]
-    variable, optimizer = (
-        variable_type(start.astype(np.float32)),
-        wrn3d.make_optimizer(wrn3d.TrainingConfig(optimizer="adam"), wrn3d.WideResNetSpec()),
-    )
+    variable = variable_type(start.astype(np.float32))
+    config = wrn3d.TrainingConfig(optimizer="adam")
+    optimizer = wrn3d.make_optimizer(config, wrn3d.WideResNetSpec())
     tensor = torch.tensor(start, requires_grad=True)
-    theirs = torch.optim.Adam([tensor])
+    pytorchs = torch.optim.Adam([tensor])
     for gradient, rate in zip(gradients, rates, strict=True):
-        optimizer.learning_rate = theirs.param_groups[0]["lr"] = rate
+        optimizer.learning_rate = pytorchs.param_groups[0]["lr"] = rate
         optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
         tensor.grad = torch.tensor(gradient)
-        theirs.step()
+        pytorchs.step()
     np.testing.assert_allclose(variable.numpy(), tensor.detach().numpy(), rtol=0, atol=1e-5)
 
 
 def jordans(matrix):
-    """Jordan's iteration, written for the singular values, in float64."""
+    """Return the matrix after Jordan's iteration, written for its singular values, in float64."""
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     values = values / np.linalg.norm(values)
     for _ in range(3):
@@ -102,37 +101,37 @@ def test_muon_moves_kernels_along_orthogonal_matrices(seed, sides, nesterov, inp
 
 
 @pytest.mark.parametrize("variable_type", [tf.Variable, keras.Variable])
-def test_muon_on_a_single_depth_does_the_same_on_the_centre_slices(variable_type):
+def test_muon_for_a_single_depth_updates_the_centre_slices_alike(variable_type):
     rng = np.random.default_rng(0)
     start, *gradients = rng.standard_normal((4, 3, 3, 3, 2, 5)).astype(np.float32)
-    found = []
+    updated = []
     for single in (False, True):
         variable, optimizer = variable_type(start), wrn3d.Muon(0.1, 0.9, single_depth=single)
         for gradient in gradients:
-            gradient = gradient * [[[[[0]]]], [[[[1]]]], [[[[0]]]]]  # as volumes of depth 1 give
+            gradient = gradient * [[[[[0]]]], [[[[1]]]], [[[[0]]]]]  # as from volumes of depth 1
             optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
-        found.append(variable.numpy())
-    whole, centre = found
+        updated.append(variable.numpy())
+    whole, centre = updated
     np.testing.assert_allclose(centre[1], whole[1], rtol=0, atol=1e-6)
     assert np.abs(centre[1] - start[1]).min() > 0
     assert np.array_equal(centre[[0, 2]], start[[0, 2]])
 
 
 def test_muon_is_pytorchs(monkeypatch):
-    """Which knows matrices only, (outputs, inputs), and takes five steps in bfloat16."""
+    """PyTorch's takes matrices (outputs, inputs) only, and iterates five times in bfloat16."""
     monkeypatch.setattr("wrn3d.training.optimizer.ORTHOGONALIZING_STEPS", 5)
     rng = np.random.default_rng(0)
     start, *gradients = rng.standard_normal((4, 54, 5))
     variable = tf.Variable(start.reshape(3, 3, 3, 2, 5).astype(np.float32))
     optimizer = wrn3d.Muon(0.1, 0.9, True, 0.2)
     tensor = torch.tensor(start.T, requires_grad=True, dtype=torch.float32)
-    theirs = torch.optim.Muon([tensor], 0.1, 0.2, 0.9, nesterov=True)
+    pytorchs = torch.optim.Muon([tensor], 0.1, 0.2, 0.9, nesterov=True)
     for gradient in gradients:
         optimizer.apply_gradients(
             [(tf.constant(gradient.reshape(3, 3, 3, 2, 5), tf.float32), variable)]
         )
         tensor.grad = torch.tensor(gradient.T, dtype=torch.float32)
-        theirs.step()
+        pytorchs.step()
     np.testing.assert_allclose(
         variable.numpy().reshape(54, 5), tensor.detach().numpy().T, rtol=0, atol=5e-3
     )
@@ -140,7 +139,7 @@ def test_muon_is_pytorchs(monkeypatch):
 
 @pytest.mark.parametrize("rows, columns", [(27, 16), (16, 64), (576, 64)])
 @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.06)])
-def test_muons_products_have_the_precision_that_is_asked_for(rows, columns, precision, tolerance):
+def test_muons_products_have_the_chosen_precision(rows, columns, precision, tolerance):
     matrix = np.random.default_rng(0).standard_normal((rows, columns)).astype(np.float32)
     function = tf.function(partial(orthogonalized, matrix, 0.1, precision), autograph=False)
     graph = function.get_concrete_function()
@@ -151,13 +150,13 @@ def test_muons_products_have_the_precision_that_is_asked_for(rows, columns, prec
     assert 0 < difference < tolerance * np.linalg.norm(expected)
 
 
-def test_muon_leaves_all_but_kernels_to_sgd():
+def test_muon_updates_what_is_not_a_kernel_as_sgd_does():
     start, gradient = np.ones((3, 2), np.float32), tf.constant([[1.0, 2], [3, 4], [5, 6]])
     muon, sgd = tf.Variable(start), tf.Variable(start)
-    ours, plain = wrn3d.Muon(0.1, 0.9, True, 0.5), wrn3d.SGD(0.4, 0.9, True)
+    muon_optimizer, sgd_optimizer = wrn3d.Muon(0.1, 0.9, True, 0.5), wrn3d.SGD(0.4, 0.9, True)
     for _ in range(3):
-        ours.apply_gradients([(gradient, muon)])
-        plain.apply_gradients([(gradient, sgd)])
+        muon_optimizer.apply_gradients([(gradient, muon)])
+        sgd_optimizer.apply_gradients([(gradient, sgd)])
     assert np.array_equal(muon.numpy(), sgd.numpy()) and not np.array_equal(muon.numpy(), start)
 
 

@@ -1,4 +1,4 @@
-"""The learning rate and the images' size as functions of the iteration."""
+"""The learning rate and the size of the images as functions of the iteration."""
 
 import math
 
@@ -23,11 +23,9 @@ def test_constant_is_the_default():
 def test_steps_are_the_papers():
     """0.1 times 0.2 at epochs 60, 120 and 160 of 200, of 390 iterations each."""
     paper = RECIPES["paper"]
-    found = {
-        epoch: learning_rate(paper, epoch * 390, 200 * 390)
-        for epoch in (0, 59, 60, 119, 120, 159, 160, 199)
-    }
-    assert list(found.values()) == pytest.approx([0.1, 0.1, 0.02, 0.02, 4e-3, 4e-3, 8e-4, 8e-4])
+    epochs = 0, 59, 60, 119, 120, 159, 160, 199
+    rates = [learning_rate(paper, epoch * 390, 200 * 390) for epoch in epochs]
+    assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02, 4e-3, 4e-3, 8e-4, 8e-4])
     assert learning_rate(paper, 60 * 390 - 1, 200 * 390) == 0.1
 
 
@@ -48,6 +46,6 @@ def test_rates_stay_between_zero_and_the_peak(schedule, warmup, total, data):
 
 def test_sizes_take_turns():
     config = TrainingConfig(sizes=(0.6, 0.75, 0.75, 1))
-    found = [config.size_at(iteration, 8) for iteration in range(9)]
-    assert found == [0.6, 0.6, 0.75, 0.75, 0.75, 0.75, 1, 1, 1]
+    sizes = [config.size_at(iteration, 8) for iteration in range(9)]
+    assert sizes == [0.6, 0.6, 0.75, 0.75, 0.75, 0.75, 1, 1, 1]
     assert TrainingConfig().size_at(3, 8) == 1

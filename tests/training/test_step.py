@@ -5,13 +5,11 @@ import pytest
 
 from tests.support.environments import small_environment
 from tests.support.reference import Reference
-from tests.training.conftest import FULL
-from tests.training.states import full_state, same
+from tests.training.states import FULL, SLOW_TENSORLAYER, full_state, same
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
 from wrn3d.network import ops
 
-SLOW_TENSORLAYER = [pytest.param("tensorlayer", marks=pytest.mark.slow), "keras"]
 BYTES, VOLUMES = (np.zeros((2, 1, 16, 16, 3), kind) for kind in (np.uint8, np.float32))
 
 

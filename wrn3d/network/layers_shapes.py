@@ -17,8 +17,6 @@ class Parameter:
     """One array of the network: its canonical name, its shape and its initial value.
 
     `fan_in` is the number of inputs to each output; with 0 the array starts at `start`.
-    `multiply_adds` counts the multiply-adds of one volume's forward pass. Products with padding
-    count, except on a side of length 1, where only the kernel's centre meets the input.
     """
 
     name: str
@@ -26,7 +24,6 @@ class Parameter:
     trainable: bool = True
     fan_in: int = 0
     start: float = 0.0
-    multiply_adds: int = 0
 
     def initial_value(self, seed: int) -> np.ndarray:
         """Return a float32 array that depends on (seed, name, shape, fan_in) alone.
@@ -80,9 +77,8 @@ class Conv3d(Layer):
         # starts as the 2D network does.
         fan_in = channels * prod(1 if side == 1 else self.kernel_size for side in sides)
         shape = (self.kernel_size,) * 3 + (channels, self.filters)
-        y = x.output(*_strided(sides, self.stride), self.filters)
-        x.record(Parameter(self.name, shape, fan_in=fan_in, multiply_adds=fan_in * prod(y.shape)))
-        return y
+        x.record(Parameter(self.name, shape, fan_in=fan_in))
+        return x.output(*_strided(sides, self.stride), self.filters)
 
 
 class BatchNormRelu(Layer):
@@ -133,9 +129,8 @@ class Dense(Layer):
 
     def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
         (features,) = x.shape
-        shape, products = (features, self.units), features * self.units
         x.record(
-            Parameter(f"{self.name}.weight", shape, fan_in=features, multiply_adds=products),
+            Parameter(f"{self.name}.weight", (features, self.units), fan_in=features),
             Parameter(f"{self.name}.bias", (self.units,)),
         )
         return x.output(self.units)

@@ -1,6 +1,5 @@
 """Describe this machine: processor, cores, memory, GPU, installed versions."""
 
-import json
 import os
 import platform
 from contextlib import suppress
@@ -56,11 +55,6 @@ def sentence(description: dict) -> str:
         f"{description['cores']} cores of {description['cpu']}{f' ({sets})' if sets else ''}"
         f"{f', {size / 2**30:.0f} GiB' if size else ''}; {versions}{settings}"
     )
-
-
-def write(path: Path, description: dict) -> None:
-    """Write the result of `describe` as JSON."""
-    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def usable_cores() -> int:

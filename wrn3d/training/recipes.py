@@ -37,7 +37,7 @@ RECIPES = {
         augment=True,
         evaluate=True,
     ),
-    # CIFAR-10 in about an hour on two cores with AMX (docs/results.md).
+    # CIFAR-10 in few operations (docs/results.md).
     "fast": TrainingConfig(
         depth=16,
         widen_factor=4,

@@ -80,12 +80,12 @@ class Classifier:
 
     def __call__(self, volumes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8."""
-        found = []
+        probabilities = []
         for rows in batches(volumes):
             with enough_for(len(volumes[rows]), "evaluation"):
                 logits = self.model.predict_on_batch(normalise(volumes[rows], self.mean, self.std))
-            found.append(np.exp(log_probabilities(logits)))
-        return np.concatenate(found)
+            probabilities.append(np.exp(log_probabilities(logits)))
+        return np.concatenate(probabilities)
 
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a picture or a volume and return it in the network's size, (D, H, W, C) uint8.

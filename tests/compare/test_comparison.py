@@ -23,7 +23,7 @@ def compare(environments, monkeypatch):
     def compare(changed, change, iterations=5):
         class SideHere(Side):
             def __init__(self, front_end, settings):
-                self.front_end, self.first_step_seconds = front_end, 1.0
+                self.front_end, self.results, self.start = front_end, [], 0.0
                 env = environments[front_end.lower()]
                 env.reset()
                 if front_end.lower() in changed:

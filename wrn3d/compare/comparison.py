@@ -98,7 +98,6 @@ class Pair:
         self.sides: list[Side] = []
         self.first_steps: list[Step] = []
         self.first: Difference | None = None
-        self.results: dict[str, list[StepResult]] = {front_end: [] for front_end in SCRIPTS}
 
     def __enter__(self) -> "Pair":
         with ExitStack() as stack:
@@ -127,8 +126,6 @@ class Pair:
         """Train one iteration on each side; return both results."""
         steps = self.first_steps or [side.step() for side in self.sides]
         self.first_steps = []
-        for results, step in zip(self.results.values(), steps, strict=True):
-            results.append(step.result)
         self.first = self.first or self._difference_of_steps(*steps)
         return [step.result for step in steps]
 
@@ -138,10 +135,10 @@ class Pair:
         logits = [side.ask("logits") for side in self.sides]
         evaluations = [side.ask("evaluation") if evaluate else None for side in self.sides]
         runs = {
-            side.front_end: Run(self.results[side.front_end], side.first_step_seconds, *rest)
+            side.front_end: Run(side.results, side.first_step_seconds, *rest)
             for side, *rest in zip(self.sides, memory, evaluations, strict=True)
         }
-        last = len(self.results[self.sides[0].front_end])
+        last = len(self.sides[0].results)
         if self.first is None and logits[0].tobytes() != logits[1].tobytes():
             self.first = Difference(last, "the logits", largest_difference(*logits), 0)
         if self.first is None and str(evaluations[0]) != str(evaluations[1]):

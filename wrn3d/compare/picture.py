@@ -40,8 +40,7 @@ def draw(comparisons: Sequence[Comparison], folder: Path) -> dict[str, Path]:
                     marker="o" if len(results) < 2 else None,
                     **style,
                 )
-        axes.set_xlabel("iteration")
-        axes.set_ylabel(label)
+        axes.set(xlabel="iteration", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if field != "loss":  # its zero is usually out of sight
             axes.set_ylim(0, axes.get_ylim()[1])

@@ -1,7 +1,6 @@
 """One side of a comparison: a script trains in a process of its own and answers questions."""
 
 import hashlib
-import math
 import multiprocessing
 import os
 import signal
@@ -33,11 +32,11 @@ class Step:
 
 
 class Side:
-    """A context that owns the process of a side."""
+    """A context that owns the process of a side; `results` has a StepResult for each step."""
 
     def __init__(self, front_end: str, settings: dict[str, Any]) -> None:
         self.front_end = front_end
-        self.first_step_seconds = math.nan
+        self.results: list[StepResult] = []
         # Otherwise each process would take all the memory of a GPU.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         context = multiprocessing.get_context("spawn")  # it inherits nothing from this process
@@ -66,8 +65,9 @@ class Side:
     def step(self) -> Step:
         """Train one iteration."""
         step = self.ask("step")
-        if math.isnan(self.first_step_seconds):
+        if not self.results:
             self.first_step_seconds = time.perf_counter() - self.start
+        self.results.append(step.result)
         return step
 
     def ask(self, question: str) -> Any:

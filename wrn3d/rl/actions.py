@@ -64,8 +64,8 @@ RANGES = {
 class Control:
     """The actions, which adjust the named settings.
 
-    With the kind "continuous" an action is the position of each setting in its range, with
-    "factors" the index of one of FACTORS, by which each setting is multiplied.
+    With the kind "continuous" an action is the position of each setting in its range. With
+    "factors" it is an index of FACTORS for each setting, and that factor multiplies the setting.
 
     Raises UsageError for another kind, for a setting that is not in RANGES or is named twice, and
     if no setting is named.

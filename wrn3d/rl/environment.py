@@ -56,7 +56,7 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
             validation split. In between the reward is 0.
         penalty: a NaN or infinite loss ends the episode with the reward -penalty. Validation losses
             are clipped at `penalty`, so that no other end is worse.
-        networks: pairs (depth, widen factor), from which each episode draws one.
+        networks: pairs (depth, widen factor); each episode draws one.
         subset: number of training images that each episode draws.
         settings: CNNEnv's keywords, except for `seed`.
 

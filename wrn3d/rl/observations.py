@@ -1,6 +1,6 @@
 """Observe a run: numbers from -1 to 1 for an agent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite, log, log10
 
 import numpy as np
@@ -30,9 +30,8 @@ class Observer:
     then of its gradients; the settings. `names` has a name for each number.
     """
 
-    def __init__(self, classes: int, parts: Iterable[str], settings: Iterable[str]) -> None:
+    def __init__(self, classes: int, parts: Collection[str], settings: Collection[str]) -> None:
         self.chance = log(classes), 1 / classes  # loss, accuracy
-        parts = list(parts)
         self.names = [
             "progress",
             *(f"{score} {back} back" for score in ("loss", "accuracy") for back in range(HISTORY)),

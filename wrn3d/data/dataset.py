@@ -152,6 +152,8 @@ class Dataset:
         Raises DataError if they would take more than half of the free memory.
         """
         shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]
+        if shape == self.volume_shape:
+            return self
         count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
         check_room(f"the {count:,} volumes of {self.title}", count * prod(shape))
         resized: dict[str, Any] = {

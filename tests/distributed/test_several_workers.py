@@ -44,14 +44,22 @@ def difference(run, other, kind):
 
 
 @pytest.mark.parametrize(
-    "front_end, source",
-    [("keras", "SLURM"), pytest.param("tensorlayer", "TF_CONFIG", marks=pytest.mark.slow)],
+    "count, front_end, source",
+    [
+        (2, "keras", "SLURM"),
+        pytest.param(2, "tensorlayer", "TF_CONFIG", marks=pytest.mark.slow),
+        *(
+            pytest.param(count, front_end, "TF_CONFIG", marks=pytest.mark.soak)
+            for count in (3, 4)
+            for front_end in SCRIPTS
+        ),
+    ],
 )
-def test_several_workers_compute_what_one_does(front_end, source, tmp_path, worker_count):
+def test_several_workers_compute_what_one_does(count, front_end, source, tmp_path):
     """Up to rounding, since sums are taken in another order. A run of one worker whose first
     kernel starts one rounding step higher shows how far that may lead."""
     path, iterations = tmp_path / "several.npz", 20
-    workers = start_training(worker_count, front_end, path, iterations, UNEVEN, source)
+    workers = start_training(count, front_end, path, iterations, UNEVEN, source)
     env = environment_class(front_end)(**UNEVEN)
     weights = env.get_weights()
     one = training_arrays(env, iterations)

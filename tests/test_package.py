@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -101,8 +102,13 @@ def in_environment(folder, *command, cwd):
 
 @pytest.mark.slow
 def test_what_pip_installs_trains_from_any_folder(tmp_path):
+    copy = tmp_path / "copy"  # setuptools leaves files beside what it builds
+    copy.mkdir()
+    names = ["wrn3d", *map("{}.py".format, PROJECT["tool"]["setuptools"]["py-modules"])]
+    for name in (*names, "pyproject.toml", "README.md", "LICENSE"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, copy / name)
     built = subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", tmp_path / "dist", ROOT],
+        [sys.executable, "-m", "build", "--outdir", tmp_path / "dist", copy],
         text=True,
         capture_output=True,
     )

@@ -14,7 +14,6 @@ import numpy as np
 
 from wrn3d.system.checks import require
 from wrn3d.system.errors import UsageError, reason
-from wrn3d.system.tensorflow_setup import import_tensorflow
 
 
 class WorkerRank(NamedTuple):
@@ -95,22 +94,6 @@ class Worker:
 
     def check_same_everywhere(self, text: str) -> None:
         """Raise UsageError unless all workers bring the same text."""
-
-
-def find_worker(synchronised: bool = True, single_depth: bool = True) -> Worker:
-    """Return this process's Worker, joined with the others if there are any.
-
-    Call it before TensorFlow computes anything. Batch norm covers the whole batch if
-    `synchronised`; `single_depth` says that all volumes have depth 1. Raises what `find_rank`
-    raises, and WorkerError.
-    """
-    rank = find_rank()
-    if rank.world_size == 1:
-        return Worker()
-    import_tensorflow()
-    from wrn3d.distributed.cluster_worker import ClusterWorker
-
-    return ClusterWorker(rank, synchronised, single_depth)
 
 
 def _rank_in_cluster(text: str) -> WorkerRank:

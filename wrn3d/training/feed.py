@@ -98,7 +98,10 @@ def open_dataset(
         "wrn3d.Dataset.from_arrays(train_images, train_labels)",
     )
     both = [name for name in ("dataset", "data_dir") if name in given]
-    require(not both, f"data replaces the data set that the settings name: leave out {' and '.join(both)}")
+    require(
+        not both,
+        f"data replaces the data set that the settings name: leave out {' and '.join(both)}",
+    )
     return data.resized(config.volume_size) if config.volume_size else data
 
 

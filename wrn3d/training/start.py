@@ -3,7 +3,7 @@
 import warnings
 
 from wrn3d.data.dataset import Dataset
-from wrn3d.distributed.workers import Worker, check_workers, find_rank, find_worker
+from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
 from wrn3d.system.tensorflow_setup import check_process, has_fast_bfloat16, import_tensorflow
@@ -46,8 +46,12 @@ def start_worker(
             "bfloat16 instructions (AVX512_BF16, AMX, or a GPU's): prefer float32",
             stacklevel=4,
         )
-    worker = find_worker(config.batch_norm == "synchronised", single_depth=spec.input_shape[0] == 1)
-    if worker.count > 1:
-        shared = config.settings | {"data_dir": "", "dataset": ""}
-        worker.check_same_everywhere(f"{shared} {fingerprint}")
+    if rank.world_size == 1:
+        return Worker()
+    from wrn3d.distributed.cluster_worker import ClusterWorker  # which imports TensorFlow
+
+    synchronised = config.batch_norm == "synchronised"
+    worker = ClusterWorker(rank, synchronised, single_depth=spec.input_shape[0] == 1)
+    shared = config.settings | {"data_dir": "", "dataset": ""}
+    worker.check_same_everywhere(f"{shared} {fingerprint}")
     return worker

@@ -14,7 +14,8 @@ class PickledArray:
     """Stand in for NumPy's array and dtype in a pickle: keep the arguments, run nothing."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.state = arguments, None
+        self.arguments = arguments
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

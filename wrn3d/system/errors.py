@@ -59,10 +59,10 @@ def quoted(value: object) -> str:
     return printable(repr(value))
 
 
-def printable(text: str) -> str:
-    """Return at most LONGEST characters of a text, made `visible`."""
+def printable(text: str, longest: int = LONGEST) -> str:
+    """Return at most `longest` characters of a text, made `visible`."""
     text = visible(text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def visible(text: str) -> str:

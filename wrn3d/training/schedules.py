@@ -22,7 +22,7 @@ def _cosine(settings: Any, share: float) -> float:
 
 
 def _after_warmup(settings: Any, share: float) -> float:
-    return min(1.0, max(0.0, (share - float(settings.warmup)) / (1 - float(settings.warmup))))
+    return float(min(1.0, max(0.0, (share - settings.warmup) / (1 - settings.warmup))))
 
 
 SCHEDULES = {"constant": _constant, "steps": _steps, "linear": _linear, "cosine": _cosine}
@@ -38,5 +38,4 @@ def learning_rate(settings: Any, iteration: int, total: int) -> float:
     """
     rising = min(1.0, (iteration + 1) / max(1.0, settings.warmup * total))
     share = iteration / total
-    peak = float(settings.learning_rate)
-    return peak * rising * SCHEDULES[settings.schedule](settings, share)
+    return float(settings.learning_rate * rising * SCHEDULES[settings.schedule](settings, share))

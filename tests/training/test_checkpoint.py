@@ -47,7 +47,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 
 def test_safetensors_of_another_program_are_refused(tmp_path):
     save_file({"conv0": np.zeros(3)}, tmp_path / "x")
-    with pytest.raises(DataError, match="its metadata do not say that this project wrote it"):
+    with pytest.raises(DataError, match="it is a safetensors file that wrn3d did not write"):
         Checkpoint.load(tmp_path / "x")
 
 
@@ -65,7 +65,10 @@ def test_a_checkpoint_of_a_newer_format_is_refused(saved, monkeypatch):
     "number, message",
     [
         ({"iteration": -1}, "iteration is -1, but must be a whole number from 0 up"),
-        ({"learning_rate_scale": 2.0}, "its learning_rate_scale is 2.0, which no run has"),
+        (
+            {"learning_rate_scale": 2.0},
+            "its learning_rate_scale is 2.0, but must be above 0, up to 1",
+        ),
     ],
 )
 def test_impossible_numbers_are_refused(tmp_path, number, message):

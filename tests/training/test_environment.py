@@ -104,10 +104,13 @@ def test_data_of_the_caller_need_no_test_split(front_end, tmp_path):
         ({"spec": "WRN-10-1"}, "^spec is 'WRN-10-1', but must be a WideResNetSpec$"),
         (
             {"spec": WideResNetSpec(input_shape=(1, 28, 28, 1))},
-            r"^spec is for volumes \(1, 28, 28, 1\) of 10 classes, but digits has .* and 10",
+            r"^spec is for volumes \(1, 28, 28, 1\) and 10 classes, but digits has volumes \(1, 32",
         ),
         ({"batch_size": 1501}, "batch_size is 1501, but digits has only 1,500"),
-        ({"augment": True, "cutout": 32}, "cutout is 32, which leaves nothing of sides of 32"),
+        (
+            {"augment": True, "cutout": 32},
+            "cutout is 32, but must be smaller than the longest side .*, 32$",
+        ),
         ({"validation": 1500}, "validation is 1500, but digits has only 1,500 training images"),
     ],
 )
@@ -117,7 +120,9 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 
 
 def test_a_misspelt_setting_is_refused_with_the_names_of_all(front_end):
-    with pytest.raises(TypeError, match="no setting 'datset', perhaps dataset: they are data"):
+    with pytest.raises(
+        TypeError, match=r"^'datset' is not a setting \(did you mean dataset\?\): the"
+    ):
         environment_class(front_end)(datset="digits")
 
 

@@ -88,6 +88,7 @@ def test_evaluation_is_the_mean_over_the_views_of_the_test_split(env, axes, monk
     if "height" in (axes or ()):
         views += [view[:, :, ::-1] for view in views]
     mean = np.mean([softmax(env.predict(view).astype(np.float64)) for view in views], axis=0)
+    assert len(env.predict_views(mirror=axes is not None)) == len(views)
     tracked = []
     result = env.evaluate(mirror=axes is not None, track=lambda rows: tracked.append(1) or rows)
     assert result.loss == pytest.approx(-np.log(mean[np.arange(297), env.y_test]).mean(), rel=1e-6)

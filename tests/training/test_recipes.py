@@ -77,7 +77,7 @@ def test_a_file_of_settings(tmp_path):
         ('depth = "10"', "mine.toml: depth is '10', but must be a whole number"),
         ("[depth]\nx = 1", "mine.toml: depth is {'x': 1}, but must be"),
         ("flip-axes = ['up']", "mine.toml: flip_axes is 'up', but must be depth, height or width"),
-        ("depht = 10", "mine.toml: there is no setting 'depht', perhaps depth: they are dataset,"),
+        ("depht = 10", r"mine.toml: 'depht' is not a setting \(did you mean depth\?\): the sett"),
         ("recipe = 'paper'", "mine.toml: a recipe cannot build on another recipe"),
         ("depth = ", "mine.toml cannot be read as a recipe"),
         ("x = " + "[" * 5000, "mine.toml cannot be read as a recipe"),

@@ -125,7 +125,7 @@ class Checkpoint:
 def _header(metadata: dict[str, str]) -> dict[str, Any]:
     """Return what `save` writes beside the arrays; raise ValueError for another format."""
     if HEADER not in metadata:
-        raise ValueError("its metadata do not say that this project wrote it")
+        raise ValueError("it is a safetensors file that wrn3d did not write")
     header: dict[str, Any] = json.loads(metadata[HEADER])
     if header["format"] != FORMAT:
         raise ValueError(
@@ -139,7 +139,7 @@ def _numbers(header: dict[str, Any]) -> dict[str, Any]:
     numbers: dict[str, Any] = {name: check_count(name, header[name], least=0) for name in COUNTERS}
     scale = numbers["learning_rate_scale"] = check_number("scale", header["learning_rate_scale"])
     if not 0 < scale <= 1:
-        raise ValueError(f"its learning_rate_scale is {scale}, which no run has")
+        raise ValueError(f"its learning_rate_scale is {scale}, but must be above 0, up to 1")
     return numbers
 
 

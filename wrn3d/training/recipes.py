@@ -153,9 +153,9 @@ def configuration(spec: WideResNetSpec | None, settings: Mapping[str, Any]) -> T
     names = [field.name for field in fields(TrainingConfig)]
     for name in settings:
         if name not in (*names, "recipe"):
-            similar = "".join(f", perhaps {one}" for one in get_close_matches(name, names, 1))
+            close = "".join(f" (did you mean {one}?)" for one in get_close_matches(name, names, 1))
             raise TypeError(
-                f"there is no setting {quoted(name)}{similar}: they are {', '.join(names)}"
+                f"{quoted(name)} is not a setting{close}: the settings are {', '.join(names)}"
             )
     given = {name: value for name, value in settings.items() if name != "recipe"}
     if spec is not None:

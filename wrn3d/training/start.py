@@ -16,13 +16,14 @@ def check_fit(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) ->
     data = (*dataset.volume_shape, len(dataset.class_names))
     require(
         (*spec.input_shape, spec.num_classes) == data,
-        f"spec is for volumes {spec.input_shape} of {spec.num_classes} classes, "
-        f"but {dataset.title} has {data[:-1]} and {data[-1]}",
+        f"spec is for volumes {spec.input_shape} and {spec.num_classes} classes, but "
+        f"{dataset.title} has volumes {data[:-1]} and {data[-1]} classes",
     )
     side = max(dataset.volume_shape[:-1])
     require(
         config.cutout < side,
-        f"cutout is {config.cutout}, which leaves nothing of sides of {side}: make it smaller",
+        f"cutout is {config.cutout}, but must be smaller than the longest side of the images, "
+        f"{side}",
     )
 
 

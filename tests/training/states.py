@@ -16,7 +16,10 @@ FULL = {
     "learning_rate": 0.05,
     "averaging": 0.9,
 }
-SLOW_TENSORLAYER = [pytest.param("tensorlayer", marks=pytest.mark.slow), "keras"]
+# For tests whose two front ends share most of the code.
+tensorlayer_slow = pytest.mark.parametrize(
+    "front_end", [pytest.param("tensorlayer", marks=pytest.mark.slow), "keras"], indirect=True
+)
 
 
 def same(left, right):

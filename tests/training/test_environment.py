@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.cifar_files import write_cifar10
 from tests.support.environments import environment_class, small_environment
-from tests.training.states import same
+from tests.training.states import same, tensorlayer_slow
 from wrn3d import Dataset, WideResNetSpec
 from wrn3d.system.errors import DataError
 
@@ -36,7 +36,9 @@ def test_a_spec_replaces_the_settings_of_the_network(front_end):
 
 
 @pytest.mark.parametrize(
-    "front_end, fast", [("tensorlayer", True), ("keras", False)], indirect=["front_end"]
+    "front_end, fast",
+    [pytest.param("tensorlayer", True, marks=pytest.mark.slow), ("keras", False)],
+    indirect=["front_end"],
 )
 def test_bfloat16_trains_and_warns_where_it_gains_nothing(front_end, monkeypatch, fast):
     for module in ("training.start", "network.convolution"):
@@ -79,6 +81,7 @@ def test_arrays_train_as_the_same_arrays_in_a_file(front_end, tmp_path):
     assert config | own == expected | own
 
 
+@tensorlayer_slow
 def test_data_of_the_caller_need_no_test_split(front_end, tmp_path):
     data = Dataset.from_arrays(*split(0, 40))
     env = small_environment(front_end, data=data, batch_size=8, validation=12)

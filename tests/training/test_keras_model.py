@@ -7,7 +7,7 @@ import pytest
 import wrn3d
 from tests.support.environments import small_environment
 from tests.support.processes import run_python
-from tests.training.states import SLOW_TENSORLAYER, same
+from tests.training.states import same, tensorlayer_slow
 from wrn3d.network.variables import named_variables, values
 from wrn3d.training.losses import BatchLoss, CrossEntropy
 
@@ -25,7 +25,7 @@ def trained(front_end, steps=1):
     return env
 
 
-@pytest.mark.parametrize("front_end", SLOW_TENSORLAYER, indirect=True)
+@pytest.mark.slow
 def test_a_saved_keras_model_opens_in_another_process(tmp_path, front_end):
     env = trained(front_end)
     volumes = env.x_test[:5]
@@ -60,6 +60,7 @@ assert "wrn3d" not in sys.modules"""
     )  # without oneDNN, where TensorFlow leaves it off
 
 
+@tensorlayer_slow
 @pytest.mark.parametrize("steps", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_onnx_file_gives_the_same_logits(tmp_path, front_end, steps):
     env = trained(front_end, steps)
@@ -70,6 +71,7 @@ def test_an_onnx_file_gives_the_same_logits(tmp_path, front_end, steps):
     np.testing.assert_allclose(logits, env.predict(volumes), rtol=1e-5, atol=1e-5)
 
 
+@tensorlayer_slow
 def test_a_runs_keras_model_trains_on_as_the_run_does(front_end):
     env = trained(front_end)
     start, model = env.snapshot(), env.keras_model

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.environments import small_environment
 from tests.support.reference import Reference
-from tests.training.states import FULL, SLOW_TENSORLAYER, full_state, same
+from tests.training.states import FULL, full_state, same, tensorlayer_slow
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
 from wrn3d.network import ops
@@ -49,7 +49,7 @@ def test_a_step_and_its_gradients_are_the_references(front_end):
         np.testing.assert_allclose(after[name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("front_end", SLOW_TENSORLAYER, indirect=True)
+@tensorlayer_slow
 def test_it_learns(front_end):
     env = small_environment(front_end, momentum=0.9, learning_rate=0.02)
     losses = [env.step().loss for _ in range(100)]
@@ -88,6 +88,7 @@ def test_the_iteration_is_traced_once(front_end, monkeypatch):
     assert len(traced) == 2
 
 
+@tensorlayer_slow
 def test_an_iteration_may_have_settings_of_its_own(env, front_end):
     own = {"momentum": 0.5, "weight_decay": 0.01, "dropout": 0.6}
     same_settings = small_environment(front_end, **FULL | own)
@@ -174,6 +175,7 @@ def test_a_batch_of_the_callers_leaves_the_next_one_the_next(env):
     assert env.step(*env.next_batch(32)).loss == next_loss
 
 
+@tensorlayer_slow
 def test_a_batch_of_the_callers_may_have_any_of_the_sizes(front_end):
     env = small_environment(front_end, sizes=(0.5, 1.0), iterations=4)
     for side in (8, 16):

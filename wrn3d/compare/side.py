@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
 
 from wrn3d.system import memory
 from wrn3d.system.errors import UserError
+from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import show_warnings_as_notes
 from wrn3d.training.checkpoint import LEARNED
 from wrn3d.training.environment import TrainingEnvironment
@@ -45,13 +47,17 @@ class Side:
             target=serve, daemon=True, name=front_end, args=(other_end, front_end, settings)
         )
         self.start = time.perf_counter()
-        # The terminal sends Ctrl-C to both processes, but only this one shall act on it. A process
-        # inherits which signals are ignored.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            self.process.start()
-        finally:
-            signal.signal(signal.SIGINT, handler)
+        # The terminal sends Ctrl-C to all processes, but only this one shall act on it. A process
+        # inherits which signals are blocked; StopRequest keeps one that arrives meanwhile.
+        resource_tracker.ensure_running()  # its start would unblock Ctrl-C
+        with StopRequest() as stop:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self.process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if stop.number:
+            signal.raise_signal(stop.number)
         other_end.close()
 
     def __enter__(self) -> "Side":

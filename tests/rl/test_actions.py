@@ -1,6 +1,7 @@
 """Actions as positions in ranges, or factors."""
 
 import gymnasium
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,3 +28,30 @@ def test_several_settings_have_a_space_of_several_actions():
     spaces = gymnasium.spaces
     assert Control("factors", ("learning_rate",)).space == spaces.Discrete(3)
     assert Control("factors", ("learning_rate", "dropout")).space == spaces.MultiDiscrete([3, 3])
+
+
+def test_factors_multiply_the_settings():
+    control, settings, rates = Control("factors", ("learning_rate",)), {"learning_rate": 0.05}, []
+    for action in (0, 2, 2, 1):
+        settings = control.apply(action, settings)
+        rates.append(settings["learning_rate"])
+    assert rates == pytest.approx([0.025, 0.05, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    "kind, actions",
+    [
+        ("continuous", [[np.nan], [0.1, 0.2], None, "0.1", [[1], [2, 3]], [True]]),
+        ("factors", [-1, 3, 0.9, "2", True, [0, 1], None]),
+    ],
+)
+def test_an_invalid_action_is_refused(kind, actions):
+    control = Control(kind, ("learning_rate",))
+    for action in actions:
+        with pytest.raises(ValueError, match="^action is .*, but must be a .* for each of learn"):
+            control.apply(action, {"learning_rate": 0.1})
+
+
+def test_positions_are_clipped_to_the_range():
+    changed = Control("continuous", ("learning_rate",)).apply([5.0], {})
+    assert changed["learning_rate"] == pytest.approx(1.0)

@@ -24,8 +24,8 @@ print(env.observation_space.shape, "tensorflow" in sys.modules)
             "import sys, wrn3d; assert 'gymnasium' not in sys.modules; import gymnasium",
             "wrn3d/Training-v0",
         ),
-        ("import gymnasium, wrn3d", "wrn3d/Training-v0"),
-        ("import gymnasium", "wrn3d:wrn3d/Training-v0"),
+        pytest.param("import gymnasium, wrn3d", "wrn3d/Training-v0", marks=pytest.mark.slow),
+        pytest.param("import gymnasium", "wrn3d:wrn3d/Training-v0", marks=pytest.mark.slow),
     ],
     ids=["wrn3d first", "gymnasium first", "gymnasium alone"],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wrn3d.network import convolution
 from wrn3d.network.convolution import conv3d
 
-SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
+SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def symmetric_conv3d(x, kernel, stride):
@@ -100,15 +100,12 @@ def test_bfloat16_conv3d_is_the_exact_one_rounded(sides, channels, filters, size
     "sides, stride",
     [
         ((2, 2, 1), 1),
-        ((2, 2, 2), 1),
         ((2, 1, 5), 1),
-        ((2, 4, 2), 1),
         ((3, 2, 2), 1),
         ((2, 2, 2), 2),
-        ((3, 3, 3), 2),
         ((4, 4, 4), 2),
-        ((5, 4, 4), 2),
-        ((4, 5, 5), 2),
+        pytest.param((5, 4, 4), 2, marks=pytest.mark.slow),
+        pytest.param((4, 5, 5), 2, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -123,15 +120,15 @@ def test_bfloat16_gradients_of_small_volumes_are_written_in_full(sides, stride):
 @pytest.mark.parametrize(
     "height, width, channels, filters, stride",
     [
-        (8, 8, 256, 256, 1),
-        (12, 12, 128, 128, 1),
         (4, 4, 64, 128, 1),
         (2, 5, 48, 40, 1),
         (1, 1, 12, 10, 1),
-        (16, 16, 128, 256, 2),
         (7, 10, 64, 40, 2),
         (3, 2, 12, 9, 2),
         (1, 1, 4, 5, 2),
+        pytest.param(8, 8, 256, 256, 1, marks=pytest.mark.slow),
+        pytest.param(12, 12, 128, 128, 1, marks=pytest.mark.slow),
+        pytest.param(16, 16, 128, 256, 2, marks=pytest.mark.slow),
     ],
 )
 def test_filter_gradient_as_matrix_products_is_tensorflows(
@@ -147,9 +144,7 @@ def test_filter_gradient_as_matrix_products_is_tensorflows(
 
 
 @pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize(
-    "depth, size, stride", [(1, 3, 1), (1, 3, 2), (1, 1, 2), (4, 3, 1), (4, 3, 2), (4, 1, 2)]
-)
+@pytest.mark.parametrize("depth, size, stride", [(1, 3, 1), (1, 1, 2), (4, 3, 2)])
 def test_bfloat16_is_convolved_in_float32_on_a_device_without_its_instructions(
     depth, size, stride, fast, monkeypatch
 ):

@@ -7,13 +7,7 @@ import tensorflow as tf
 import tensorlayer as tl
 
 import wrn3d
-from tests.support.networks import (
-    BUILDERS,
-    assert_close,
-    assert_same_bits,
-    model_outputs,
-    sample,
-)
+from tests.support.networks import BUILDERS, assert_close, assert_same_bits, model_outputs, sample
 from tests.support.reference import Reference
 from wrn3d import WideResNetSpec
 from wrn3d.network.models import initialize
@@ -22,16 +16,17 @@ from wrn3d.network.variables import named_variables
 from wrn3d.training.losses import CrossEntropy
 
 SMALL = WideResNetSpec(10, 1, input_shape=(1, 8, 8, 3))
-SPECS = [
-    SMALL,
+DEEP = WideResNetSpec(16, 1, input_shape=(1, 8, 8, 3), shortcut="projection")
+VOLUMES = WideResNetSpec(10, 1, input_shape=(5, 7, 6, 1), strides=(2, 1, 2), num_classes=3)
+SLOW_SPECS = [
     WideResNetSpec(10, 2, input_shape=(1, 9, 7, 1), num_classes=3),
-    WideResNetSpec(16, 1, input_shape=(1, 8, 8, 3), shortcut="projection"),
     WideResNetSpec(10, 2, input_shape=(6, 8, 4, 2)),
     WideResNetSpec(10, 1, input_shape=(5, 7, 9, 1), shortcut="projection"),
-    WideResNetSpec(10, 2, input_shape=(2, 3, 1, 1), shortcut="pad"),
+    WideResNetSpec(10, 2, input_shape=(2, 3, 1, 1)),
     WideResNetSpec(10, 1, input_shape=(1, 24, 20, 3), shortcut="projection", strides=(2, 2, 2)),
-    WideResNetSpec(10, 1, input_shape=(6, 11, 8, 1), shortcut="pad", strides=(2, 1, 2)),
+    WideResNetSpec(10, 1, input_shape=(6, 11, 8, 1), strides=(2, 1, 2)),
 ]
+SPECS = [SMALL, DEEP, VOLUMES, *(pytest.param(spec, marks=pytest.mark.slow) for spec in SLOW_SPECS)]
 FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
@@ -54,6 +49,9 @@ def test_both_models_agree_with_the_reference_and_to_the_last_bit(spec):
         for name, array in expected.items():
             assert_close(arrays[name], array, name)
     assert_same_bits(*both)
+    if spec.input_shape[0] == 1:  # the outer slices of a kernel meet no input
+        gradient = both[0]["group1.block0.conv0"]
+        assert gradient[1].all() and not gradient[[0, 2]].any()
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -79,13 +77,7 @@ def relative_error(actual, expected):
     return np.linalg.norm(np.asarray(actual, np.float64) - expected) / np.linalg.norm(expected)
 
 
-def test_outer_slices_of_a_depth_1_network_get_no_gradient(front_end):
-    gradient = model_outputs(front_end, SMALL, *sample(SMALL))["group1.block0.conv0"]
-    assert not gradient[[0, 2]].any()
-    assert gradient[1].all()
-
-
-@pytest.mark.parametrize("spec", SPECS[1:5], ids=str)
+@pytest.mark.parametrize("spec", [DEEP, VOLUMES], ids=str)
 def test_names_shapes_and_values_are_those_of_the_parameters(front_end, spec):
     model, parameters = BUILDERS[front_end](spec, seed=7), network_parameters(spec)
     variables = named_variables(model)
@@ -116,25 +108,21 @@ def test_unknown_precision_is_refused(front_end):
 
 @pytest.mark.parametrize(
     "dropout, precision",
-    [
-        (0.3, "bfloat16"),
-        pytest.param(0.3, "float32", marks=pytest.mark.slow),
-        pytest.param(0.0, "float32", marks=pytest.mark.slow),
-    ],
+    [(0.3, "bfloat16"), pytest.param(0.0, "float32", marks=pytest.mark.slow)],
 )
 def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout, precision):
     spec = WideResNetSpec(10, 1, dropout=dropout, input_shape=(1, 8, 8, 3))
-    _, volumes, labels = sample(spec, 12)
+    _, volumes, labels = sample(spec)
     model = wrn3d.keras_model(spec, seed=np.int64(3), precision=precision)
     model.compile(wrn3d.SGD(0.1, 0.9, True, 5e-4), loss=CrossEntropy(), metrics=["accuracy"])
-    model.fit(volumes, labels, batch_size=4, epochs=2, verbose=0)
+    model.train_on_batch(volumes, labels)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
 
-    assert np.array_equal(model.predict(volumes, verbose=0), loaded.predict(volumes, verbose=0))
+    assert np.array_equal(model(volumes), loaded(volumes))
     # Momentum, weight decay and the position in the dropout masks came along.
     assert model.train_on_batch(volumes, labels) == loaded.train_on_batch(volumes, labels)
-    assert np.array_equal(model.predict(volumes, verbose=0), loaded.predict(volumes, verbose=0))
+    assert np.array_equal(model(volumes), loaded(volumes))
 
 
 def test_weighted_samples_move_keras_models_as_with_keras_own_loss():

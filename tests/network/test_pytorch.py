@@ -9,9 +9,9 @@ from tests.support.networks import BUILDERS, assert_close, model_outputs, sample
 from wrn3d import WideResNetSpec
 
 CASES = [
-    (WideResNetSpec(10, 2, input_shape=(1, 16, 16, 3), shortcut="projection"), 2),
-    (WideResNetSpec(16, 1, input_shape=(1, 16, 16, 3), shortcut="projection"), 3),
-    (WideResNetSpec(10, 1, input_shape=(9, 8, 12, 1), shortcut="projection"), 3),
+    (WideResNetSpec(16, 1, input_shape=(1, 8, 8, 3), shortcut="projection"), 2),
+    (WideResNetSpec(10, 1, input_shape=(1, 8, 8, 3), shortcut="projection"), 3),
+    (WideResNetSpec(10, 1, input_shape=(5, 8, 6, 1), shortcut="projection"), 3),
 ]
 
 

@@ -9,9 +9,7 @@ from wrn3d import WideResNetSpec, initial_weights
 
 @pytest.mark.parametrize("shortcut", ["pad", "projection"])
 def test_gradients_are_the_slopes_of_the_loss(shortcut):
-    spec = WideResNetSpec(
-        depth=10, widen_factor=2, num_classes=3, input_shape=(3, 5, 4, 2), shortcut=shortcut
-    )
+    spec = WideResNetSpec(10, 1, num_classes=3, input_shape=(3, 5, 4, 2), shortcut=shortcut)
     rng = np.random.default_rng(0)
     weights = {name: array.astype(np.float64) for name, array in initial_weights(spec, 0).items()}
     volumes, labels = rng.standard_normal((4, *spec.input_shape)), rng.integers(0, 3, 4)

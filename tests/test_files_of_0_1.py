@@ -2,7 +2,7 @@
 
 `run` is a run of 10 iterations by the TensorLayer script with the flags below, and `whole-log.csv`
 is the log of the same run with 20. `before.keras` is a Keras model saved after 3 iterations, and
-`before.npz` has some volumes and its logits of them.
+`before.npz` has some volumes and the model's logits for them.
 """
 
 import csv
@@ -18,6 +18,7 @@ import wrn3d
 from tests.support.environments import small_environment
 from tests.support.processes import run_script
 from tests.support.runs import SMALL
+from tests.training.states import tensorlayer_slow
 from wrn3d import Checkpoint
 from wrn3d.predict import Classifier
 
@@ -27,7 +28,7 @@ SETTINGS = {"momentum": 0.9, "nesterov": True, "shortcut": "projection", "augmen
 FLAGS = shlex.split(
     "--momentum 0.9 --nesterov --shortcut projection --augment --seed 7 --save-every 10"
 )
-# Other processors round otherwise.
+# Other processors round differently.
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 LOSS_ROUNDING = 1e-3
 
@@ -61,6 +62,7 @@ def test_a_run_resumes(tmp_path):
     assert Checkpoint.load(folder / "checkpoint-00000020.safetensors").iteration == 20
 
 
+@tensorlayer_slow
 def test_a_checkpoint_continues_and_predicts_in_either_front_end(front_end):
     env = small_environment(front_end, **SETTINGS)
     env.load(CHECKPOINT)

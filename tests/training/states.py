@@ -1,5 +1,7 @@
 """A run with everything switched on, and what tests compare to see whether it has moved."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,12 @@ def full_state(env):
         "momentum and weight decay": env.optimizer.current.numpy(),
         "dropout": np.array([[one.shares.numpy(), one.position.numpy()] for one in dropout]),
     }
+
+
+@contextmanager
+def refused(env, error, message=None):
+    """Check that the context raises `error` with a matching message, and that nothing moves."""
+    before = full_state(env)
+    with pytest.raises(error, match=message):
+        yield
+    assert same(full_state(env), before)

@@ -9,7 +9,6 @@ from tests.support.cifar_files import write_cifar10
 from tests.support.environments import environment_class, small_environment
 from tests.training.states import same, tensorlayer_slow
 from wrn3d import Dataset, WideResNetSpec
-from wrn3d.system.errors import DataError
 
 
 def test_it_runs_as_the_original_did(tmp_path, front_end):
@@ -31,8 +30,8 @@ def test_a_spec_replaces_the_settings_of_the_network(front_end):
     assert "group1.block0.convdim" in env.get_weights()
     assert (env.spec, env.widening_factor) == (spec, 2)
     config = env.snapshot().config
-    names = "depth", "widen_factor", "dropout", "shortcut"
-    assert [config[name] for name in names] == [10, 2, 0.1, "projection"]
+    expected = {"depth": 10, "widen_factor": 2, "dropout": 0.1, "shortcut": "projection"}
+    assert config.items() >= expected.items()
 
 
 @pytest.mark.parametrize(
@@ -45,11 +44,11 @@ def test_bfloat16_trains_and_warns_where_it_gains_nothing(front_end, monkeypatch
         monkeypatch.setattr(f"wrn3d.{module}.has_fast_bfloat16", lambda: fast)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        env = small_environment(front_end, precision="bfloat16")
+        env = small_environment(front_end, batch_size=8, precision="bfloat16")
         loss = env.step().loss
     messages = [str(warning.message) for warning in caught if "bfloat16" in str(warning.message)]
     assert len(messages) == (not fast)
-    exact = small_environment(front_end).step().loss
+    exact = small_environment(front_end, batch_size=8).step().loss
     assert loss != exact and loss == pytest.approx(exact, rel=0.02)
     assert {array.dtype for array in env.get_weights().values()} == {np.dtype(np.float32)}
 
@@ -59,13 +58,19 @@ def split(seed, count):
     return images, np.arange(count) % 3
 
 
+@tensorlayer_slow
 def test_arrays_train_as_the_same_arrays_in_a_file(front_end, tmp_path):
-    splits = {"train": split(0, 32), "test": split(1, 9), "val": split(2, 8)}
-    arrays = {f"{name}_images": images for name, (images, _) in splits.items()}
-    arrays |= {f"{name}_labels": labels for name, (_, labels) in splits.items()}
+    train, test, validation = split(0, 32), split(1, 9), split(2, 8)
+    names = [f"{name}_{kind}" for name in ("train", "test", "val") for kind in ("images", "labels")]
+    arrays = dict(zip(names, (*train, *test, *validation), strict=True))
     np.savez(tmp_path / "file.npz", **arrays)
-    validation = {f"validation_{kind}": arrays[f"val_{kind}"] for kind in ("images", "labels")}
-    data = Dataset.from_arrays(*splits["train"], *splits["test"], **validation, title="mine")
+    data = Dataset.from_arrays(
+        *train,
+        *test,
+        validation_images=validation[0],
+        validation_labels=validation[1],
+        title="mine",
+    )
     settings = {"volume_size": 8, "batch_size": 8, "augment": True}
     env = small_environment(front_end, data=data, **settings)
     named = small_environment(front_end, dataset=str(tmp_path / "file.npz"), **settings)
@@ -82,7 +87,7 @@ def test_arrays_train_as_the_same_arrays_in_a_file(front_end, tmp_path):
 
 
 @tensorlayer_slow
-def test_data_of_the_caller_need_no_test_split(front_end, tmp_path):
+def test_data_of_the_caller_need_no_test_split(front_end):
     data = Dataset.from_arrays(*split(0, 40))
     env = small_environment(front_end, data=data, batch_size=8, validation=12)
     assert (env.num_examples, env.total) == (28, 10) and env.x_test.shape == (0, 4, 12, 12, 1)
@@ -90,11 +95,8 @@ def test_data_of_the_caller_need_no_test_split(front_end, tmp_path):
     assert env.epochs_completed == 1 and np.isfinite(env.evaluate("validation").loss)
     with pytest.raises(ValueError, match="^arrays has no test split: give Dataset.from_arrays"):
         env.evaluate()
-    env.save(tmp_path / "one.safetensors")
     env.reset()
     assert [env.step().loss for _ in range(4)] == losses
-    env.load(tmp_path / "one.safetensors")
-    assert env.iteration == 4
 
 
 @pytest.mark.parametrize(
@@ -115,20 +117,10 @@ def test_data_of_the_caller_need_no_test_split(front_end, tmp_path):
             "cutout is 32, but must be smaller than the longest side .*, 32$",
         ),
         ({"validation": 1500}, "validation is 1500, but digits has only 1,500 training images"),
+        ({"volume_size": 10_000}, "the 1,797 volumes of digits would take more than half"),
+        ({"datset": "x"}, r"^'datset' is not a setting \(did you mean dataset\?\): the"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         environment_class("tensorlayer")(dataset="digits", **settings)
-
-
-def test_a_misspelt_setting_is_refused_with_the_names_of_all(front_end):
-    with pytest.raises(
-        TypeError, match=r"^'datset' is not a setting \(did you mean dataset\?\): the"
-    ):
-        environment_class(front_end)(datset="digits")
-
-
-def test_volumes_larger_than_the_memory_are_refused():
-    with pytest.raises(DataError, match="the 1,797 volumes of digits would take more than half"):
-        environment_class("keras")(dataset="digits", volume_size=10_000)

@@ -6,18 +6,11 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from tests.training.states import full_state, same
 from wrn3d import Dataset
 from wrn3d.training.evaluation import Predictions, mean_of, measure, predict_views
-
-
-def scored(classes, count=60):
-    """Return (probabilities, labels) of samples, some of them with ties."""
-    rng = np.random.default_rng(classes)
-    logits = rng.standard_normal((count, classes)).round(1)
-    labels = rng.choice(classes, count, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
-    return softmax(logits), labels
 
 
 def softmax(logits):
@@ -32,27 +25,24 @@ def area(scores, positive):
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_scores(classes):
-    probabilities, labels = scored(classes)
+    rng = np.random.default_rng(classes)
+    probabilities = softmax(rng.standard_normal((60, classes)).round(1))  # some of them are tied
+    labels = rng.choice(classes, 60, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
     result = measure(Predictions(np.log(probabilities), labels))
-    losses = [-math.log(row[label]) for row, label in zip(probabilities, labels, strict=True)]
-    assert result.loss == pytest.approx(np.mean(losses))
     answers = probabilities.argmax(axis=1)
-    assert result.accuracy == np.mean(answers == labels)
-    shares = [np.mean(answers[labels == label] == label) for label in range(classes)]
-    assert result.balanced_accuracy == pytest.approx(np.mean(shares))
+    expected = accuracy_score(labels, answers), balanced_accuracy_score(labels, answers)
+    assert (result.accuracy, result.balanced_accuracy) == pytest.approx(expected)
+    assert result.loss == pytest.approx(log_loss(labels, probabilities))
     probabilities = np.exp(np.log(probabilities))  # rounds, which may part what was the same
     areas = [area(probabilities[:, label], labels == label) for label in range(classes)]
     assert result.auc == pytest.approx(areas[1] if classes == 2 else np.mean(areas))
 
 
-def test_without_a_sample_of_each_class_the_auc_is_nan():
+def test_the_auc_is_nan_without_a_sample_of_each_class_and_after_divergence():
     result = measure(Predictions(np.log([[0.25, 0.75], [0.5, 0.5]]), np.array([1, 1])))
     assert math.isnan(result.auc) and result.accuracy == result.balanced_accuracy == 0.5
-
-
-def test_the_scores_of_a_diverged_network_are_nan():
-    result = measure(Predictions(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])))
-    assert math.isnan(result.loss) and math.isnan(result.auc)
+    diverged = measure(Predictions(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])))
+    assert math.isnan(diverged.loss) and math.isnan(diverged.auc)
 
 
 def test_volumes_have_eight_views():
@@ -75,24 +65,26 @@ def test_volumes_have_eight_views():
     np.testing.assert_allclose(np.exp(views[0].log_probabilities), expected[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("axes", [None, (), ("width",), ("depth", "height", "width")])
-def test_evaluation_is_the_mean_over_the_views_of_the_test_split(env, axes, monkeypatch):
-    for _ in range(5):
-        env.step()
-    before = full_state(env)
-    if axes is not None:
-        monkeypatch.setattr(env, "config", replace(env.config, flip_axes=axes))
-    views = [env.x_test]
-    if "width" in (axes or ()):
-        views += [view[:, :, :, ::-1] for view in views]
-    if "height" in (axes or ()):
-        views += [view[:, :, ::-1] for view in views]
-    mean = np.mean([softmax(env.predict(view).astype(np.float64)) for view in views], axis=0)
-    assert len(env.predict_views(mirror=axes is not None)) == len(views)
-    tracked = []
-    result = env.evaluate(mirror=axes is not None, track=lambda rows: tracked.append(1) or rows)
+@pytest.mark.parametrize(
+    "mirror, axes, flips",
+    [
+        (False, ("width",), [()]),
+        (True, (), [()]),
+        (True, ("depth", "height", "width"), [(), (2,), (3,), (2, 3)]),
+    ],
+)
+def test_evaluation_is_the_mean_over_the_views_of_the_test_split(
+    env, monkeypatch, mirror, axes, flips
+):
+    env.step()
+    before, tracked = full_state(env), []
+    monkeypatch.setattr(env, "config", replace(env.config, flip_axes=axes))
+    result = env.evaluate(mirror=mirror, track=lambda rows: tracked.append(1) or rows)
+    views = [env.predict(np.flip(env.x_test, axes)).astype(np.float64) for axes in flips]
+    mean = np.mean([softmax(view) for view in views], axis=0)
     assert result.loss == pytest.approx(-np.log(mean[np.arange(297), env.y_test]).mean(), rel=1e-6)
     assert result.accuracy == (mean.argmax(1) == env.y_test).mean()
+    assert len(env.predict_views(mirror=mirror)) == len(views)
     assert tracked and same(full_state(env), before)
 
 
@@ -134,15 +126,15 @@ def test_evaluation_uses_the_ema_of_the_weights(env):
     assert same(env.snapshot().average, start)
 
 
-def test_predict_refuses_other_shapes(env):
-    with pytest.raises(ValueError, match=r"volumes have the shape .* must be \(N, 1, 16, 16, 3"):
-        env.predict(np.zeros((2, 16, 16, 3)))
-    with pytest.raises(ValueError, match="with N from 1 up"):
-        env.predict(np.zeros((0, 1, 16, 16, 3)))
-
-
-def test_a_split_that_does_not_exist_is_refused(env):
-    with pytest.raises(ValueError, match="^split is 'tests', but must be train, validation or te"):
-        env.evaluate("tests")
-    with pytest.raises(ValueError, match="^digits has no validation split: set training images as"):
-        env.evaluate("validation")
+@pytest.mark.parametrize(
+    "method, argument, message",
+    [
+        ("predict", np.zeros((2, 16, 16, 3)), r"volumes have the shape .* \(N, 1, 16, 16, 3\)"),
+        ("predict", np.zeros((0, 1, 16, 16, 3)), "with N from 1 up"),
+        ("evaluate", "tests", "^split is 'tests', but must be train, validation or test"),
+        ("evaluate", "validation", "^digits has no validation split: set training images as"),
+    ],
+)
+def test_other_shapes_and_splits_are_refused(env, method, argument, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(env, method)(argument)

@@ -6,64 +6,55 @@ import pytest
 
 import wrn3d
 from tests.support.environments import small_environment
-from tests.support.processes import run_python
+from tests.support.processes import FROM_ANYWHERE, run_python
 from tests.training.states import same, tensorlayer_slow
 from wrn3d.network.variables import named_variables, values
 from wrn3d.training.losses import BatchLoss, CrossEntropy
 
 IMPORTS = {
-    "tensorlayer": "import wrn3d, tensorflow; keras = tensorflow.keras",
+    "tensorlayer": "import wrn3d; from tensorflow import keras",
     "keras": "import keras, wrn3d",
 }
 
 
-def trained(front_end, steps=1):
-    """Return a run of either script, with dropout, after some iterations."""
+def trained(front_end):
+    """Return a run of either script, with dropout, after an iteration."""
     env = small_environment(front_end, batch_size=8, dropout=0.2)
-    for _ in range(steps):
-        env.step()
+    env.step()
     return env
 
 
-@pytest.mark.slow
-def test_a_saved_keras_model_opens_in_another_process(tmp_path, front_end):
-    env = trained(front_end)
-    volumes = env.x_test[:5]
-    env.keras_model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "volumes.npy", volumes)
+def run_elsewhere(folder, imports, logits):
+    """Return the logits (5, classes) that another process computes of the file volumes.npy."""
     program = f"""
-{IMPORTS[front_end]}
-import numpy
-model = keras.models.load_model({str(tmp_path / "model.keras")!r})
-numpy.save({str(tmp_path / "logits.npy")!r},
-           model.predict_on_batch(numpy.load({str(tmp_path / "volumes.npy")!r})))"""
-    process = run_python("-c", program)
+{imports}
+import numpy, sys
+volumes = numpy.load("volumes.npy")
+numpy.save("logits.npy", {logits})
+assert ("wrn3d" in sys.modules) == ("wrn3d" in {imports!r})"""
+    process = run_python("-c", program, cwd=folder, env=FROM_ANYWHERE)
     assert process.returncode == 0, process.stderr
-    assert np.array_equal(np.load(tmp_path / "logits.npy"), env.predict(volumes))
+    return np.load(folder / "logits.npy")
 
 
 @pytest.mark.slow
-def test_an_exported_model_serves_without_this_package(tmp_path, front_end):
+def test_saved_and_exported_models_give_the_same_logits_in_other_processes(tmp_path, front_end):
     env = trained(front_end)
-    volumes = env.x_test[:5]
+    env.keras_model.save(tmp_path / "model.keras")
     env.keras_model.export(tmp_path / "served", verbose=False)
-    np.save(tmp_path / "volumes.npy", volumes)
-    program = """
-import numpy, sys, tensorflow
-served = tensorflow.saved_model.load("served")
-numpy.save("logits.npy", served.serve(numpy.load("volumes.npy")))
-assert "wrn3d" not in sys.modules"""
-    process = run_python("-c", program, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    np.testing.assert_allclose(
-        np.load(tmp_path / "logits.npy"), env.predict(volumes), rtol=1e-5, atol=1e-5
-    )  # without oneDNN, where TensorFlow leaves it off
+    np.save(tmp_path / "volumes.npy", env.x_test[:5])
+    expected = env.predict(env.x_test[:5])
+    opened = "keras.models.load_model('model.keras').predict_on_batch(volumes)"
+    assert np.array_equal(run_elsewhere(tmp_path, IMPORTS[front_end], opened), expected)
+    load = "import tensorflow; served = tensorflow.saved_model.load('served')"
+    logits = run_elsewhere(tmp_path, load, "served.serve(volumes)")
+    # Without oneDNN, where TensorFlow leaves it off.
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @tensorlayer_slow
-@pytest.mark.parametrize("steps", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_an_onnx_file_gives_the_same_logits(tmp_path, front_end, steps):
-    env = trained(front_end, steps)
+def test_an_onnx_file_gives_the_same_logits(tmp_path, front_end):
+    env = trained(front_end)
     volumes, path = env.x_test[:5], tmp_path / "model.onnx"
     env.keras_model.export(path, format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path)

@@ -16,10 +16,6 @@ def rates(total, **settings):
     return [learning_rate(config, iteration, total) for iteration in range(total)]
 
 
-def test_constant_is_the_default():
-    assert rates(7) == [0.5] * 7
-
-
 def test_steps_are_the_papers():
     """0.1 times 0.2 at epochs 60, 120 and 160 of 200, of 390 iterations each."""
     paper = RECIPES["paper"]
@@ -29,7 +25,8 @@ def test_steps_are_the_papers():
     assert learning_rate(paper, 60 * 390 - 1, 200 * 390) == 0.1
 
 
-def test_linear_and_cosine_rise_and_fall():
+def test_linear_and_cosine_rise_and_fall_where_the_default_is_constant():
+    assert rates(7) == [0.5] * 7
     linear = rates(10, schedule="linear", warmup=0.2)
     assert linear == pytest.approx([0.25, 0.5, *(0.5 * left / 8 for left in range(8, 0, -1))])
     cosine = rates(8, schedule="cosine")

@@ -4,15 +4,24 @@ import warnings
 
 import pytest
 
+from cifar_wide_resnet_keras import CNNEnv as Keras
 from tests.support.environments import small_environment
-from tests.support.processes import run_script
-from tests.support.runs import FULL
+from tests.support.processes import run_script, start_script
+from tests.support.runs import FULL, wait_for
+from wrn3d.runs import output
+from wrn3d.runs.command import main
 
 
 @pytest.fixture(autouse=True)
 def usual_warnings(monkeypatch):
     """Undo what `main` changes in the process that calls it."""
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Draw no curves in this process: they take longer than a small run."""
+    monkeypatch.setattr(output, "draw", lambda runs, path: None)
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +58,31 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """(folder, output) of a run of two epochs, 36 iterations, that was resumed after 20 of them by
-    the other script."""
-    folder = tmp_path_factory.mktemp("finished") / "digits"
-    flags = [*FULL, "--batch-size", "64", "--mirror", "--output", folder]
-    first = run_script("tensorlayer", *flags, "--iterations", "20")
-    second = run_script("keras", *flags, "--resume", "--epochs", "2")
-    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-    return folder, second.stdout
+def resumed(tmp_path_factory):
+    """(folder, the newest checkpoint, output) of such a run that was killed after 30 iterations,
+    whose newest checkpoint and log were then damaged, and which the other script resumed."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    process = start_script("keras", *FULL, "--output", folder)
+    wait_for(process, 30)
+    process.kill()
+    process.communicate(timeout=60)
+    newest = max(folder.glob("checkpoint-*"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    (folder / ".unfinished-left").mkdir()
+    with (folder / "log.csv").open("a") as file:
+        file.write("31,0.0")  # half a line
+    process = run_script("tensorlayer", *FULL, "--mirror", "--output", folder, "--resume")
+    assert (process.returncode, process.stderr) == (0, "")
+    return folder, newest, process.stdout
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command line of a script in this process: (exit status, output, errors)."""
+
+    def run(*flags, environment_class=Keras):
+        return main(environment_class, "a script", list(map(str, flags))), *capsys.readouterr()
+
+    return run

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.processes import run_script
 from tests.support.runs import (
     SMALL,
     after_step,
@@ -40,13 +39,13 @@ def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(run, spoiled, monke
     assert all(np.isfinite(array).all() for array in newest.weights.values())
 
 
-def test_a_learning_rate_that_is_too_large_ends_a_process_with_a_sentence():
-    process = run_script("keras", *SMALL, "--learning-rate", "1e30")
-    assert process.returncode == 1
+def test_a_learning_rate_that_is_too_large_ends_a_run_with_a_sentence(command):
+    status, _, errors = command(*SMALL, "--learning-rate", "1e30")
+    assert status == 1
     assert re.fullmatch(
         r"error: the loss is (nan|inf) at iteration \d, the last finite loss was .*: try a "
         r"learning rate below 1e\+30\n",
-        process.stderr,
+        errors,
     )
 
 
@@ -106,7 +105,9 @@ def test_a_diverged_run_goes_back_with_half_the_learning_rate(twice_diverged):
     assert [float(row[2]) for row in rows] == [0.01] * 8 + [0.005] * 8 + [0.0025] * 8
 
 
-@pytest.mark.parametrize("stopped", [3, 9, 13, 22])
+@pytest.mark.parametrize(
+    "stopped", [9, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 13, 22))]
+)
 def test_a_stop_before_or_after_divergence_changes_nothing(
     validating_run, twice_diverged, stopped, monkeypatch
 ):

@@ -5,10 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests.support.environments import environment_class
 from tests.support.runs import SMALL, files_end_at
 from wrn3d.runs import events
-from wrn3d.runs.command import main
 from wrn3d.runs.folder import RunFolder
 
 
@@ -23,8 +21,8 @@ def read_events(path):
     }
 
 
-def test_events_are_the_numbers_of_the_logs_also_after_resuming(finished):
-    folder = RunFolder(finished[0])
+def test_events_are_the_numbers_of_the_logs_also_after_resuming(resumed):
+    folder = RunFolder(resumed[0])
     found = read_events(folder.path)
     columns = {name.replace("_", " "): folder.log.column(name) for name in folder.log.columns[2:]}
     columns["validation accuracy"] = folder.validations.column("accuracy")
@@ -41,12 +39,11 @@ def test_events_after_the_iteration_of_a_restart_no_longer_count(tmp_path):
     assert read_events(tmp_path)["loss"] == dict.fromkeys(range(1, 6), 1.0) | {6: 2.0}
 
 
-def test_without_tensorboard_a_run_names_the_package(tmp_path, monkeypatch, capsys):
+def test_without_tensorboard_a_run_names_the_package(tmp_path, monkeypatch, command):
     monkeypatch.setattr(events, "find_spec", lambda name: None)
-    folder = tmp_path / "run"
-    assert main(environment_class("tensorlayer"), "x", [*SMALL, "--output", str(folder)]) == 0
-    assert capsys.readouterr().out.count("pip install tensorboard") == 1
-    assert not list(folder.glob("events*")) and (folder / "curves.png").exists()
+    status, printed, _ = command(*SMALL, "--iterations", 1, "--output", tmp_path)
+    assert status == 0 and printed.count("pip install tensorboard") == 1
+    assert (tmp_path / "log.csv").exists() and not list(tmp_path.glob("events*"))
 
 
 def test_events_end_where_the_disk_does(tmp_path):

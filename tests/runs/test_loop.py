@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.environments import environment_class, small_environment
 from tests.support.runs import SMALL, contents, files, train
-from wrn3d.runs.command import main
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.loop import TrainingLoop
@@ -36,7 +35,7 @@ def test_a_stop_before_the_first_iteration_changes_nothing(run, tmp_path):
         (6, ", the last checkpoint is of iteration 5: add --resume to continue from it\n"),
     ],
 )
-def test_a_second_signal_stops_during_an_iteration(tmp_path, capsys, iteration, message):
+def test_a_second_signal_stops_during_an_iteration(tmp_path, command, iteration, message):
     class Signalled(environment_class("tensorlayer")):
         def train_batch(self, *arguments):
             if self.iteration + 1 == iteration:
@@ -44,9 +43,9 @@ def test_a_second_signal_stops_during_an_iteration(tmp_path, capsys, iteration, 
                 signal.raise_signal(signal.SIGINT)
             return super().train_batch(*arguments)
 
-    flags = [*SMALL, "--save-every", "5", "--output", str(tmp_path / "run")]
-    assert main(Signalled, "a script", flags) == 128 + signal.SIGINT
-    assert capsys.readouterr().err == f"stopped at once by Ctrl-C{message}"
+    flags = [*SMALL, "--save-every", "5", "--output", tmp_path / "run"]
+    status, _, errors = command(*flags, environment_class=Signalled)
+    assert (status, errors) == (128 + signal.SIGINT, f"stopped at once by Ctrl-C{message}")
     saved = ["checkpoint-00000005.safetensors"] if iteration > 5 else []
     assert files(tmp_path / "run") == [*saved, "epochs.csv", "log.csv"]
 

@@ -10,10 +10,8 @@ import pytest
 
 from tests.support.environments import SCRIPTS
 from tests.support.fork_server import ROOT
-from tests.support.processes import run_script
 from tests.support.runs import (
     FULL,
-    SMALL,
     about_writing,
     after_step,
     check_complete,
@@ -25,6 +23,7 @@ from tests.support.runs import (
 )
 from wrn3d import Checkpoint
 from wrn3d.runs import output
+from wrn3d.runs.curves import draw
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.errors import DataError, UserError
 
@@ -118,6 +117,7 @@ def test_a_folder_that_is_removed_ends_the_run_with_a_sentence(run, monkeypatch)
 
 def test_curves_that_cannot_be_drawn_are_reported_once(run, monkeypatch):
     env, path = run
+    monkeypatch.setattr(output, "draw", draw)
     monkeypatch.setattr(output, "FIRST_DRAWING", 0.0)
     monkeypatch.setattr(output, "DRAWING_SHARE", 1e9)  # draws at every checkpoint
     with (
@@ -135,18 +135,3 @@ def test_a_run_without_iterations_draws_nothing(tmp_path):
     (tmp_path / "log.csv").write_text("iteration,epoch,learning_rate,loss,accuracy\n")
     output.RunOutput(RunFolder(tmp_path)).draw_curves(force=True)  # a warning would be an error
     assert not (tmp_path / "curves.png").exists()
-
-
-@pytest.mark.parametrize(
-    "flags, status, message",
-    [
-        (["--output", "/dev/null/run"], 1, "/dev/null/run cannot be written"),
-        (["--output", "/proc/run"], 1, "/proc/run cannot be written"),
-        (["--resume"], 2, "resume, override and on_nan need the folder of the run"),
-        (["--save-every", "0"], 2, "save_every is 0"),
-    ],
-)
-def test_an_unusable_folder_is_reported_before_training(flags, status, message):
-    process = run_script("keras", *SMALL, *flags)
-    assert (process.returncode, process.stdout) == (status, "")
-    assert process.stderr.startswith(f"error: {message}") and process.stderr.count("\n") == 1

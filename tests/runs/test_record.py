@@ -10,24 +10,27 @@ from PIL import Image
 from wrn3d.runs.folder import RunFolder
 
 
-def test_epochs_are_the_means_of_their_iterations(finished):
-    folder = RunFolder(finished[0])
+def test_epochs_are_the_means_of_their_iterations(resumed):
+    folder = RunFolder(resumed[0])
     rows, epochs = list(folder.log.rows()), list(folder.epochs.rows())
-    assert [row[0] for row in rows] == list(range(1, 37)) and len(epochs) == 2
-    for epoch, (number, group) in zip(epochs, groupby(rows, lambda row: row[1]), strict=True):
+    assert [row[0] for row in rows] == list(range(1, 61)) and len(epochs) == 3
+    groups = groupby(rows, lambda row: row[1])  # the fourth epoch is incomplete
+    for epoch, (number, group) in zip(epochs, groups, strict=False):
         group = np.array(list(group))
         assert epoch[:3] == (group[-1, 0], number, group[-1, 2])
         # Added in the same order.
         assert epoch[3:] == (sum(group[:, 3]) / len(group), sum(group[:, 4]) / len(group))
 
 
-def test_run_json_describes_both_starts(finished):
-    content = json.loads((finished[0] / "run.json").read_text())
+def test_run_json_describes_both_starts(resumed):
+    folder, _, output = resumed
+    content = json.loads((folder / "run.json").read_text())
     first, second = content["started"]
-    assert (first["iteration"], second["iteration"]) == (0, 20)
-    assert (first["front_end"], second["front_end"]) == ("TensorLayer", "Keras")
+    assert first["iteration"] == 0
+    assert f"resumed   {folder} after iteration {second['iteration']}\n" in output
+    assert (first["front_end"], second["front_end"]) == ("Keras", "TensorLayer")
     assert "--resume" not in first["command"] and "--resume" in second["command"]
-    assert content["settings"]["epochs"] == 2 and content["settings"]["dropout"] == 0.3
+    assert content["settings"]["iterations"] == 60 and content["settings"]["dropout"] == 0.3
     assert content["network"] == {
         "name": "WRN-10-1",
         "parameters": 223610,
@@ -38,8 +41,8 @@ def test_run_json_describes_both_starts(finished):
     assert content["device"].startswith(("CPU", "1 GPU"))
 
 
-def test_results_are_recorded_printed_and_drawn(finished):
-    path, output = finished
+def test_results_are_recorded_printed_and_drawn(resumed):
+    path, _, output = resumed
     content = json.loads((path / "test.json").read_text())
     matrix = np.array(content["confusion"])
     assert matrix.sum() == 297 and matrix.shape == (10, 10)

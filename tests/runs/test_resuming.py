@@ -40,9 +40,7 @@ def test_a_run_leaves_its_logs_and_its_last_checkpoints(undisturbed):
     assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(1, 61)]
 
 
-@pytest.mark.parametrize(
-    "front_end", ["tensorlayer", pytest.param("keras", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_bytes(front_end, tmp_path, undisturbed):
     number, name = SIGNALS[front_end]
     folder = tmp_path / "run"
@@ -65,28 +63,15 @@ def test_a_stopped_run_resumes_to_the_same_bytes(front_end, tmp_path, undisturbe
     assert outcome(folder, process.stdout) == outcome(*undisturbed)
 
 
-def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bytes(tmp_path, undisturbed):
-    folder = tmp_path / "run"
-    process = start_script("keras", *FULL, "--output", folder)
-    wait_for(process, 30)
-    process.kill()
-    process.communicate(timeout=60)
-    newest = max(folder.glob("checkpoint-*"))
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
-    (folder / ".unfinished-left").mkdir()
-    with (folder / "log.csv").open("a") as file:
-        file.write("31,0.0")  # half a line
-
-    process = run_script("tensorlayer", *FULL, "--output", folder, "--resume")  # the other script
-    assert (process.returncode, process.stderr) == (0, "")
-    assert f"skipped: {newest} " in process.stdout
-    assert outcome(folder, process.stdout) == outcome(*undisturbed)
+def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bytes(resumed, undisturbed):
+    folder, damaged, output = resumed
+    assert f"skipped: {damaged} " in output
+    assert contents(folder) == contents(undisturbed[0])
+    assert undisturbed[1].splitlines()[-1] in output.splitlines()
     assert not (folder / ".unfinished-left").exists()
 
 
-def test_a_finished_run_is_evaluated_again(tmp_path, undisturbed):
+def test_a_finished_run_is_evaluated_again(tmp_path, undisturbed, command):
     """Also with fewer iterations and another validation split."""
     path, (folder, output) = tmp_path / "run", undisturbed
     shutil.copytree(folder, path)
@@ -94,19 +79,19 @@ def test_a_finished_run_is_evaluated_again(tmp_path, undisturbed):
     assert best.endswith(f"{folder}/best.safetensors")
     best, before = best.replace(str(folder), str(path)), contents(path)
     shorter = ["--iterations", "30", "--validation", "0", "--override", "validation"]
-    process = run_script("keras", *FULL, "--output", path, "--resume", *shorter)
-    assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout.count(f"\ndone      nothing was left to train\n{best}\n") == 1
-    assert process.stdout.splitlines()[-1].startswith("test      loss ")
+    status, output, errors = command(*FULL, "--output", path, "--resume", *shorter)
+    assert (status, errors) == (0, "")
+    assert output.count(f"\ndone      nothing was left to train\n{best}\n") == 1
+    assert output.splitlines()[-1].startswith("test      loss ")
     assert contents(path) == before
 
 
-def test_two_runs_cannot_use_one_folder(tmp_path):
+def test_two_runs_cannot_use_one_folder(tmp_path, command):
     with RunFolder(tmp_path / "run"):
-        process = run_script("keras", *SMALL, "--output", tmp_path / "run", "--resume")
-    assert (process.returncode, process.stderr) == (
-        2,
-        f"error: {tmp_path / 'run'} is in use by another run: name another folder with --output\n",
+        status, _, errors = command(*SMALL, "--output", tmp_path / "run", "--resume")
+    assert status == 2
+    assert errors == (
+        f"error: {tmp_path / 'run'} is in use by another run: name another folder with --output\n"
     )
 
 
@@ -129,27 +114,11 @@ def test_an_empty_folder_is_started(run):
     assert lines == [f"started   {path}, which had no checkpoint to resume"]
 
 
-def test_different_settings_must_be_overridden(run):
+def test_settings_that_override_names_may_differ(run):
     env, path = run
     train(env, path, 2)
-
-    def resume(resumed=env, **options):
-        return train(resumed, path, 4, resume=True, **options)
-
     other = small_environment("keras", learning_rate=0.5, seed=3)
-    with pytest.raises(UsageError) as raised:
-        resume(other, override=("seed",))
-    assert "other settings: learning_rate was 0.01 and is 0.5; use the" in str(raised.value)
-    assert str(raised.value).endswith("add --override seed learning_rate")
-    with pytest.raises(UsageError, match="override has 'sed', but can have data, iterations"):
-        resume(override=("sed",))
-    with pytest.raises(
-        UsageError,
-        match="other settings: save_every was 100 and is 2, on_nan was 'stop' and is 'restore'; "
-        ".* save_every on_nan$",
-    ):
-        resume(save_every=2, on_nan="restore")
-    lines, results = resume(other, override=("seed", "learning-rate"))
+    lines, results = train(other, path, 4, resume=True, override=("seed", "learning-rate"))
     assert lines == [f"resumed   {path} after iteration 2"]
     assert [(result.iteration, result.learning_rate) for result in results] == [(3, 0.5), (4, 0.5)]
 
@@ -160,6 +129,16 @@ def test_different_settings_must_be_overridden(run):
         ({"optimizer": "adam"}, "another network or optimizer: optimizer was 'sgd' and is 'adam'"),
         ({"widen_factor": 2}, "another network or optimizer: widen_factor was 1 and is 2; use"),
         ({"schedule": "linear"}, "other settings: schedule was 'constant' and is 'linear'; "),
+        (
+            {"learning_rate": 0.5, "seed": 3, "override": ("seed",)},
+            "other settings: learning_rate was 0.01 and is 0.5; use the.*add --override seed "
+            "learning_rate$",
+        ),
+        (
+            {"save_every": 2, "on_nan": "restore"},
+            "other settings: save_every was 100 and is 2, on_nan was 'stop' and is 'restore'; .* "
+            "save_every on_nan$",
+        ),
     ],
 )
 def test_another_run_is_refused_and_left_alone(run, settings, message):
@@ -167,7 +146,7 @@ def test_another_run_is_refused_and_left_alone(run, settings, message):
     train(env, path, 2)
     before = contents(path)
     with pytest.raises(UsageError, match=message):
-        train(small_environment("tensorlayer", **settings), path, 4, resume=True)
+        train(env, path, 4, resume=True, **settings)
     assert contents(path) == before
 
 
@@ -213,25 +192,24 @@ def test_a_run_with_a_schedule_resumes_with_its_own_length_only(front_end, tmp_p
         "augment": True,
         "cutout": 8,
         "sizes": (0.5, 1.0),
+        "iterations": 8,
         "validation": 300,
     }
-    env = small_environment(front_end, iterations=14, **settings)
-    train(env, tmp_path / "undisturbed", 14)
-
-    def stop_after_six(result):
-        if result.iteration == 6:
-            signal.raise_signal(signal.SIGTERM)
-
+    env, undisturbed = small_environment(front_end, **settings), tmp_path / "undisturbed"
+    train(env, undisturbed, 8)
     env.reset()
-    after_step(monkeypatch, env, stop_after_six)
+    after_step(
+        monkeypatch,
+        env,
+        lambda result: result.iteration == 3 and signal.raise_signal(signal.SIGTERM),
+    )
     with pytest.raises(Stopped):
-        train(env, tmp_path / "run", 14)
-    monkeypatch.undo()
-    with pytest.raises(UsageError, match="other settings: iterations was 14 and is 28; use"):
+        train(env, tmp_path / "run", 8)
+    with pytest.raises(UsageError, match="other settings: iterations was 8 and is 28; use"):
         train(env, tmp_path / "run", 28, resume=True)
     env.reset()
-    train(env, tmp_path / "run", 14, resume=True)
-    assert contents(tmp_path / "run") == contents(tmp_path / "undisturbed")
+    train(env, tmp_path / "run", 8, resume=True)
+    assert contents(tmp_path / "run") == contents(undisturbed)
 
 
 def test_data_may_disappear_during_a_run_but_not_change(tmp_path):

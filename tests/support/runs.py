@@ -19,7 +19,9 @@ from wrn3d.system.signals import StopRequest
 SMALL = shlex.split("--dataset digits --volume-size 16 --depth 10 --widen-factor 1 --batch-size 32")
 FULL = [
     *SMALL,
-    *shlex.split("--dropout 0.3 --momentum 0.9 --nesterov --weight-decay 5e-4 --augment"),
+    *shlex.split(
+        "--batch-size 64 --dropout 0.3 --momentum 0.9 --nesterov --weight-decay 5e-4 --augment"
+    ),
     *shlex.split("--validation 300 --evaluate --iterations 60 --save-every 7"),
 ]
 
@@ -42,7 +44,7 @@ def wait_until(reached, process, pause=0.001):
 
 def train(env, path, total, **options):
     """Train or resume a run in this process: (the lines it reports, its StepResults)."""
-    config = RunConfig(**env.config.settings | {"iterations": total}, output=path, **options)
+    config = RunConfig(**env.config.settings | {"iterations": total} | options, output=path)
     with StopRequest() as stop, RunFolder(path, config.resume, config.save_every) as folder:
         checkpoint, lines = starting_point(config, folder)
         loop = TrainingLoop(env, config, stop, folder, report=lines.append)

@@ -19,7 +19,8 @@ from wrn3d.training.evaluation import log_probabilities
 @pytest.fixture(scope="module")
 def trained(front_end, tmp_path_factory):
     """An environment after some iterations, with an EMA of the weights, and its checkpoint."""
-    env = small_environment(front_end, momentum=0.9, learning_rate=0.1, averaging=0.8)
+    settings = {"volume_size": 8, "momentum": 0.9, "learning_rate": 0.1, "averaging": 0.8}
+    env = small_environment(front_end, dataset="digits", **settings)
     for _ in range(10):
         env.step()
     path = tmp_path_factory.mktemp("trained") / "saved.safetensors"

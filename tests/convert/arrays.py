@@ -4,7 +4,12 @@ import numpy as np
 
 from tests.support.pytorch_networks import authors_params
 
-ARRAYS = {name: tensor.numpy() for name, tensor in authors_params(16, 2).items()}
+
+def as_arrays(tensors):
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+ARRAYS = as_arrays(authors_params(16, 2))
 
 
 def without(name):

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 import wrn3d
-from tests.convert.arrays import ARRAYS, assert_equal, without
-from tests.support.environments import environment_class
+from tests.convert.arrays import ARRAYS, as_arrays, assert_equal, without
+from tests.support.environments import small_environment
 from tests.support.pytorch_networks import Blocks, authors_logits, authors_params
 from wrn3d import WideResNetSpec
 from wrn3d.convert.__main__ import ConvertConfig, convert
@@ -20,7 +20,7 @@ from wrn3d.network.variables import assign, named_variables
 from wrn3d.system.errors import DataError
 from wrn3d.system.randomness import dropout_position, dropout_shares
 
-RATE, LEARNING_RATE, BATCH = 0.3, 0.01, 16
+RATE, LEARNING_RATE, BATCH = 0.3, 0.01, 8
 
 
 def same_mask(name, x):
@@ -59,12 +59,8 @@ class WideResNetPytorch:
     def __init__(self, dropout):
         self.training = False
         self.model = Blocks(16, 2, dropout=self.drop if dropout else lambda block, x: x)
-        self.model.load_state_dict(
-            {
-                name: torch.tensor(array)
-                for name, array in to_pytorch(from_pytorch(ARRAYS)[1], "wideresnet-pytorch").items()
-            }
-        )
+        arrays = to_pytorch(from_pytorch(ARRAYS)[1], "wideresnet-pytorch")
+        self.model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
         self.names = {
             block: f"group{group}.block{number}"
             for group in range(3)
@@ -103,9 +99,10 @@ def test_converted_weights_give_the_logits_and_the_training_step_of_pytorch(
     pytorch = network(dropout)
     torch.save(pytorch.saved(), tmp_path / "pytorch.pt")
     convert(ConvertConfig(tmp_path / "pytorch.pt", tmp_path / "ours.safetensors"))
-    env = environment_class(front_end)(
+    env = small_environment(
+        front_end,
         dataset="digits",
-        volume_size=16,
+        volume_size=8,
         depth=16,
         widen_factor=2,
         shortcut="projection",
@@ -166,7 +163,7 @@ def test_3d_kernels_stay_whole():
 
 def test_inflated_kernels_see_equal_slices_as_the_2d_network_does(digits):
     images = digits.normalise(digits.test_volumes[:4])[:, :, :16, :16]
-    arrays = {name: tensor.numpy() for name, tensor in authors_params(10, 1).items()}
+    arrays = as_arrays(authors_params(10, 1))
 
     def activations(volumes, kernels):
         spec = WideResNetSpec(10, 1, input_shape=volumes.shape[1:], shortcut="projection")

@@ -3,6 +3,7 @@
 import pytest
 
 from examples import learning_rate_range, look_ahead
+from tests.support.environments import small_environment
 
 
 @pytest.fixture
@@ -11,7 +12,8 @@ def small(tmp_path, monkeypatch):
 
     def run(example, settings=(), **constants):
         monkeypatch.chdir(tmp_path)
-        constants["SETTINGS"] = example.SETTINGS | {"volume_size": 8} | dict(settings)
+        small = {"volume_size": 8, "batch_size": 8}
+        constants["SETTINGS"] = example.SETTINGS | small | dict(settings)
         for name, value in constants.items():
             monkeypatch.setattr(example, name, value)
         example.main()
@@ -21,19 +23,19 @@ def small(tmp_path, monkeypatch):
 
 
 def test_the_range_test_finds_a_rate_and_goes_back(small, capsys):
-    folder = small(learning_rate_range, ITERATIONS=30)
+    env = small_environment("tensorlayer", volume_size=8, dataset="digits", batch_size=8)
+    folder = small(learning_rate_range, CNNEnv=lambda **settings: env, ITERATIONS=15)
     assert "iterations; the loss falls fastest at a learning rate of " in capsys.readouterr().out
     assert (folder / "learning_rate_range.png").exists()
-    env = learning_rate_range.CNNEnv(**learning_rate_range.SETTINGS)
     curve = learning_rate_range.range_test(env)
     assert env.iteration == 0 and learning_rate_range.range_test(env) == curve
 
 
 def test_look_ahead_keeps_a_rate_in_each_round(small, capsys):
-    folder = small(look_ahead, ROUND=4, ROUNDS=2, COOLING=2)
+    folder = small(look_ahead, ROUND=2, ROUNDS=2, COOLING=1)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:-1]] == [
-        *("always 0.2", "always 0.05", "always 0.0125", "iteration 4", "iteration 8", "look ahead")
+        *("always 0.2", "always 0.05", "always 0.0125", "iteration 2", "iteration 4", "look ahead")
     ]
     assert (folder / "look_ahead.png").exists()
 

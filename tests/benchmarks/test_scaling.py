@@ -1,4 +1,4 @@
-"""The model of a step on many workers, beside what a step sends, and the measurements."""
+"""The model of a step on many workers, the messages of a real step, and the measurements."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,8 +24,10 @@ from wrn3d.training import gradients
 SMALL = Case(10, 1, 32)
 
 
-@pytest.mark.parametrize("gpus, how", [([], "CollectiveGatherV2"), (["GPU"], "CollectiveReduceV2")])
-@pytest.mark.parametrize("synchronised", [True, False])
+@pytest.mark.parametrize(
+    "synchronised, gpus, how",
+    [(True, [], "CollectiveGatherV2"), (False, ["GPU"], "CollectiveReduceV2")],
+)
 def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
     monkeypatch.setattr(gradients, "MESSAGE", 5000)  # makes several messages
     env = small_environment("tensorlayer", shortcut="projection")
@@ -43,18 +45,13 @@ def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
     work = model.Work(0.0, 0.0, *model.messages_of(env.spec))
     assert len(work.gradients) > 2
     sent = [
-        (operation.type, operation.inputs[0])
+        (operation.type, operation.inputs[0].shape.num_elements() * operation.inputs[0].dtype.size)
         for operation in graph.get_operations()
         if operation.type.startswith("Collective")
     ]
-    assert sorted(
-        (kind, array.shape.num_elements() * array.dtype.size) for kind, array in sent
-    ) == sorted(
-        [
-            *(("CollectiveReduceV2", size) for size in work.gradients),
-            *((how, size) for size in model.norm_messages(work, synchronised)),
-        ]
-    )
+    expected = [("CollectiveReduceV2", size) for size in work.gradients]
+    expected += [(how, size) for size in model.norm_messages(work, synchronised)]
+    assert sorted(sent) == sorted(expected)
 
 
 def test_rings_gather_small_arrays_and_trees_sum_them():
@@ -80,6 +77,7 @@ def test_two_workers_measure_at_each_call():
     )
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_why():
     with (
         pytest.raises(UserError, match=r"^measuring 2 workers failed: .* batch_norm is"),
@@ -120,7 +118,7 @@ def test_input_and_checkpoints_are_part_of_a_step():
 
 
 def test_a_step_adds_up_by_hand():
-    """Two workers, 1 s a hop, a link of 1 byte a second."""
+    """Predict a step of two workers: a hop takes 1 s, the link has 1 byte/s."""
     work = model.Work(9.0, 0.0, (8, 16), (32, 16), lag=0.5)
     network = model.Network(1.0, 0.0, 8.0)
     forward, backward, scores = 1 + 32, 1 + 16, 2 + 8
@@ -137,18 +135,9 @@ def test_a_step_adds_up_by_hand():
 @given(st.floats(1e-6, 1e-2), st.floats(1e-11, 1e-7))
 def test_a_network_is_fitted_to_its_times(hop, per_byte):
     network = model.Network(hop, per_byte)
-    times = {
-        (count, size): network.sum(count, size) for count in (2, 4) for size in (4, 10**4, 10**7)
-    }
-    found = model.fit_network(times)
-    assert found.hop == pytest.approx(hop, rel=1e-6)
-    assert found.per_byte == pytest.approx(per_byte, rel=1e-6)
-
-
-def test_work_is_fitted_to_its_times():
-    work = model.Work(0.2, 0.03, (), ())
-    found = model.fit_work(SMALL.spec, {images: work.compute(images) for images in (4, 16)})
-    assert (found.fixed, found.per_image) == pytest.approx((0.2, 0.03))
+    sums = {(n, size): network.sum(n, size) for n in (2, 4) for size in (4, 10**4, 10**7)}
+    fitted = model.fit_network(sums)
+    assert (fitted.hop, fitted.per_byte) == pytest.approx((hop, per_byte), rel=1e-6)
 
 
 @given(st.integers(2, 1024), st.floats(0, 2))
@@ -156,8 +145,7 @@ def test_the_lag_is_fitted_to_a_step(count, lag):
     work = model.Work(0.1, 0.03, (10**7,), (512,), lag=lag)
     network = model.Network(1e-4, 1e-9)
     seconds = model.step_seconds(work, network, count, 16)
-    found = model.fit_lag(work, network, count, 16, seconds)
-    assert found == pytest.approx(lag, abs=1e-9)
+    assert model.fit_lag(work, network, count, 16, seconds) == pytest.approx(lag, abs=1e-9)
 
 
 def test_the_slowest_of_many_lags_as_draws_say():
@@ -193,7 +181,11 @@ def test_more_workers_are_never_as_many_times_as_fast(count, bits_per_second, sy
     )
 
 
-@pytest.mark.parametrize("megabits", [(), workers.MEGABITS], ids=["no root", "root"])
+@pytest.mark.parametrize(
+    "megabits",
+    [workers.MEGABITS, pytest.param((), marks=pytest.mark.slow)],
+    ids=["root", "no root"],
+)
 def test_the_command_writes_measurements_and_predictions(megabits, tmp_path, monkeypatch, capsys):
     network, work = model.Network(1e-4, 1e-9), model.Work(0.1, 0.02, (10**7,), (512,))
 

@@ -15,7 +15,7 @@ def test_gradients_are_the_slopes_of_the_loss(shortcut):
     volumes, labels = rng.standard_normal((4, *spec.input_shape)), rng.integers(0, 3, 4)
 
     def loss(weights):
-        return Reference(spec, weights, volumes, training=True).loss(labels)
+        return Reference(spec, weights, volumes, training=True).loss_and_backward(labels)
 
     reference = Reference(spec, weights, volumes, training=True)
     reference.loss_and_backward(labels)

@@ -8,6 +8,7 @@ from wrn3d.network import ops
 from wrn3d.network.variables import assign, named_variables
 
 BUILDERS = {"tensorlayer": wrn3d.tensorlayer_model, "keras": wrn3d.keras_model}
+FLAGS = {"tensorlayer": "is_train", "keras": "training"}
 
 
 def sample(spec, count=6):
@@ -21,16 +22,11 @@ def sample(spec, count=6):
     return weights, volumes, rng.integers(0, spec.num_classes, count)
 
 
-def call(front_end, model, volumes, training):
-    flag = {"tensorlayer": "is_train", "keras": "training"}[front_end]
-    return model(volumes, **{flag: training})
-
-
 def model_outputs(front_end, spec, weights, volumes, labels, precision="float32"):
     """Return {name: float32 array}: "evaluation" logits, then of one training step the "logits",
     the "loss", each weight's gradient and each new running average under its name."""
     model = BUILDERS[front_end](spec, precision=precision)
-    variables = named_variables(model)
+    variables, flag = named_variables(model), FLAGS[front_end]
     assign(variables, weights, "weights")
     # Keras wraps TensorFlow's variables, which alone have gradients.
     trained = {
@@ -38,9 +34,9 @@ def model_outputs(front_end, spec, weights, volumes, labels, precision="float32"
         for name, variable in variables.items()
         if "running" not in name
     }
-    evaluation = call(front_end, model, volumes, training=False)
+    evaluation = model(volumes, **{flag: False})
     with tf.GradientTape() as tape:
-        logits = call(front_end, model, volumes, training=True)
+        logits = model(volumes, **{flag: True})
         loss = ops.cross_entropy(labels, logits)
     tensors = {"evaluation": evaluation, "logits": logits, "loss": loss}
     tensors |= tape.gradient(loss, trained)

@@ -4,6 +4,8 @@
 dictionary of tensors, as the paper's authors do.
 """
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -26,12 +28,6 @@ class Block(nn.Module):
         return shortcut + self.conv2(self.drop(self, y))
 
 
-class Group(nn.Module):
-    def __init__(self, blocks):
-        super().__init__()
-        self.layer = nn.Sequential(*blocks)
-
-
 class Blocks(nn.Module):
     """The network as modules. `dropout(block, x)` is called between a block's convolutions."""
 
@@ -41,26 +37,16 @@ class Blocks(nn.Module):
         inputs = 16
         for group, stride in enumerate((1, 2, 2), 1):
             outputs = 8 * 2**group * widen_factor
-            count = (depth - 4) // 6
-            self.add_module(
-                f"block{group}",
-                Group(
-                    [
-                        Block(
-                            outputs if number else inputs, outputs, 1 if number else stride, dropout
-                        )
-                        for number in range(count)
-                    ]
-                ),
-            )
+            blocks = [Block(inputs, outputs, stride, dropout)]
+            blocks += [Block(outputs, outputs, 1, dropout) for _ in range((depth - 4) // 6 - 1)]
+            layer = nn.Sequential(*blocks)
+            self.add_module(f"block{group}", nn.Sequential(OrderedDict(layer=layer)))
             inputs = outputs
         self.bn1 = nn.BatchNorm2d(inputs)
         self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, x):
-        x = self.conv1(x)
-        for group in (self.block1, self.block2, self.block3):
-            x = group.layer(x)
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
@@ -68,16 +54,8 @@ def authors_logits(params, x, training, dropout=lambda name, x: x):
     """Return the logits (N, classes) of x (N, 3, H, W); in training, move the running averages."""
 
     def batch_norm_relu(x, name):
-        return F.relu(
-            F.batch_norm(
-                x,
-                params[f"{name}.running_mean"],
-                params[f"{name}.running_var"],
-                params[f"{name}.weight"],
-                params[f"{name}.bias"],
-                training,
-            )
-        )
+        ends = ("running_mean", "running_var", "weight", "bias")
+        return F.relu(F.batch_norm(x, *(params[f"{name}.{end}"] for end in ends), training))
 
     x = F.conv2d(x, params["conv0"], padding=1)
     for group, stride in enumerate((1, 2, 2)):
@@ -100,14 +78,10 @@ def authors_params(depth, widen_factor, num_classes=10):
     params = {"conv0": torch.randn(16, 3, 3, 3) / 5}
 
     def batch_norm(name, channels):
-        params.update(
-            {
-                f"{name}.weight": 0.5 + torch.rand(channels),
-                f"{name}.bias": torch.randn(channels) / 10,
-                f"{name}.running_mean": torch.randn(channels) / 10,
-                f"{name}.running_var": 0.5 + torch.rand(channels),
-            }
-        )
+        params[f"{name}.weight"] = 0.5 + torch.rand(channels)
+        params[f"{name}.bias"] = torch.randn(channels) / 10
+        params[f"{name}.running_mean"] = torch.randn(channels) / 10
+        params[f"{name}.running_var"] = 0.5 + torch.rand(channels)
 
     def conv(name, inputs, outputs, side):
         params[name] = torch.randn(outputs, inputs, side, side) / (side * inputs**0.5)

@@ -1,8 +1,8 @@
 """The network's layers for Keras: variables and names here, numerics in `ops`.
 
-`wide_resnet` says what each layer does. The property `parameters` of a layer with weights maps
-the end of each canonical name (after the layer's own name) to the variable. Keras saves a model's
-layers with the arguments of their constructors, and finds their classes by these names.
+`wide_resnet` says what each layer does, and `variables.ATTRIBUTES` where it keeps its variables.
+Keras saves a model's layers with the arguments of their constructors, and finds their classes by
+these names.
 """
 
 from typing import Any
@@ -47,10 +47,6 @@ class Conv3d(Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return conv3d(x, self.kernel, self.stride)
 
-    @property
-    def parameters(self) -> dict[str, keras.Variable]:
-        return {"": self.kernel}
-
 
 @serializable
 class BatchNormRelu(Layer):
@@ -70,15 +66,6 @@ class BatchNormRelu(Layer):
             self.running_mean.assign(mean)
             self.running_var.assign(var)
         return y
-
-    @property
-    def parameters(self) -> dict[str, keras.Variable]:
-        return {
-            ".weight": self.weight,
-            ".bias": self.bias,
-            ".running_mean": self.running_mean,
-            ".running_var": self.running_var,
-        }
 
 
 @serializable
@@ -136,7 +123,3 @@ class Dense(Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.dense(x, self.weight, self.bias)
-
-    @property
-    def parameters(self) -> dict[str, keras.Variable]:
-        return {".weight": self.weight, ".bias": self.bias}

@@ -1,11 +1,14 @@
 """The network's layers without a framework: they follow shapes and record parameters.
 
 A call of `wide_resnet` with these layers and a SymbolicTensor walks through the network.
-`parameters` reads what the walk has recorded.
+`parameters` reads the records of such a walk. Here each layer is a function that returns the
+function to call.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, prod, sqrt
+from typing import TypeAlias
 
 import numpy as np
 
@@ -40,101 +43,78 @@ class Parameter:
 class SymbolicTensor:
     """A tensor without values: its shape is that of one sample, (D, H, W, C) or (C,).
 
-    All tensors of a walk share its two lists: the parameters, in the order in which a volume
-    meets them, and the size of each layer's output.
+    All tensors of a walk share its two lists, both in the network's order: the parameters and the
+    size of each layer's output.
     """
 
     shape: tuple[int, ...]
     parameters: list[Parameter] = field(default_factory=list)
     output_sizes: list[int] = field(default_factory=list)
 
-    def record(self, *parameters: Parameter) -> None:
-        """Record the parameters of the layer that is called with this tensor."""
+    def output(self, *shape: int, parameters: Sequence[Parameter] = ()) -> "SymbolicTensor":
+        """Return a layer's output of this shape; record its size and the layer's parameters."""
         self.parameters.extend(parameters)
-
-    def output(self, *shape: int) -> "SymbolicTensor":
-        """Return a layer's output of this shape, and record its size."""
         self.output_sizes.append(prod(shape))
         return SymbolicTensor(shape, self.parameters, self.output_sizes)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer under its canonical name; the settings that it is made with are its fields."""
-
-    name: str = field(kw_only=True)
+Layer: TypeAlias = Callable[[SymbolicTensor], SymbolicTensor]
 
 
-@dataclass(frozen=True)
-class Conv3d(Layer):
-    filters: int
-    kernel_size: int
-    stride: int
-
-    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
+def Conv3d(filters: int, kernel_size: int, stride: int, name: str) -> Layer:
+    def call(x: SymbolicTensor) -> SymbolicTensor:
         *sides, channels = x.shape
         # On a side of length 1 only the kernel's centre meets the input. So a network for images
         # starts as the 2D network does.
-        fan_in = channels * prod(1 if side == 1 else self.kernel_size for side in sides)
-        shape = (self.kernel_size,) * 3 + (channels, self.filters)
-        x.record(Parameter(self.name, shape, fan_in=fan_in))
-        return x.output(*_strided(sides, self.stride), self.filters)
+        fan_in = channels * prod(1 if side == 1 else kernel_size for side in sides)
+        kernel = Parameter(name, (kernel_size,) * 3 + (channels, filters), fan_in=fan_in)
+        return x.output(*_strided(sides, stride), filters, parameters=[kernel])
+
+    return call
 
 
-class BatchNormRelu(Layer):
-    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
+def BatchNormRelu(name: str) -> Layer:
+    def call(x: SymbolicTensor) -> SymbolicTensor:
         shape = x.shape[-1:]
-        x.record(
-            Parameter(f"{self.name}.weight", shape, start=1.0),
-            Parameter(f"{self.name}.bias", shape),
-            Parameter(f"{self.name}.running_mean", shape, trainable=False),
-            Parameter(f"{self.name}.running_var", shape, trainable=False, start=1.0),
-        )
+        parameters = [
+            Parameter(f"{name}.weight", shape, start=1.0),
+            Parameter(f"{name}.bias", shape),
+            Parameter(f"{name}.running_mean", shape, trainable=False),
+            Parameter(f"{name}.running_var", shape, trainable=False, start=1.0),
+        ]
+        return x.output(*x.shape, parameters=parameters)
+
+    return call
+
+
+def Dropout(rate: float, seed: int, name: str) -> Layer:
+    def call(x: SymbolicTensor) -> SymbolicTensor:
+        x.output_sizes.extend(2 * [prod(x.shape)])  # the random numbers and the mask
         return x.output(*x.shape)
 
-
-@dataclass(frozen=True)
-class Dropout(Layer):
-    rate: float
-    seed: int
-
-    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
-        for _ in ("random numbers", "mask", "result"):
-            y = x.output(*x.shape)
-        return y
+    return call
 
 
-@dataclass(frozen=True)
-class PadShortcut(Layer):
-    filters: int
-    stride: int
-
-    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
-        return x.output(*_strided(x.shape[:-1], self.stride), self.filters)
+def PadShortcut(filters: int, stride: int, name: str) -> Layer:
+    return lambda x: x.output(*_strided(x.shape[:-1], stride), filters)
 
 
-class Add(Layer):
-    def __call__(self, inputs: list[SymbolicTensor]) -> SymbolicTensor:
-        return inputs[0].output(*inputs[0].shape)
+def Add(name: str) -> Callable[[Sequence[SymbolicTensor]], SymbolicTensor]:
+    return lambda inputs: inputs[0].output(*inputs[0].shape)
 
 
-class GlobalAveragePool(Layer):
-    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
-        return x.output(x.shape[-1])
+def GlobalAveragePool(name: str) -> Layer:
+    return lambda x: x.output(x.shape[-1])
 
 
-@dataclass(frozen=True)
-class Dense(Layer):
-    units: int
-
-    def __call__(self, x: SymbolicTensor) -> SymbolicTensor:
+def Dense(units: int, name: str) -> Layer:
+    def call(x: SymbolicTensor) -> SymbolicTensor:
         (features,) = x.shape
-        x.record(
-            Parameter(f"{self.name}.weight", (features, self.units), fan_in=features),
-            Parameter(f"{self.name}.bias", (self.units,)),
-        )
-        return x.output(self.units)
+        weight = Parameter(f"{name}.weight", (features, units), fan_in=features)
+        return x.output(units, parameters=[weight, Parameter(f"{name}.bias", (units,))])
+
+    return call
 
 
-def _strided(sides: tuple[int, ...] | list[int], stride: int) -> list[int]:
+def _strided(sides: Sequence[int], stride: int) -> list[int]:
     return [ceil(side / stride) for side in sides]

@@ -1,7 +1,6 @@
 """The network's layers for TensorLayer: variables and names here, numerics in `ops`.
 
-`wide_resnet` says what each layer does. The property `parameters` of a layer with weights maps
-the end of each canonical name (after the layer's own name) to the variable.
+`wide_resnet` says what each layer does, and `variables.ATTRIBUTES` where it keeps its variables.
 """
 
 from inspect import signature
@@ -73,10 +72,6 @@ class Conv3d(Layer):
     def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return conv3d(inputs, self.kernel, self.stride)
 
-    @property
-    def parameters(self) -> dict[str, tf.Variable]:
-        return {"": self.kernel}
-
 
 class BatchNormRelu(Layer):
     def build(self, inputs_shape: list[int]) -> None:
@@ -94,15 +89,6 @@ class BatchNormRelu(Layer):
             self.running_mean.assign(mean)
             self.running_var.assign(var)
         return y
-
-    @property
-    def parameters(self) -> dict[str, tf.Variable]:
-        return {
-            ".weight": self.weight,
-            ".bias": self.bias,
-            ".running_mean": self.running_mean,
-            ".running_var": self.running_var,
-        }
 
 
 class Dropout(Layer):
@@ -155,7 +141,3 @@ class Dense(Layer):
 
     def forward(self, inputs: tf.Tensor) -> tf.Tensor:
         return ops.dense(inputs, self.weight, self.bias)
-
-    @property
-    def parameters(self) -> dict[str, tf.Variable]:
-        return {".weight": self.weight, ".bias": self.bias}

@@ -1,4 +1,4 @@
-"""What a network holds, without a framework: names, shapes, initial values, counts.
+"""The network's parameters without a framework: names, shapes, initial values, counts.
 
 Each function calls `wide_resnet` with the layers of `layers_shapes`, which record their
 parameters and the sizes of their outputs. No TensorFlow is needed.
@@ -17,7 +17,7 @@ KERNEL_DIMENSIONS = 5  # (k, k, k, C, F): no other parameter has as many
 
 
 def network_parameters(spec: WideResNetSpec) -> tuple[Parameter, ...]:
-    """Return every parameter of the network, in the order in which a volume meets them."""
+    """Return every parameter of the network, in the network's order."""
     return tuple(_walk(spec).parameters)
 
 
@@ -35,7 +35,7 @@ def initial_weights(spec: WideResNetSpec, seed: int) -> dict[str, np.ndarray]:
 
 
 def parameter_count(spec: WideResNetSpec) -> int:
-    """Return the number of trainable parameters, so without the running averages."""
+    """Return the number of trainable parameters; running averages do not count."""
     return sum(prod(p.shape) for p in network_parameters(spec) if p.trainable)
 
 

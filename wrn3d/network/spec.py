@@ -73,5 +73,4 @@ class WideResNetSpec:
     @property
     def group_filters(self) -> tuple[int, int, int]:
         """The number of filters of each group's convolutions: 16k, 32k, 64k."""
-        k = self.widen_factor
-        return 16 * k, 32 * k, 64 * k
+        return 16 * self.widen_factor, 32 * self.widen_factor, 64 * self.widen_factor

@@ -13,14 +13,23 @@ from wrn3d.system.randomness import dropout_position, dropout_shares
 # Aliases rather than the classes: importing a framework takes seconds.
 Model: TypeAlias = Any  # tl.models.Model or keras.Model
 Variable: TypeAlias = Any  # TensorFlow's or Keras's variable: both have assign, numpy and shape
+# {attribute of a layer: end of the canonical name, after the layer's own name}
+ATTRIBUTES = {
+    "kernel": "",
+    "weight": ".weight",
+    "bias": ".bias",
+    "running_mean": ".running_mean",
+    "running_var": ".running_var",
+}
 
 
 def named_variables(model: Model) -> dict[str, Variable]:
     """Return {canonical name: variable} in the network's order."""
     return {
-        f"{layer.name}{end}": variable
+        f"{layer.name}{end}": getattr(layer, attribute)
         for layer in model_layers(model)
-        for end, variable in getattr(layer, "parameters", {}).items()
+        for attribute, end in ATTRIBUTES.items()
+        if hasattr(layer, attribute)
     }
 
 

@@ -1,6 +1,6 @@
 """The network, written once for every front end: block, group and whole network.
 
-`layers` is a module with the classes below. `layers_tl` and `layers_keras` build models,
+`layers` is a module with the layers below. `layers_tl` and `layers_keras` build models,
 `layers_shapes` only follows the shapes. A layer is made with its settings and then called with
 its input. Volumes are (N, D, H, W, C).
 

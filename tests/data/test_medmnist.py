@@ -61,11 +61,11 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
     process = run_script(
         "tensorlayer",
         *("--dataset", path, "--depth", "10", "--widen-factor", "1", "--batch-size", "20"),
-        *("--iterations", "4", "--save-every", "2", "--output", tmp_path / "run", "--evaluate"),
+        *("--iterations", "2", "--save-every", "1", "--output", tmp_path / "run", "--evaluate"),
     )
     assert (process.returncode, process.stderr) == (0, "")
     assert "40 training, 10 validation and 10 test volumes of 5x8x8x1, 2 classes" in process.stdout
-    assert "validation 2/4  loss " in process.stdout and "(10 images" in process.stdout
+    assert "validation 1/2  loss " in process.stdout and "(10 images" in process.stdout
     assert (tmp_path / "run" / "best.safetensors").exists()
 
 

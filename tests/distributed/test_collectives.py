@@ -116,6 +116,20 @@ def test_batch_norm_covers_every_workers_rows(shape, precision, tolerance):
         assert np.abs(array - other).max() <= tolerance * np.abs(other).max()
 
 
+def test_local_batch_norm_covers_only_a_workers_own_rows():
+    x = tf.constant(np.random.default_rng(0).normal(3, 2, (4, 1, 6, 5, 3)), tf.float32)
+    ones, zeros = tf.ones(3), tf.zeros(3)
+    arguments = x, ones, zeros, zeros, ones, True
+    expected, *averages = ops.batch_norm_relu(*arguments)
+    shard = Shard(2, synchronised=False, single_depth=False)
+    shard.total.assign(8)
+    shard.sum = lambda array: array + 0.5  # averages of 1 in the other half of the batch
+    with tracing_for(shard):
+        y, *shared = ops.batch_norm_relu(*arguments)
+    assert np.array_equal(y, expected)
+    assert np.allclose(shared, (np.array(averages) + 1) / 2)
+
+
 @pytest.mark.parametrize("distance", [0, 1, 10, 100])
 def test_batch_norms_statistics_lose_little_far_from_zero(distance):
     """Of the variance 2e-7 (1 + mean^2 / variance), against NumPy in float64."""

@@ -58,7 +58,7 @@ def difference(run, other, kind):
 def test_several_workers_compute_what_one_does(count, front_end, source, tmp_path):
     """Up to rounding, since sums are taken in another order. A run of one worker whose first
     kernel starts one rounding step higher shows how far that may lead."""
-    path, iterations = tmp_path / "several.npz", 20
+    path, iterations = tmp_path / "several.npz", 10
     workers = start_training(count, front_end, path, iterations, UNEVEN, source)
     env = environment_class(front_end)(**UNEVEN)
     weights = env.get_weights()
@@ -81,6 +81,7 @@ def test_several_workers_compute_what_one_does(count, front_end, source, tmp_pat
     assert predictions == pytest.approx(several["predictions"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_local_batch_norm_covers_each_workers_rows(tmp_path):
     path, settings = tmp_path / "local.npz", SETTINGS | {"batch_size": 32, "batch_norm": "local"}
     workers = start_training(2, "tensorlayer", path, 1, settings)
@@ -110,7 +111,7 @@ def test_when_a_worker_is_killed_the_other_ends_with_one_sentence():
     script = [f"{SCRIPTS['tensorlayer']}.py", *SMALL, "--iterations", "3000"]
     first, second = start_workers([script] * 2)
     with second:
-        wait_for(first, 30)
+        wait_for(first, 10)
         second.kill()
     start = time.monotonic()
     first = finished(first)

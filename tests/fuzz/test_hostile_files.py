@@ -19,6 +19,7 @@ from wrn3d.convert.pytorch_files import read_arrays
 from wrn3d.data import medmnist
 from wrn3d.data.dataset import SPLIT_NAMES
 from wrn3d.runs.config import RunConfig
+from wrn3d.system import unpickling
 from wrn3d.system.errors import UserError
 from wrn3d.training.recipes import find_recipe
 
@@ -60,10 +61,11 @@ def test_an_npz_that_claims_too_much_is_refused_cheaply(tmp_path, content, sente
 
 
 def test_an_npz_of_more_than_the_memory_is_refused_unread(tmp_path, monkeypatch):
-    content = array_header((128,) * 4) + bytes(128**4)
+    content = array_header((96,) * 4) + bytes(96**4)
     path = npz_with(tmp_path / "x.npz", "train_images.npy", content)
-    monkeypatch.setattr(medmnist, "available_memory", lambda: 400e6)
-    refused_cheaply(load_dataset, path, "its arrays would take 0.3 GiB, more than half of the")
+    monkeypatch.setattr(medmnist, "available_memory", lambda: 100e6)
+    sentence = "its arrays would take 0.1 GiB, more than half of the"
+    refused_cheaply(load_dataset, path, sentence, most=50e6)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
@@ -201,7 +203,7 @@ CIFAR_PICKLES = [
             make_reader,
             content,
             sentence,
-            marks=[pytest.mark.slow] if content is MANY and make_reader is not cifar_reader else [],
+            marks=[pytest.mark.slow] if content is MANY else [],
         )
         for make_reader, pickles in (
             (cifar_reader, CIFAR_PICKLES),
@@ -214,6 +216,12 @@ CIFAR_PICKLES = [
 def test_a_pickle_that_makes_too_much_is_refused_cheaply(tmp_path, make_reader, content, sentence):
     read, path = make_reader(tmp_path, content)
     refused_cheaply(read, path, sentence, most=400e6)
+
+
+def test_a_pickle_of_too_many_steps_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickling, "MOST_OPERATIONS", 10_000)
+    read, path = cifar_reader(tmp_path, b"\x80\x02](" + b"]" * 10_000 + b"e.")
+    refused_cheaply(read, path, "takes more than 10,000 steps")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +238,7 @@ def test_pytorch_ignores_the_case_of_names(tmp_path, content, name, also, senten
 
 @pytest.mark.parametrize("version", [20, 99])  # that is needed; 99 zipfile refuses, torch ignores
 def test_a_compressed_pytorch_file_is_refused_cheaply(tmp_path, version):
-    torch.save({"params": {"conv0": torch.zeros(40_000_000)}}, tmp_path / "large.pt")
+    torch.save({"params": {"conv0": torch.zeros(10_000_000)}}, tmp_path / "large.pt")
     bomb = tmp_path / "bomb.pt"
     with (
         zipfile.ZipFile(tmp_path / "large.pt") as large,
@@ -245,7 +253,7 @@ def test_a_compressed_pytorch_file_is_refused_cheaply(tmp_path, version):
         content[place + 6] = version
         place = content.find(b"PK\x01\x02", place + 4)
     bomb.write_bytes(content)
-    refused_cheaply(read_arrays, bomb, "bomb.pt cannot be read as PyTorch weights")
+    refused_cheaply(read_arrays, bomb, "bomb.pt cannot be read as PyTorch weights", most=20e6)
 
 
 @pytest.mark.parametrize(

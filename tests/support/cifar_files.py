@@ -1,16 +1,19 @@
 """Files in CIFAR's formats, with real digits in them."""
 
 import pickle
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from wrn3d.data import digits as digits_module
 
+_digits = cache(digits_module.load)
+
 
 def digit_pixels(rows, num_classes=10):
     """Real images and labels in CIFAR's planar form: ((N, 3072) uint8, (N,) uint8)."""
-    data = digits_module.load()
+    data = _digits()
     images = data.train_volumes[rows, 0].transpose(0, 3, 1, 2).reshape(len(rows), -1)
     return images, (data.train_labels[rows] % num_classes).astype(np.uint8)
 

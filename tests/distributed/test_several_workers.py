@@ -111,7 +111,7 @@ def test_when_a_worker_is_killed_the_other_ends_with_one_sentence():
     script = [f"{SCRIPTS['tensorlayer']}.py", *SMALL, "--iterations", "3000"]
     first, second = start_workers([script] * 2)
     with second:
-        wait_for(first, 10)
+        wait_for(first, 30)
         second.kill()
     start = time.monotonic()
     first = finished(first)

@@ -25,7 +25,7 @@ from wrn3d.system.terminal import Progress
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What to measure. Each contender has its turn in a process of its own, then again."""
+    """What to measure. In each round every contender runs in a process of its own."""
 
     quick: bool = False
     """Measure one size in float32 in one round: under two minutes."""
@@ -88,8 +88,10 @@ def take(
 
 
 def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
-    """Return the turns in their order and sentences about what does not take part; raise
-    UsageError for what cannot be measured."""
+    """Return the turns in order and a sentence about each omission.
+
+    Raises UsageError for invalid settings.
+    """
     check_count("rounds", config.rounds)
     for name, known in (("cases", CASES), ("contenders", CONTENDERS)):
         for value in getattr(config, name):
@@ -126,7 +128,7 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
 
 
 def show(groups: Sequence[Group], notes: Sequence[str], folder: Path) -> None:
-    """Print the tables; write them and the picture even if nobody reads what is printed."""
+    """Print the tables; write them and the picture even if the output is a closed pipe."""
     tables = [report.summary_table(groups), report.detail_tables(groups), report.NOTES, *notes]
     text = "\n\n".join(tables) + "\n"
     try:

@@ -42,7 +42,7 @@ class Contender:
 
     @property
     def is_installed(self) -> bool:
-        """Whether all its libraries are there."""
+        """Whether all its libraries are installed."""
         return all(map(find_spec, self.libraries))
 
 

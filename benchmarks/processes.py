@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]  # holds the project's modules
 def started(title: str, command: Sequence[str], **variables: str) -> Iterator[Iterator[dict]]:
     """Start a command with further environment variables; give an iterator over its results.
 
-    The iterator raises UserError, in which `title` names the process, if the process ends before
-    it has printed another result. The process ends with the context.
+    The iterator raises UserError if the process ends before it has printed another result; the
+    message calls the process `title`. The process ends with the context.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (
@@ -34,7 +34,7 @@ def started(title: str, command: Sequence[str], **variables: str) -> Iterator[It
     ):
         try:
             yield _results(title, process, errors)
-        finally:  # after Ctrl-C, too: nothing is left running
+        finally:  # also after Ctrl-C
             process.terminate()
             process.wait()
 

@@ -82,7 +82,7 @@ class Group(dict[str, Row]):
 
 
 def grouped(measurements: Iterable[Measurement]) -> list[Group]:
-    """Return a Group for each case and precision in which a network was measured."""
+    """Return a Group for each case and precision with a measured network."""
     groups: dict[tuple[str, str], Group] = {}
     for one in measurements:
         key = one.case, one.precision

@@ -46,10 +46,10 @@ class Turn:
 class Measurement(Turn):
     """The result of a turn; the fields are the columns of turns.csv.
 
-    `images_per_second` is the training rate of the median iteration; of the matmul it is the rate
-    that would take as many operations. The first iteration counts from the start of the process.
-    Memory is the process's peak in training and after importing its libraries, 0 where the system
-    does not tell.
+    `images_per_second` is the training rate of the median iteration. For the matmul it is the rate
+    that training would reach with as many operations per second. The first iteration counts from
+    the start of the process. Memory is the process's peak in training and after importing its
+    libraries, or 0 if the system does not report it.
     """
 
     images_per_second: float
@@ -71,7 +71,7 @@ def measure(turn: Turn) -> Measurement:
 def take_turn(turn: Turn, start: float) -> Measurement:
     """Measure in this process, which began at the time `start` (all processes share the clock)."""
     case, contender = CASES[turn.case], CONTENDERS[turn.contender]
-    if turn.contender == "stock":  # as a newcomer has it: importing wrn3d has set this
+    if turn.contender == "stock":  # importing wrn3d has set it; a newcomer has not
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
     for library in contender.libraries:
         importlib.import_module(library)

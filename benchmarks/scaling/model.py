@@ -10,8 +10,8 @@ import numpy as np
 from wrn3d import WideResNetSpec
 from wrn3d.network.parameters import KERNEL_DIMENSIONS, network_parameters
 
-BACKWARD = 2 / 3  # of the computing: the part in which gradients can travel
-KERNELS = 1 / 3  # of the computing: the kernels' gradients
+BACKWARD = 2 / 3  # share of the computing that overlaps with sending gradients
+KERNELS = 1 / 3  # share of the computing for the kernels' gradients
 FLOAT = 4  # bytes
 SCORES = 2 * FLOAT  # loss and accuracy, summed once a step
 
@@ -70,11 +70,11 @@ class Network:
         return 2 * (ceil(log2(count)) if self.tree else count - 1) * self.hop
 
     def handling(self, count: int, size: int) -> float:
-        """Return the seconds in which the cores handle a sum's bytes."""
+        """Return the seconds that the cores spend on a sum's bytes."""
         return sent(count, size) * self.per_byte
 
     def transfer(self, count: int, size: int) -> float:
-        """Return the seconds in which a sum's bytes are on the wire."""
+        """Return the seconds that a sum's bytes spend on the wire."""
         return sent(count, size) * 8 / self.bits_per_second
 
 

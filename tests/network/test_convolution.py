@@ -13,7 +13,7 @@ SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def symmetric_conv3d(x, kernel, stride):
-    """What PyTorch's padding=k // 2 computes, by TensorFlow's own Conv3D."""
+    """Return the convolution with PyTorch's padding=k // 2, by TensorFlow's own Conv3D."""
     margin = kernel.shape[0] // 2
     padded = tf.pad(x, [(0, 0)] + [(margin, margin)] * 3 + [(0, 0)])
     return tf.nn.conv3d(padded, kernel, [1, stride, stride, stride, 1], "VALID")
@@ -110,7 +110,7 @@ def test_bfloat16_conv3d_is_the_exact_one_rounded(sides, channels, filters, size
     ids=str,
 )
 def test_bfloat16_gradients_of_small_volumes_are_written_in_full(sides, stride):
-    # oneDNN's own leave parts of the filter gradient unwritten there: repeat, on a used heap.
+    # oneDNN leaves parts of such filter gradients unwritten: repeat, with other numbers in memory.
     for seed in range(4):
         arguments = example(seed, sides, 32, 32, 3, stride, count=4)
         np.full(arguments[1].shape, 3e38, np.float32)
@@ -138,7 +138,7 @@ def test_filter_gradient_as_matrix_products_is_tensorflows(
     x, kernel, _, upstream = example(*arguments, count=3)
     assert convolution._has_slow_filter_gradient(x[:, 0], kernel[1], stride)
     assert_exact_but_rounded(x, kernel, stride, upstream)
-    # Where the device has no bfloat16 instructions, that was in float32 and without products.
+    # A device without bfloat16 instructions took float32 and no products. Force the products.
     monkeypatch.setattr(convolution, "_has_slow_filter_gradient", lambda *_: True)
     assert_exact(example(*arguments, tf.float64, count=3), [1e-10] * 3)
 

@@ -60,7 +60,7 @@ def test_bfloat16_is_the_same_network_more_coarsely(spec):
     expected = reference_outputs(spec, *case)
     both = [model_outputs(front_end, spec, *case, "bfloat16") for front_end in BUILDERS]
     assert_same_bits(*both)
-    # Every layer rounds to 8 bits, and does round. By norm, since single elements may differ more.
+    # Every layer rounds to 8 bits. Compare norms, because single elements may differ more.
     errors = {name: relative_error(both[0][name], array) for name, array in expected.items()}
     assert 1e-4 < errors["logits"] < 0.05
     assert max(error for name, error in errors.items() if "running" in name) < 0.02

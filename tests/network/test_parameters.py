@@ -1,4 +1,4 @@
-"""What a network holds: counts, canonical names, initial values."""
+"""The parameters of a network: counts, canonical names, initial values."""
 
 from math import prod
 

@@ -1,6 +1,6 @@
-"""Both front ends: the same losses, logits and weights to the last bit.
+"""Both front ends have the same losses, logits and weights to the last bit.
 
-Here one after the other in one process; the tests of `compare` run them in two processes.
+Here they run in one process; in the tests of `compare` they run in two.
 """
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.cifar_files import write_cifar10
 from tests.support.environments import SCRIPTS, environment_class
+from tests.support.networks import assert_same_bits
 from wrn3d import Checkpoint
 
 PLAIN = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 8, "volume_size": 8}
@@ -57,7 +58,7 @@ def cifar10(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory, digits):
-    """Return a file of volumes: digits that fade in depth, in the classes odd and even."""
+    """Return a file of volumes: digits that fade in depth, labelled as odd or even."""
     fading = np.linspace(1, 0.2, 16)[:, None, None]
     images = (digits.train_volumes[:160, :, ::2, ::2, 0] * fading).astype(np.uint8)
     labels = digits.train_labels[:160] % 2
@@ -87,23 +88,16 @@ def run(front_end, settings, path, iterations=3):
 def assert_same(left, right):
     assert left[0] == right[0]
     for kind in ("weights", "momentum", "velocity", "average"):
-        arrays = getattr(left[1], kind), getattr(right[1], kind)
-        assert arrays[0].keys() == arrays[1].keys()
-        for name in arrays[0]:
-            assert np.array_equal(arrays[0][name], arrays[1][name]), name
+        assert_same_bits(getattr(left[1], kind), getattr(right[1], kind))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_CASES)]
+)
 def test_iterations_agree_between_front_ends(tmp_path, cifar10, volumes, case):
-    settings = {"dataset": volumes, "data_dir": cifar10} | CASES[case]
-    assert_same(*(run(front_end, settings, tmp_path / front_end) for front_end in SCRIPTS))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", SLOW_CASES)
-def test_many_iterations_agree_between_front_ends(tmp_path, cifar10, volumes, case):
-    settings = {"dataset": volumes, "data_dir": cifar10} | SLOW_CASES[case]
-    assert_same(*(run(front_end, settings, tmp_path / front_end, 10) for front_end in SCRIPTS))
+    settings = {"dataset": volumes, "data_dir": cifar10} | (CASES | SLOW_CASES)[case]
+    count = 3 if case in CASES else 10
+    assert_same(*(run(front_end, settings, tmp_path / front_end, count) for front_end in SCRIPTS))
 
 
 def test_run_can_change_between_front_ends(tmp_path):

@@ -1,5 +1,4 @@
-"""Fork processes that have TensorFlow imported: the import takes longer than most of the tests'
-command lines do.
+"""Fork processes with TensorFlow imported: the import takes longer than most tests.
 
 As with multiprocessing's fork server, a server process has imported TensorFlow and done nothing
 else. Its forks become children of the tests' process, which waits for them, signals and kills them
@@ -105,7 +104,7 @@ def begin(cwd, environment):
 
 
 def run(arguments):
-    """Do what `python` does with these arguments."""
+    """Run a script or a module as `python` does with these arguments."""
     module = arguments[0] == "-m"
     sys.argv = arguments[module:]
     first = os.getcwd() if module else os.path.dirname(os.path.abspath(arguments[0]))

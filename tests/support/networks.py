@@ -1,4 +1,4 @@
-"""Both front ends' models on one sample: what they compute, as arrays that can be compared."""
+"""Compute with both front ends' models on one sample, and compare the arrays."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +23,15 @@ def sample(spec, count=6):
 
 
 def model_outputs(front_end, spec, weights, volumes, labels, precision="float32"):
-    """Return {name: float32 array}: "evaluation" logits, then of one training step the "logits",
-    the "loss", each weight's gradient and each new running average under its name."""
+    """Return {name: float32 array} of one evaluation and one training step.
+
+    "evaluation" has the former's logits, "logits" and "loss" are the latter's. Each gradient and
+    each new running average has its canonical name.
+    """
     model = BUILDERS[front_end](spec, precision=precision)
     variables, flag = named_variables(model), FLAGS[front_end]
     assign(variables, weights, "weights")
-    # Keras wraps TensorFlow's variables, which alone have gradients.
+    # The tape knows TensorFlow's variables, not Keras's wrappers.
     trained = {
         name: variable.value if front_end == "keras" else variable
         for name, variable in variables.items()

@@ -22,7 +22,7 @@ def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
     dtype, x = x.dtype, tf.cast(x, _computing_precision(x))
     if x.shape[1] > 1:
         return tf.cast(_convolve(x, tf.cast(kernel, x.dtype), stride), dtype)
-    # tf.slice rather than an index, whose gradient takes a tenth of an iteration's time.
+    # An index would do the same, but its gradient takes a tenth of an iteration's time.
     centre = tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
     y = _convolve(tf.squeeze(x, 1), tf.cast(tf.squeeze(centre, 0), x.dtype), stride)
     return tf.cast(tf.expand_dims(y, 1), dtype)
@@ -31,7 +31,7 @@ def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
 def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     """Return the convolution over two or three dimensions, by the fastest exact way."""
     sides, windows = x.shape[1:-1], kernel.shape[:-2]
-    # Given, since the eager gradient of a 3D convolution fails on the default (TensorFlow 2.21).
+    # With the default the eager gradient of a 3D convolution fails (TensorFlow 2.21).
     data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
     if stride > 1 and windows == [1, 1]:
         x, stride = _subsample(x, stride), 1  # oneDNN would take twice as long in bfloat16
@@ -63,7 +63,7 @@ def _subsample(x: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 def _strided_padding(side: int, window: int, stride: int) -> tuple[int, int]:
-    """Return the (near, far) zeros of the symmetric padding that some window reads."""
+    """Return how many zeros of the symmetric padding the windows read: (near, far)."""
     near = window // 2
     last_window_start = (side + 2 * near - window) // stride * stride
     return near, max(0, last_window_start + window - near - side)
@@ -120,22 +120,22 @@ def _convolve_by_products(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding:
 def _filter_gradient(x: tf.Tensor, upstream: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
     """Return the gradient (3, 3, C, F), given x (N, H, W, C) and upstream (N, h, w, F).
 
-    Each row of the kernel takes one product, between the rows of x that it meets and `upstream`.
+    Each row of the kernel takes one product, of the rows of x under it and `upstream`.
     """
     channels, (_, height, width, filters) = x.shape[-1], upstream.shape
     near, far = int(padding == "SAME"), 1
-    # The height becomes the first axis, in blocks of `stride` rows. Then the rows of x that a row
-    # of the kernel meets lie together in memory: (blocks, stride, N, width, C).
+    # The height becomes the first axis, in blocks of `stride` rows: (blocks, stride, N, width, C).
+    # So the rows of x under a row of the kernel lie together in memory.
     x = tf.pad(tf.transpose(x, [1, 0, 2, 3]), [(near, far), (0, 0), (near, far), (0, 0)])
-    more = 2 // stride
-    x = tf.reshape(x, [height + more, stride, -1, stride * (width + more), channels])
-    # Of the width, the three pixels that each place of the result meets.
-    met_by_each = [stride * place + column for place in range(width) for column in range(3)]
-    columns = tf.gather(x, met_by_each, axis=3)
+    extra = 2 // stride  # blocks of padding
+    x = tf.reshape(x, [height + extra, stride, -1, stride * (width + extra), channels])
+    # For each column of the result, the three columns of x under the kernel.
+    under_kernel = [stride * column + offset for column in range(width) for offset in range(3)]
+    columns = tf.gather(x, under_kernel, axis=3)
     upstream = tf.reshape(tf.transpose(upstream, [1, 0, 2, 3]), [-1, filters])
     rows = []
     for row in range(3):
-        block, place = divmod(row, stride)
-        met = tf.reshape(columns[block : block + height, place], [-1, 3 * channels])
-        rows.append(tf.matmul(met, upstream, transpose_a=True))
+        block, offset = divmod(row, stride)
+        inputs = tf.reshape(columns[block : block + height, offset], [-1, 3 * channels])
+        rows.append(tf.matmul(inputs, upstream, transpose_a=True))
     return tf.reshape(tf.stack(rows), [3, 3, channels, filters])

@@ -75,7 +75,7 @@ class Dropout(Layer):
         self.rate, self.seed = rate, seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        # Not a weight of Keras's, which would be saved with the model although `rate` already is.
+        # Not a weight: Keras would save it with the model, which has `rate` already.
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False)
         start = keras.initializers.Constant(dropout_position(self.seed, self.name, 0))
         self.position = self.add_weight(

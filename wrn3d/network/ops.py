@@ -92,8 +92,8 @@ def _synchronised_batch_norm(
     ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[tf.Tensor, ...]]]:
         height, width, channels = x.shape[1:]
         count = height * width * tf.cast(shard.total, tf.float64)
-        # TensorFlow sums short rows fastest; the rows' sums are then added in float64. So the
-        # variance is exact within 2e-7 (1 + mean^2 / variance) of itself.
+        # TensorFlow sums short rows fastest; float64 then adds the rows' sums. So the relative
+        # error of the variance stays below 2e-7 (1 + mean^2 / variance).
         rows = tf.cast(tf.reshape(x, [-1, width, channels]), tf.float32)
         sums, norms = (
             tf.cast(reduced, tf.float64)
@@ -108,7 +108,7 @@ def _synchronised_batch_norm(
         y, *_ = _fused_batch_norm(x, weight, bias, mean, var, 1.0, False)
 
         def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # First with constant statistics; then subtract what goes through the statistics.
+            # With constant statistics first; then subtract the gradient through the statistics.
             x_gradient, weight_gradient, bias_gradient = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream,
                 x=x,

@@ -37,7 +37,7 @@ def set_dropout(model: Model, rate: float, seed: int, iteration: int) -> None:
     """Set the rate of all dropout layers, and the seed and iteration of their next masks."""
     for layer in model_layers(model):
         if hasattr(layer, "shares"):
-            # Arrays, since TensorFlow keeps a tensor for each Python number that it is given.
+            # Arrays, because TensorFlow keeps a tensor for each new Python number.
             layer.shares.assign(dropout_shares(rate))
             layer.position.assign(dropout_position(seed, layer.name, iteration))
 
@@ -60,7 +60,7 @@ def trained_names(model: Model) -> list[str]:
 def network_order(model: Model, spec: WideResNetSpec) -> tuple[int, ...]:
     """Return the indices that sort the model's `trainable_weights` into the network's order.
 
-    TensorLayer has them in another order, Keras in this one.
+    Keras already has them in this order, TensorLayer in another.
     """
     names = trained_names(model)
     return tuple(
@@ -89,7 +89,7 @@ def assign(variables: Mapping[str, Variable], arrays: Any, what: str) -> None:
 
 
 def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str) -> None:
-    """Raise DataError, naming the first difference, unless both have the same names and shapes.
+    """Raise DataError with the first difference in names or shapes, if there is one.
 
     `variables` are variables or Parameters; `arrays` may be anything that a caller gives.
     """

@@ -11,7 +11,7 @@ its input. Volumes are (N, D, H, W, C).
     Add(name)                                    the sum of a list of two tensors
     GlobalAveragePool(name)                      (N, D, H, W, C) -> (N, C)
     Dense(units, name)                           (N, C) -> (N, units), with bias
-    Cast(to, name)                               to another precision; not in `layers_shapes`
+    Cast(to, name)                               change of precision; `layers_shapes` has none
 
 Layers with weights are named as in the authors' pytorch/resnet.py.
 """

@@ -1,4 +1,4 @@
-"""Runs that several files here look at or continue."""
+"""Environments and finished runs that several files here share."""
 
 import warnings
 
@@ -59,8 +59,8 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def resumed(tmp_path_factory):
-    """(folder, the newest checkpoint, output) of such a run that was killed after 30 iterations,
-    whose newest checkpoint and log were then damaged, and which the other script resumed."""
+    """(folder, damaged checkpoint, output) of such a run. It was killed after 30 iterations, its
+    newest checkpoint and its log were damaged, and then the other script resumed it."""
     folder = tmp_path_factory.mktemp("killed") / "run"
     process = start_script("keras", *FULL, "--output", folder)
     wait_for(process, 30)

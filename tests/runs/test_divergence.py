@@ -3,7 +3,6 @@
 import math
 import re
 import signal
-from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +13,11 @@ from tests.support.runs import (
     after_step,
     contents,
     files,
-    files_end_at,
     spoil_weights,
     train,
 )
 from wrn3d.runs.folder import RunFolder
-from wrn3d.system.errors import DivergedError, Stopped, UserError
+from wrn3d.system.errors import DivergedError, Stopped
 
 
 @pytest.mark.parametrize("spoiled", [3, 4])
@@ -63,8 +61,8 @@ OPTIONS = {"on_nan": "restore", "save_every": 4}
 
 
 def diverge(monkeypatch, env, stop_after=None):
-    """Spoil the weights in iteration 10, after going back the loss of iteration 17; once send
-    SIGTERM in iteration `stop_after`."""
+    """Spoil the weights in iteration 10 and, after the run went back, the loss of iteration 17.
+    Send SIGTERM once, in iteration `stop_after`."""
     stops = [stop_after]
 
     def act(result):
@@ -152,36 +150,3 @@ def test_a_stop_during_or_after_a_diverged_iteration(run, every, stopped, monkey
     assert newest.iteration == stopped
     assert newest.learning_rate_scale == (1 if stopped == 4 else 0.5)
     assert (path / "log.csv").read_text().count("\n") == stopped + 1
-
-
-def test_divergence_on_a_full_disk_evaluates_nothing_twice(
-    validating_environment, tmp_path, monkeypatch
-):
-    """A pending evaluation counts, also after going back."""
-    env, path = validating_environment, tmp_path / "run"
-    options = {"save_every": 2, "on_nan": "restore"}
-
-    def run(path, fills):
-        evaluate = env.evaluate
-        with ExitStack() as disk, pytest.MonkeyPatch.context() as patch:
-
-            def act(result):
-                disk.close()
-                if (result.iteration, env.learning_rate_scale) == (3, 1.0):
-                    return replace(result, loss=math.nan)
-
-            def evaluate_and_fill(*arguments):
-                if fills:
-                    disk.enter_context(files_end_at(0))
-                return evaluate(*arguments)
-
-            env.reset()
-            after_step(patch, env, act)
-            patch.setattr(env, "evaluate", evaluate_and_fill)
-            return train(env, path, 4, **options)
-
-    run(tmp_path / "undisturbed", fills=False)
-    with pytest.warns(UserWarning, match="cannot be written since"), pytest.raises(UserError):
-        run(path, fills=True)
-    train(env, path, 4, resume=True, **options)
-    assert contents(path) == contents(tmp_path / "undisturbed")

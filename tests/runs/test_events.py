@@ -11,7 +11,7 @@ from wrn3d.runs.folder import RunFolder
 
 
 def read_events(path):
-    """{tag: {step: value}}."""
+    """Return {tag: {step: value}}."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(path), size_guidance={"scalars": 0}).Reload()

@@ -41,7 +41,7 @@ def test_logs_are_on_the_disk_before_a_checkpoint(tmp_path, monkeypatch):
         log_iterations(folder, 1)
         with files_end_at(100), pytest.raises(DataError, match="best.safetensors cannot be wri"):
             folder.add_validation(1, EvalResult(2.5, 0.25), checkpoint_at(1))
-        # Its line would name a best checkpoint that is not on the disk; in memory are both.
+        # A line on the disk would name a missing best checkpoint; both wait in memory.
         assert folder.validations.path.read_text().count("\n") == 1
         assert folder.best()[1] == 0.25
         log_iterations(folder, 2)

@@ -1,10 +1,12 @@
-"""Runs whose folder cannot be written, for a while or for good."""
+"""Runs whose folder is temporarily or permanently not writable."""
 
+import math
 import re
 import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -78,29 +80,36 @@ def test_a_write_that_is_cut_short_leaves_the_old_content(run):
     assert (path / "log.csv").read_text().count("\n") == 7
 
 
-def test_the_best_checkpoint_waits_for_room(validating_run, tmp_path, monkeypatch):
-    """The disk is full from each evaluation to the next iteration; the last time for good."""
+@pytest.mark.parametrize("diverges", [False, True])
+def test_the_best_checkpoint_waits_for_room(validating_run, tmp_path, monkeypatch, diverges):
+    """The disk is full after each evaluation until the next iteration ends. No evaluation is
+    repeated, even if the run goes back to an iteration whose evaluation waits for room."""
     env, path = validating_run
-    train(env, tmp_path / "undisturbed", 6, save_every=2)
-    evaluate = env.evaluate
-    with ExitStack() as disk:
+    evaluate, disk, options = env.evaluate, ExitStack(), {"save_every": 2, "on_nan": "restore"}
 
-        def evaluate_and_fill(*arguments):
-            disk.enter_context(files_end_at(0))
-            return evaluate(*arguments)
+    def make_room(result):
+        disk.close()
+        if diverges and (result.iteration, env.learning_rate_scale) == (3, 1.0):
+            return replace(result, loss=math.nan)
 
-        monkeypatch.setattr(env, "evaluate", evaluate_and_fill)
-        after_step(monkeypatch, env, lambda result: disk.close())
-        env.reset()
-        with (
-            pytest.warns(UserWarning, match="validation.csv and the best checkpoint can") as warned,
-            pytest.raises(UserError, match="(best.safetensors|validation.csv) cannot be wri"),
-        ):
-            train(env, path, 6, save_every=2)
+    def evaluate_and_fill(*arguments):
+        disk.enter_context(files_end_at(0))
+        return evaluate(*arguments)
+
+    after_step(monkeypatch, env, make_room)
+    train(env, tmp_path / "undisturbed", 6, **options)
+    env.reset()
+    monkeypatch.setattr(env, "evaluate", evaluate_and_fill)
+    with (
+        disk,
+        pytest.warns(UserWarning, match="validation.csv and the best checkpoint can") as warned,
+        pytest.raises(UserError, match="(best.safetensors|validation.csv) cannot be wri"),
+    ):
+        train(env, path, 6, **options)
     assert len(about_writing(warned)) == 1
     assert files(path) == files(tmp_path / "undisturbed")
-    monkeypatch.undo()
-    assert train(env, path, 6, save_every=2, resume=True)[1] == []
+    monkeypatch.setattr(env, "evaluate", evaluate)
+    assert train(env, path, 6, resume=True, **options)[1] == []
     assert contents(path) == contents(tmp_path / "undisturbed")
 
 

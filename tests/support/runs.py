@@ -34,7 +34,7 @@ def wait_for(process, iteration):
 
 
 def wait_until(reached, process, pause=0.001):
-    """Whether `reached()` becomes true before the process ends."""
+    """Return whether `reached()` becomes true before the process ends."""
     while not reached():
         if process.poll() is not None:
             return False
@@ -43,7 +43,7 @@ def wait_until(reached, process, pause=0.001):
 
 
 def train(env, path, total, **options):
-    """Train or resume a run in this process: (the lines it reports, its StepResults)."""
+    """Train or resume a run in this process; return (its reported lines, its StepResults)."""
     config = RunConfig(**env.config.settings | {"iterations": total} | options, output=path)
     with StopRequest() as stop, RunFolder(path, config.resume, config.save_every) as folder:
         checkpoint, lines = starting_point(config, folder)
@@ -65,17 +65,17 @@ def small_checkpoint(path, config):
 
 
 def files(folder):
-    """The names of the files that resuming reproduces exactly: logs and checkpoints."""
+    """Return the names of the files that resuming reproduces exactly: logs and checkpoints."""
     return sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".safetensors"))
 
 
 def contents(folder):
-    """{name: bytes} of these files."""
+    """Return {name: bytes} of these files."""
     return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
 def outcome(folder, output):
-    """These files, and the last line that the run printed."""
+    """Return these files, and the last line that the run printed."""
     return contents(folder), output.splitlines()[-1]
 
 
@@ -90,7 +90,7 @@ def check_complete(folder):
 
 
 def about_writing(warned):
-    """The texts of the warnings about logs and checkpoints, not those about pictures and events."""
+    """Return the texts of warnings about logs and checkpoints, not about pictures and events."""
     texts = [str(warning.message) for warning in warned]
     return [text for text in texts if not text.startswith(("curves.png", "TensorBoard"))]
 
@@ -109,7 +109,7 @@ def files_end_at(size):
 
 
 def after_step(monkeypatch, env, action):
-    """Call `action(result)` after each iteration; what it returns, if anything, is the result."""
+    """Call `action(result)` after each iteration, and replace the result by what it returns."""
     step = env.step
 
     def step_and_act():

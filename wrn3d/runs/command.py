@@ -33,9 +33,9 @@ RECIPE_HELP = (
     f"Recipe whose settings are the defaults of the other flags: {', '.join(RECIPES)}, or your own "
     ".toml file."
 )
-RATES = 1000  # iterations, the last ones, whose median rate is printed
-LINES = 100  # A run of twice as many iterations or more prints one line for several,
-MOST_PER_LINE = 1000  # but never for more than these.
+RATES = 1000  # The closing line has the median rate of so many last iterations.
+LINES = 100  # A run of at least twice as many iterations prints one line for several of them,
+MOST_PER_LINE = 1000  # but for at most 1,000.
 
 Config = TypeVar("Config")
 
@@ -47,7 +47,7 @@ def main(
 ) -> int:
     """Run a script's command line and return its exit status, as `exit_status` does.
 
-    `arguments` replace those of the process. Only the first of several workers prints and writes.
+    `arguments` replace those of the process. Of several workers, only the first prints and writes.
     """
 
     def work() -> None:
@@ -66,7 +66,7 @@ def read_flags(
     """Read a command line as a `config_class`, with the settings of `--recipe` as defaults.
 
     `options` go to tyro. Raises what `recipe_settings` and the class's checks raise, mostly
-    UsageError: tyro would print a box around it, so it reads the fields without the checks.
+    UsageError. The checks run after tyro, which would print a box around their messages.
     """
     unchecked: Any = dataclass(frozen=True)(
         type(

@@ -1,8 +1,7 @@
-"""The settings of a run that keeps a folder, and which of them decide its result."""
+"""The settings of a run, and the names of those that decide its result."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from wrn3d.system.checks import check_choice, check_count, require
 from wrn3d.training.config import DATA, LENGTH_FIELDS, TrainingConfig, setting
@@ -16,12 +15,12 @@ FIXED = ("depth", "widen_factor", "shortcut", "strides", "optimizer")
 
 @dataclass(frozen=True)
 class RunConfig(TrainingConfig):
-    """A run's settings, and what is kept of it."""
+    """The settings of a training run and of the files that it keeps."""
 
     output: Path | None = None
-    """Folder for the run's logs and checkpoints; without it none are kept."""
+    """Folder for the run's logs and checkpoints; without it the run keeps no files."""
     save_every: int = setting(100, check_count)
-    """Iterations from one checkpoint to the next; the last three are kept, and the best."""
+    """Iterations from one checkpoint to the next; the run keeps the last three and the best."""
     resume: bool = False
     """Continue the run in --output from its newest undamaged checkpoint."""
     override: tuple[str, ...] = ()
@@ -39,31 +38,23 @@ class RunConfig(TrainingConfig):
         override = tuple(name.replace("-", "_") for name in self.override)
         for name in override:
             require(
-                name in overridable(),
-                f"override has {name!r}, but can have {', '.join(overridable())}",
+                name in OVERRIDABLE,
+                f"override has {name!r}, but can have {', '.join(OVERRIDABLE)}",
             )
         object.__setattr__(self, "override", override)
 
     @property
-    def defaults(self) -> dict[str, Any]:
-        """Default of each setting, for checkpoints older than the setting."""
-        return {one.name: one.default for one in fields(self)}
-
-    @property
     def result_fields(self) -> tuple[str, ...]:
-        """The settings that decide this run's result.
+        """Names of the settings that decide this run's result.
 
-        The length is one of them where the run depends on how much of it has passed.
+        The length is among them if the learning rate or the size of the volumes depends on it.
         """
         scheduled = self.schedule != "constant" or self.warmup or self.sizes
-        return _deciding() + (LENGTH_FIELDS if scheduled else ())
+        return DECIDING + (LENGTH_FIELDS if scheduled else ())
 
 
-def overridable() -> tuple[str, ...]:
-    """Return what --override can name: the data, the length, and the settings not in FIXED."""
-    return (DATA, *LENGTH_FIELDS, *(name for name in _deciding() if name not in FIXED))
-
-
-def _deciding() -> tuple[str, ...]:
-    names = (one.name for one in fields(RunConfig))
-    return tuple(name for name in names if name not in (*WITHOUT_EFFECT, *LENGTH_FIELDS))
+DECIDING = tuple(
+    one.name for one in fields(RunConfig) if one.name not in (*WITHOUT_EFFECT, *LENGTH_FIELDS)
+)
+# --override can name the data, the length, and the settings not in FIXED.
+OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in DECIDING if name not in FIXED))

@@ -11,7 +11,7 @@ from wrn3d.runs.figures import add_legend, save_figure
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.errors import MissingDataError
 
-POINTS = 200  # at most, in a curve: nobody sees more
+POINTS = 200  # at most, in a curve: more would not be visible
 PANELS = ("loss", "accuracy", "learning_rate")
 MARGINS = {"left": 0.05, "right": 0.99, "top": 0.91, "bottom": 0.14, "wspace": 0.2}
 
@@ -58,7 +58,7 @@ def read_curves(path: str | Path) -> Curves:
 def draw(runs: Sequence[Curves], path: str | Path) -> None:
     """Draw the curves of one or several runs as a PNG.
 
-    Training has solid, validation has dashed lines. Raises what `atomic_file` raises.
+    Lines are solid for training and dashed for validation. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 
@@ -69,7 +69,8 @@ def draw(runs: Sequence[Curves], path: str | Path) -> None:
     for name, panel in zip(PANELS, panels, strict=True):
         _label(panel, name)
     if len(runs) == 1:
-        _add_legend_of_one(panels[0])
+        named = zip(("training", "validation"), panels[0].lines, strict=True)
+        add_legend(panels[0], {name: line for name, line in named if len(line.get_xdata())})
     else:
         _add_legend_of_several(panels, runs)
     save_figure(figure, path)
@@ -106,11 +107,6 @@ def _label(panel: Any, name: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     if name != "accuracy":
         panel.set_ylim(bottom=0)
-
-
-def _add_legend_of_one(panel: Any) -> None:
-    lines = dict(zip(("training", "validation"), panel.lines, strict=True))
-    add_legend(panel, {name: line for name, line in lines.items() if len(line.get_xdata())})
 
 
 def _add_legend_of_several(panels: Sequence[Any], runs: Sequence[Curves]) -> None:

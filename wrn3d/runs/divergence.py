@@ -11,7 +11,7 @@ from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.step import StepResult
 
-SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that still diverges then is given up
+SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that still diverges then ends
 
 
 class FiniteCheck:
@@ -40,11 +40,6 @@ class FiniteCheck:
         return DivergedError(f"{what} at iteration {iteration}, {last}")
 
 
-def gives_up(environment: TrainingEnvironment, config: RunConfig) -> bool:
-    """Return whether a diverged run ends, by its settings or because it went back ten times."""
-    return config.on_nan == "stop" or environment.learning_rate_scale / 2 < SMALLEST_SCALE
-
-
 def final_error(
     error: DivergedError, environment: TrainingEnvironment, folder: RunFolder | None
 ) -> DivergedError:
@@ -60,9 +55,9 @@ def go_back(
 ) -> tuple[Checkpoint | None, list[str]]:
     """Restore the last regular checkpoint, or reset without one, and halve the learning rate.
 
-    A checkpoint of a stop would make the result depend on where the run was stopped. Returns the
-    checkpoint, and a sentence for each that cannot be read. Only the first of several workers has
-    a `folder`; the others adopt its state.
+    With a stop's checkpoint, the result would depend on where the run stopped. Returns the
+    checkpoint or None, and a sentence for each unreadable one. Only the first of several workers
+    has a `folder`; the others adopt its state.
     """
     scale, reached = environment.learning_rate_scale / 2, environment.iteration
     checkpoint, skipped = folder.newest(regular=True) if folder else (None, [])

@@ -22,8 +22,8 @@ def has_tensorboard() -> bool:
 class Events:
     """An event file in `folder` for the iterations after `iteration`.
 
-    It tells TensorBoard to drop what older files have after that iteration. If it cannot be
-    written, a warning says so once and the rest is not recorded.
+    TensorBoard then drops later iterations of older files. The first failed write warns and ends
+    the file.
     """
 
     def __init__(self, folder: Path, iteration: int) -> None:

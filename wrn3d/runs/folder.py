@@ -34,7 +34,7 @@ BEST, LOCK = "best.safetensors", ".lock"
 
 
 def is_regular(iteration: int, save_every: int) -> bool:
-    """Return whether every run saves a checkpoint there, not only one that stops or ends there."""
+    """Return whether every run saves a checkpoint after `iteration`, not just one that ends."""
     return iteration > 0 and iteration % save_every == 0
 
 
@@ -83,7 +83,7 @@ class RunFolder:
     def start(self, iteration: int, validates: bool) -> None:
         """Start the logs, or continue them after `iteration`.
 
-        Later lines are dropped, and old checkpoints that a killed run left. Raises DataError.
+        Drops later lines, and old checkpoints that a killed run left. Raises DataError.
         """
         missing = iteration - self.log.start(iteration)
         if missing > 0:
@@ -117,9 +117,9 @@ class RunFolder:
     def add_validation(
         self, iteration: int, result: EvalResult, best: Checkpoint | None = None
     ) -> None:
-        """Log an evaluation of the validation split, after saving `best` if it is given.
+        """Save `best`, if given, and log an evaluation of the validation split.
 
-        Raises what `save` raises. Both then stay pending until the next save.
+        Raises what `save` raises; both then stay pending until the next save.
         """
         self.validations.buffer(iteration, *result)
         self.pending_best = best or self.pending_best
@@ -139,9 +139,9 @@ class RunFolder:
         return self.path / f"checkpoint-{iteration:08}.safetensors"
 
     def newest(self, regular: bool = False) -> tuple[Checkpoint | None, list[str]]:
-        """Return the newest readable checkpoint or None, and why newer ones were skipped.
+        """Return the newest readable checkpoint or None, and why each newer one was skipped.
 
-        `regular` leaves out those that come only from a stop or the end of a run.
+        With `regular`, skip those that only a stop or the end of a run has saved.
         """
         skipped: list[str] = []
         for number, path in sorted(self._checkpoints().items(), reverse=True):
@@ -194,9 +194,9 @@ class RunFolder:
             return None
 
     def _flush(self) -> None:
-        """Sync everything to the disk; the line of a validation comes last.
+        """Sync everything to the disk, the validation's line last.
 
-        If a kill prevents that line, the resumed run evaluates again.
+        A run killed before that line evaluates again when it resumes.
         """
         self.log.flush()
         self.epochs.flush()

@@ -16,7 +16,6 @@ from wrn3d.system.signals import NAMES, StopRequest
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.config import DATA, DESCRIPTION
 from wrn3d.training.environment import TrainingEnvironment
-from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.step import StepResult
 
 Item = TypeVar("Item")
@@ -26,9 +25,9 @@ class TrainingLoop:
     """Train the iterations that are left of a run; iterating yields one StepResult each.
 
     With a `folder`, which only the first of several workers has, the loop saves a checkpoint every
-    `save_every` iterations, at the end, and when `stop` is set. After all of these but a stop it
-    evaluates the validation split, if there is one, and keeps the best checkpoint. `report`
-    receives lines about evaluations and divergence.
+    `save_every` iterations, at the end, and when `stop` is set. Except at a stop, it also evaluates
+    the validation split, if the data has one, and keeps the best checkpoint. `report` receives
+    lines about evaluations and divergence.
 
     Raises Stopped; DivergedError if a loss or a weight is NaN or infinite (with `on_nan="restore"`
     the loop goes back instead and yields earlier iterations again); and DataError if the end of the
@@ -57,8 +56,8 @@ class TrainingLoop:
     def start(self, checkpoint: Checkpoint | None = None) -> None:
         """Restore a checkpoint of the folder, if one is given, and start or continue the logs.
 
-        Raises UsageError if its run was trained on other data and `override` does not allow that,
-        or if the validation split lacks a class that the AUC needs.
+        Raises UsageError if the checkpoint comes from other data and `override` does not name the
+        data, or if the validation split lacks a class that the AUC needs.
         """
         environment = self.environment
         environment.worker.check_same_everywhere(
@@ -134,12 +133,9 @@ class TrainingLoop:
             best = self._state() if is_best else None
             self.output.add_validation(iteration, result, best, must=iteration == self.total)
         self.validated = iteration
-        self._report_validation(result, is_best)
-
-    def _report_validation(self, result: EvalResult, is_best: bool) -> None:
         dataset = self.environment.dataset
         self.report(
-            f"validation {self.environment.iteration}/{self.total}  loss {result.loss:.6f}  "
+            f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
             f"{score_text(result, self.config, dataset)}  ({len(dataset.validation_labels):,} "
             f"images{', the best so far' if is_best else ''})"
         )
@@ -147,7 +143,8 @@ class TrainingLoop:
     def _go_back(self, error: DivergedError) -> None:
         """Go back with half the learning rate, or raise the error with advice."""
         environment = self.environment
-        if divergence.gives_up(environment, self.config):
+        scale = environment.learning_rate_scale / 2
+        if self.config.on_nan == "stop" or scale < divergence.SMALLEST_SCALE:
             self._draw_final_curves()
             raise divergence.final_error(error, environment, self.folder) from error
         checkpoint, skipped = divergence.go_back(environment, self.config, self.folder)
@@ -157,7 +154,7 @@ class TrainingLoop:
             self.report(line)
         self.report(
             f"restored  iteration {environment.iteration}, with the learning rate times "
-            f"{environment.learning_rate_scale:g}: {error}"
+            f"{scale:g}: {error}"
         )
 
     def _is_due(self) -> bool:

@@ -21,8 +21,8 @@ LOGGED = ("learning_rate", "loss", "accuracy")
 class RunOutput:
     """Everything that a run writes into its `folder` while it trains.
 
-    A failed write is reported once, and later writes try again. With `must`, as at the end of the
-    run, it raises DataError or MissingDataError instead; pictures and events never do.
+    A failed write warns once, and later writes try again. With `must`, as at the end of the run, it
+    raises DataError or MissingDataError instead; pictures and events only warn.
     """
 
     def __init__(self, folder: RunFolder) -> None:

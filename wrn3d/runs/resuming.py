@@ -1,8 +1,9 @@
 """Find where a run starts: at its beginning, or at its newest readable checkpoint."""
 
+from dataclasses import fields
 from typing import Any
 
-from wrn3d.runs.config import RunConfig, overridable
+from wrn3d.runs.config import OVERRIDABLE, RunConfig
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
@@ -34,13 +35,15 @@ def starting_point(
 
 
 def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder) -> None:
-    before = _settings(checkpoint, config)
+    defaults = {one.name: one.default for one in fields(config)}  # for older checkpoints
+    length = {name: getattr(config, name) for name in LENGTH_FIELDS}  # any, if one lacks it
+    before = defaults | length | checkpoint.config
     differing = {
         name: f"{name} was {quoted(before[name])} and is {value!r}"
         for name in config.result_fields
         if _as_json(before[name]) != _as_json(value := getattr(config, name))
     }
-    fixed = [text for name, text in differing.items() if name not in overridable()]
+    fixed = [text for name, text in differing.items() if name not in OVERRIDABLE]
     require(
         not fixed,
         f"the run in {folder.path} has another network or optimizer: {', '.join(fixed)}; use the "
@@ -53,15 +56,6 @@ def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder
         f"{', '.join(differing[name] for name in others)}; use the run's own, or add --override "
         f"{' '.join([*config.override, *others])}",
     )
-
-
-def _settings(checkpoint: Checkpoint, config: RunConfig) -> dict[str, Any]:
-    """Return the checkpoint's settings, with defaults for those that an older one lacks.
-
-    A checkpoint that lacks the run's length continues at any length.
-    """
-    length = {name: getattr(config, name) for name in LENGTH_FIELDS}
-    return config.defaults | length | checkpoint.config
 
 
 def _as_json(value: Any) -> Any:

@@ -23,24 +23,21 @@ SHOWN_ELSEWHERE = (
     "evaluate",
     "mirror",
 )
-# Settings without effect unless another one is given: what they need, and whether it is there.
+# Settings without effect on their own: what else they need, and whether a run has it.
 AUGMENT = "--augment", lambda config: config.augment
 STEPS = "--schedule steps", lambda config: config.schedule == "steps"
-EVALUATE = "--evaluate", lambda config: config.evaluate
-FLIPS = (
-    "--augment or --mirror",
-    lambda config: config.augment or (config.mirror and config.evaluate),
-)
-WORKERS = "several workers", lambda config: find_rank().world_size > 1
 REQUIREMENTS = {
     "crop_padding": AUGMENT,
     "alternate_flips": AUGMENT,
     "cutout": AUGMENT,
-    "batch_norm": WORKERS,
-    "flip_axes": FLIPS,
+    "batch_norm": ("several workers", lambda config: find_rank().world_size > 1),
+    "flip_axes": (
+        "--augment or --mirror",
+        lambda config: config.augment or (config.mirror and config.evaluate),
+    ),
     "milestones": STEPS,
     "milestone_factor": STEPS,
-    "mirror": EVALUATE,
+    "mirror": ("--evaluate", lambda config: config.evaluate),
 }
 
 
@@ -52,16 +49,24 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
         if name in _changed(config) and not is_met(config)
     ]
     versions = (f"{name} {number}" for name, number in tensorflow_setup.versions().items())
+    needed = memory_estimate.training_memory(
+        environment.spec, config, environment.dataset.nbytes, environment.worker.count
+    )
     lines = [
         _network_line(environment.spec),
         _data_line(environment),
         _training_line(environment, config, unused),
         f"versions  {', '.join(versions)}",
         f"device    {tensorflow_setup.device()}",
-        _memory_line(environment, config),
+        f"memory    about {memory.in_gib(needed.total)} at most, "
+        f"{memory.in_gib(memory.available_memory())} are free",
     ]
     if environment.worker.count > 1:
-        lines.append(_workers_line(environment, config))
+        rows = environment.worker.rows(config.batch_size)
+        lines.append(
+            f"workers   {environment.worker.count}, this one trains on {rows.stop - rows.start} of "
+            f"the {config.batch_size} images in a batch"
+        )
     if unused:
         needs = (_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused)
         lines.append(f"unused    {', '.join(needs)}")
@@ -107,24 +112,6 @@ def _training_line(environment: TrainingEnvironment, config: RunConfig, unused: 
     return (
         f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
         f"{', '.join(settings)}"
-    )
-
-
-def _memory_line(environment: TrainingEnvironment, config: RunConfig) -> str:
-    needed = memory_estimate.training_memory(
-        environment.spec, config, environment.dataset.nbytes, environment.worker.count
-    )
-    return (
-        f"memory    about {memory.in_gib(needed.total)} at most, "
-        f"{memory.in_gib(memory.available_memory())} are free"
-    )
-
-
-def _workers_line(environment: TrainingEnvironment, config: RunConfig) -> str:
-    rows = environment.worker.rows(config.batch_size)
-    return (
-        f"workers   {environment.worker.count}, this one trains on {rows.stop - rows.start} of the "
-        f"{config.batch_size} images in a batch"
     )
 
 

@@ -45,27 +45,14 @@ def test_no_intact_file_is_too_large(tmp_path, monkeypatch):
     )
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def drop_record(path):
-    path.write_bytes(path.read_bytes()[:-3073])
-
-
-def empty(path):
-    path.write_bytes(b"")
+def change(edit):
+    """Return a function that replaces a file's content by `edit(content)`."""
+    return lambda path: path.write_bytes(edit(path.read_bytes()))
 
 
 def enlarge(path):
     with path.open("ab") as file:
         file.truncate(10_000 * cifar.BYTES_PER_IMAGE + 1)
-
-
-def set_label(path):
-    content = bytearray(path.read_bytes())
-    content[0] = 10
-    path.write_bytes(bytes(content))
 
 
 def rewrite(**changes):
@@ -75,21 +62,20 @@ def rewrite(**changes):
         kept = {key: value for key, value in batch.items() if value is not None}
         path.write_bytes(pickle.dumps(kept, protocol=2))
 
-    damage.__name__ = f"set_{'_'.join(changes)}"
     return damage
 
 
 BINARY_DAMAGES = [
-    (truncate, "are not whole records of 3,073"),
-    (drop_record, "it holds 19 images, but 20"),
-    (empty, "its 0 bytes are not whole"),
+    (change(lambda content: content[:-1]), "are not whole records of 3,073"),
+    (change(lambda content: content[:-3073]), "it holds 19 images, but 20"),
+    (change(lambda content: b""), "its 0 bytes are not whole"),
     (enlarge, "larger than any official file"),
-    (set_label, "its labels run from 0 to 10"),
+    (change(lambda content: b"\x0a" + content[1:]), "its labels run from 0 to 10"),
     (lambda path: path.unlink(), "no such file"),
 ]
 PYTHON_DAMAGES = [
-    (truncate, "not a pickled CIFAR batch"),
-    (empty, "not a pickled CIFAR batch"),
+    (change(lambda content: content[:-1]), "not a pickled CIFAR batch"),
+    (change(lambda content: b""), "not a pickled CIFAR batch"),
     (enlarge, "larger than any official file"),
     (rewrite(data=None), "lacks an array 'data'"),
     (rewrite(labels=None), "or a list 'labels'"),
@@ -101,8 +87,8 @@ PYTHON_DAMAGES = [
     (rewrite(data=np.zeros((20, 3073), np.uint8)), r"the shape \(20, 3073\)"),
     (rewrite(data=np.zeros((20, 3072), np.float32)), "not an array of rows of bytes"),
     (rewrite(data=np.zeros((20, 3, 1024), np.uint8)), "not an array of rows of bytes"),
-    (lambda path: path.write_bytes(pickle.dumps([1, 2])), "not a pickled dictionary"),
-    (lambda path: path.write_bytes(b"\x89PNG not a pickle"), "not a pickled CIFAR batch"),
+    (change(lambda content: pickle.dumps([1, 2])), "not a pickled dictionary"),
+    (change(lambda content: b"\x89PNG not a pickle"), "not a pickled CIFAR batch"),
 ]
 
 

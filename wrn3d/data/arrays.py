@@ -17,7 +17,7 @@ SCALING = "(images - low) / (high - low), with the same low and high for every s
 
 
 def as_array(name: str, values: npt.ArrayLike | None) -> npt.NDArray[Any]:
-    """Return `values` as an array; raise UsageError if NumPy cannot make one of them."""
+    """Return `values` as an array; raise UsageError if NumPy cannot convert them."""
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:
@@ -25,14 +25,14 @@ def as_array(name: str, values: npt.ArrayLike | None) -> npt.NDArray[Any]:
 
 
 def as_volumes(images: npt.NDArray[np.uint8]) -> Volumes:
-    """Return images (N, H, W, C) as volumes of depth 1, (N, 1, H, W, C). Only this makes them."""
+    """Return images (N, H, W, C) as volumes of depth 1, (N, 1, H, W, C)."""
     return np.ascontiguousarray(images).reshape(len(images), 1, *images.shape[1:])
 
 
 def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
     """Copy images (N, H, W), (N, H, W, C) or (N, D, H, W, C) to uint8 volumes (N, D, H, W, C).
 
-    uint8 stays as it is. Floating point in [0, 1] is scaled to 255 and rounded. Raises UsageError
+    uint8 stays unchanged. Floating point in [0, 1] is scaled to 255 and rounded. Raises UsageError
     for other types and shapes, for values outside [0, 1] and for NaN.
     """
     array = as_array(name, images)

@@ -21,14 +21,6 @@ SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
 
 
-def _no_volumes() -> Volumes:
-    return np.zeros((0, 1, 1, 1, 1), np.uint8)
-
-
-def _no_labels() -> Labels:
-    return np.zeros(0, np.int64)
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
@@ -43,10 +35,10 @@ class Dataset:
     class_names: tuple[str, ...]
     train_volumes: Volumes
     train_labels: Labels
-    test_volumes: Volumes = field(default_factory=_no_volumes)
-    test_labels: Labels = field(default_factory=_no_labels)
-    validation_volumes: Volumes = field(default_factory=_no_volumes)
-    validation_labels: Labels = field(default_factory=_no_labels)
+    test_volumes: Volumes = field(default_factory=lambda: np.zeros((0, 1, 1, 1, 1), np.uint8))
+    test_labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
+    validation_volumes: Volumes = field(default_factory=lambda: np.zeros((0, 1, 1, 1, 1), np.uint8))
+    validation_labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def from_arrays(

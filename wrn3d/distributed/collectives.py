@@ -1,8 +1,8 @@
 """Sum over several workers inside a traced graph.
 
 Every worker trains the same network on its rows of the batch. While a function is traced inside
-`tracing_for`, the network's ops and the optimizer sum over the workers what concerns the whole
-batch, and `convolution` orders its gradients so that they can be sent early. Outside it there is
+`tracing_for`, the network's ops and the optimizer sum the quantities of the whole batch over the
+workers, and `convolution` orders its gradients so that they can be sent early. Outside it there is
 one worker, and nothing is summed.
 """
 
@@ -80,7 +80,8 @@ class Shard:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return a convolution's gradients unchanged, but ordered.
 
-        That of x waits for the kernel gradient of the convolution traced before, a later layer.
+        The gradient of x waits for the kernel gradient of the convolution traced before, which is
+        a later layer.
         """
         if tf.executing_eagerly():  # ops run in the order in which they are written
             return x_gradient, kernel_gradient

@@ -81,7 +81,7 @@ class Worker:
         return nullcontext()
 
     def sum(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """Sum each array over the workers. All bring the same shapes, and one type."""
+        """Sum each array over the workers. All pass the same shapes, and one type."""
         return list(arrays)
 
     def all_max(self, number: int) -> int:
@@ -89,11 +89,11 @@ class Worker:
         return number
 
     def broadcast(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """Return the first worker's arrays. All bring the same shapes and types of 4 or 8 bytes."""
+        """Return the first worker's arrays. All pass the same shapes and types of 4 or 8 bytes."""
         return list(arrays)
 
     def check_same_everywhere(self, text: str) -> None:
-        """Raise UsageError unless all workers bring the same text."""
+        """Raise UsageError unless all workers pass the same text."""
 
 
 def _rank_in_cluster(text: str) -> WorkerRank:

@@ -1,10 +1,11 @@
 """Start several workers of a run on this machine.
 
-    python -m wrn3d.launch -n 2 cifar_wide_resnet_tl --dataset digits
+    python -m wrn3d.launch -n 2 cifar_wide_resnet_tl.py --dataset digits   (a file)
+    python -m wrn3d.launch -n 2 cifar_wide_resnet_tl --dataset digits      (a module)
 
-The script is a file or a module, followed by its own flags. Each worker has its part of the cores,
-and a GPU of its own if there are any. Its number begins each line that it prints. When one worker
-fails, the others are ended.
+The launcher's flags come before the script, and the script's own flags after it. Each worker gets
+its share of the cores, and a GPU of its own if there are any. Each line that a worker prints begins
+with its number. When one worker fails, the launcher ends the others.
 """
 
 import argparse
@@ -69,20 +70,20 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-n", "--workers", type=int, default=2, help="how many to start (default: 2)"
+        "-n", "--workers", type=int, default=2, help="number of workers to start (default: 2)"
     )
     parser.add_argument(
         "--restarts",
         type=int,
         default=0,
-        help="how often to start all again, with --resume, after one died or hung; needs the "
-        "script's --output (default: 0)",
+        help="how often to restart all workers with --resume after one died or hung; needs the "
+        "script's flag --output (default: 0)",
     )
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
         metavar="script ...",
-        help="a script's file or a module's name, and its flags",
+        help="the script, as a file or a module, and its flags",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Exceptions for what a user can get wrong. Their message is the one sentence that is shown."""
+"""Exceptions for a user's mistakes. The message is the one sentence that the user sees."""
 
 LONGEST = 200  # characters quoted from a file or from another library's error
 

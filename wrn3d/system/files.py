@@ -52,7 +52,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomic(path: str | Path, contents: bytes) -> None:
-    """Write a file with `atomic_file`, which also says what is raised."""
+    """Write a file with `atomic_file`, and raise the same errors."""
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(contents)
 

@@ -6,7 +6,8 @@ import pytest
 from tests.support.environments import small_environment
 from wrn3d import Dataset, TrainingConfig
 from wrn3d.data.batches import batch_at
-from wrn3d.training.feed import Feed, Position, open_dataset
+from wrn3d.training.feed import Feed, Position
+from wrn3d.training.start import open_dataset
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def dataset():
 
 @pytest.fixture
 def feed(dataset):
-    return Feed(dataset, TrainingConfig(batch_size=8, validation=10))
+    return Feed(dataset, TrainingConfig(batch_size=16, validation=10))
 
 
 def test_the_incomplete_last_batch_of_an_epoch_is_dropped(feed):
@@ -28,7 +29,7 @@ def test_the_incomplete_last_batch_of_an_epoch_is_dropped(feed):
         expected = batch_at(feed.dataset, 7, feed.position.epochs_completed, start, 16)
         assert volumes.shape == (16, 1, 6, 8, 3) and np.array_equal(volumes, expected[0])
         assert np.array_equal(labels, expected[1])
-        seen.append((feed.position, feed.epoch_ends(16)))
+        seen.append((feed.position, feed.epoch_ends))
     assert seen == [(Position(0, 16), False), (Position(0, 32), True), (Position(1, 16), False)]
 
 
@@ -70,7 +71,7 @@ def test_a_run_may_train_on_some_rows_alone():
 
 
 def test_data_of_the_caller_are_resized_as_the_settings_say(dataset):
-    assert open_dataset(dataset, TrainingConfig()) is dataset
+    assert open_dataset(dataset, TrainingConfig(), ()) is dataset
     resized = open_dataset(dataset, TrainingConfig(volume_size=4), {"volume_size": 4})
     assert resized.volume_shape == (1, 3, 4, 3) and resized.title == "mine"
 

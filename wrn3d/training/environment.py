@@ -24,11 +24,11 @@ from wrn3d.system.memory import enough_for
 from wrn3d.training import evaluation, state
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
 from wrn3d.training.evaluation import EvalResult, Predictions, Track
-from wrn3d.training.feed import Feed, Position, open_dataset
-from wrn3d.training.norms import NormMeter, Norms
+from wrn3d.training.feed import Feed, Position
+from wrn3d.training.norms import Norms, norm_meter
 from wrn3d.training.recipes import configuration
 from wrn3d.training.schedules import learning_rate
-from wrn3d.training.start import check_fit, start_worker
+from wrn3d.training.start import check_data, open_dataset, start_worker
 from wrn3d.training.step import StepResult, adjusted_settings, reduce_scores, sum_over_workers
 
 
@@ -80,7 +80,7 @@ class TrainingEnvironment(ABC):
         self.feed = Feed(open_dataset(data, self.config, settings), self.config)
         self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
-        check_fit(self.spec, self.dataset, self.config)
+        check_data(self.spec, self.dataset, self.config)
         self.worker = start_worker(self.spec, self.dataset, self.config, self.fingerprint)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
@@ -90,12 +90,12 @@ class TrainingEnvironment(ABC):
             from wrn3d.training.averaging import WeightAverage  # which imports TensorFlow
 
             self.average = WeightAverage(named_variables(self.model), self.config.averaging)
-        self._norm_meter = NormMeter(self.model, self.optimizer)
+        self._measure_norms = norm_meter(self.model, self.optimizer)
         self._go_to(Checkpoint({}))  # fresh weights and no momentum, as after `reset`
 
     @abstractmethod
     def build(self) -> None:
-        """Make `model`, the framework's, `optimizer`, by `make_optimizer`, and what trains them."""
+        """Set `model` and `optimizer` (by `make_optimizer`), and prepare to train them."""
 
     @abstractmethod
     def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
@@ -105,7 +105,7 @@ class TrainingEnvironment(ABC):
     def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:
         """Return, in training mode, (loss, accuracy, gradients of `model.trainable_weights`).
 
-        One of several workers returns its part of the loss and gradients, its rows' accuracy.
+        One of several workers returns its part of the loss and gradients, and its rows' accuracy.
         """
 
     @abstractmethod
@@ -126,11 +126,11 @@ class TrainingEnvironment(ABC):
         """Train ONE iteration on the next batch.
 
         Args:
-            images, labels: train on this batch instead, volumes (N, D, H, W, C) as `next_batch`
-                gives them and labels (N,). The next batch stays the next.
-            update: with False nothing moves; the result is the one the iteration would have.
-            learning_rate: replaces the schedule's for this iteration.
-            momentum, weight_decay, dropout: replace the run's for this iteration, if it has any.
+            images, labels: train on this batch instead, volumes (N, D, H, W, C) and labels (N,) as
+                `next_batch` gives them. The next batch stays the next.
+            update: with False nothing moves; the result is what the iteration would give.
+            learning_rate: replaces the schedule's in this iteration.
+            momentum, weight_decay, dropout: replace the run's in this iteration, unless they are 0.
 
         Raises UsageError for invalid settings or a batch that does not fit the network, and
         NotEnoughMemoryError if the batch does not fit into memory.
@@ -187,16 +187,16 @@ class TrainingEnvironment(ABC):
         return *reduce_scores(self.worker, *scores, len(labels), count), count
 
     def _prepare(self, chosen: Mapping[str, Any] | None = None) -> None:
-        """Set what may differ between iterations: the chosen values, the settings' otherwise."""
+        """Set momentum, weight decay and dropout of an iteration: the run's, unless chosen."""
         current = adjusted_settings(self.config, chosen or {})
         self.optimizer.adjust(current["momentum"], current["weight_decay"])
-        # The position of the masks as well, which `fit`, for example, may have moved.
+        # This sets the masks' position, too, which Keras's `fit`, for example, may have moved.
         set_dropout(self.model, current["dropout"], self.config.seed, self.iteration)
 
     @property
     def epoch(self) -> tuple[int, bool]:
         """The last iteration's epoch, from 1, and whether it was the epoch's last iteration."""
-        return self.epochs_completed + 1, self.feed.epoch_ends(self.config.batch_size)
+        return self.epochs_completed + 1, self.feed.epoch_ends
 
     def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the next samples, as `step` takes them, and move on.
@@ -209,17 +209,17 @@ class TrainingEnvironment(ABC):
     def use_only(self, rows: np.ndarray | None) -> None:
         """Train on these rows of the training split alone, or on all of them again for None.
 
-        Decides what the next batches draw from and are normalised by, and the length of an epoch.
-        Class weights stay the whole split's. Raises UsageError for fewer rows than a batch.
+        The rows also decide the normalisation and the length of an epoch. Class weights stay the
+        whole split's. Raises UsageError for fewer rows than a batch.
         """
-        self.feed.use_only(rows, self.config.batch_size)
+        self.feed.use_only(rows)
 
     def _next_rows(self, batch_size: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         size = self.config.size_at(self.iteration, self.total)
         return self.feed.next_rows(batch_size, rows, self.config.seed, size)
 
     def _batch(self, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return this worker's (volumes, labels) of a batch, and how many samples all have."""
+        """Return this worker's (volumes, labels) of a batch, and the batch's number of samples."""
         if images is None and labels is None:
             count = self.config.batch_size
             check_workers(count, self.worker.count)
@@ -233,16 +233,15 @@ class TrainingEnvironment(ABC):
     def gradients(self, images: Any = None, labels: Any = None) -> dict[str, np.ndarray]:
         """Return the loss's gradients before weight decay, {canonical name: float32 array}.
 
-        They are those of the batch that `step` with the same arguments would train on. Nothing
-        moves. Raises what `step` does.
+        Takes the same batch as `step`, and raises the same errors. Nothing moves.
         """
         self._prepare()
         _, _, gradients, _ = self._evaluate_without_update(images, labels)
         return dict(zip(trained_names(self.model), map(np.array, gradients), strict=True))
 
     def norms(self) -> Norms:
-        """Return the norms of the weights and of the gradients that were computed last."""
-        return self._norm_meter.measure()
+        """Return the norms of the weights and of the last gradients."""
+        return self._measure_norms()
 
     def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list[Any], int]:
         """Return (loss, accuracy, gradients, samples) of a batch without training on it."""
@@ -257,7 +256,7 @@ class TrainingEnvironment(ABC):
 
     @contextmanager
     def _state_unchanged(self) -> Iterator[None]:
-        """Undo inside what training mode moves: batch norm's averages and the positions."""
+        """Restore at the end what training mode moves: batch norm's averages and the positions."""
         named = named_variables(self.model)
         averages = {name: named[name] for name in named if ".running_" in name}
         before, position = values(averages), self.feed.position
@@ -280,15 +279,15 @@ class TrainingEnvironment(ABC):
         """Return probabilities and labels of the split "test", "validation" or "train".
 
         `track` may wrap the list of batches, as a progress bar does. With `mirror` the
-        probabilities are means over each volume and its mirror images along `flip_axes`
-        (flip test-time augmentation). Raises UsageError for a split that does not exist.
+        probabilities are means over each volume and its mirror images along `flip_axes` (flip
+        test-time augmentation). Raises UsageError for a split that does not exist.
         """
         return evaluation.mean_of(self.predict_views(split, track, mirror))
 
     def predict_views(
         self, split: str = "test", track: Track = iter, mirror: bool = False
     ) -> list[Predictions]:
-        """Return the predictions of each view apart: the volumes, then their mirror images."""
+        """Return separate predictions for the volumes and for each of their mirror images."""
         axes = self.config.flip_axes if mirror else ()
         with self.averaged():
             return evaluation.predict_views(
@@ -313,7 +312,7 @@ class TrainingEnvironment(ABC):
     def keras_model(self) -> Any:
         """The network with its last weights as a keras.Model, to save, export or train in Keras.
 
-        From the Keras script it is the run's own model, from another a copy. Inside
+        The Keras script returns the run's own model, the TensorLayer script a copy. Inside
         `with env.averaged():` it has the EMA of the weights.
         """
         model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
@@ -330,7 +329,7 @@ class TrainingEnvironment(ABC):
 
     def snapshot(self) -> Checkpoint:
         """Return the run's whole state; `restore` goes back to it, any number of times."""
-        parts: dict[str, Any] = state.capture(self.model, self.optimizer, self.average)
+        parts: dict[str, Any] = state.capture(self._state_variables(), self.average)
         parts |= {name: getattr(self, name) for name in NUMBERS}
         config = state.description(self.config, self.dataset, self.fingerprint, self._has_own_data)
         normalisation = {"mean": self.mean, "std": self.std.reshape(1)}
@@ -343,8 +342,8 @@ class TrainingEnvironment(ABC):
     def reset(self, first: bool = False, *, seed: int | None = None) -> None:
         """Go back to fresh weights, iteration 0 and the first batch, as after construction.
 
-        `seed` makes it another run. `first` is the original's, which had a session to close; here
-        it changes nothing. Raises UsageError for a seed that is not a whole number from 0 up.
+        `seed` makes it another run. `first`, of the original script, has no effect. Raises
+        UsageError for a seed that is not a whole number from 0 up.
         """
         if seed is not None:
             self.config = replace(self.config, seed=seed)
@@ -353,10 +352,10 @@ class TrainingEnvironment(ABC):
     def restore(self, checkpoint: Checkpoint, seed: int | None = None) -> None:
         """Continue where either front end took `checkpoint`, with its seed or with `seed`.
 
-        Momentum that the checkpoint lacks starts at zero, an average at the weights. Raises
+        A missing momentum starts at zero, a missing average at the weights. Raises
         DataError (a ValueError) for another network or optimizer, before anything is changed.
         """
-        state.check_fit(checkpoint, self.config.optimizer)
+        state.check_checkpoint(checkpoint, self.config.optimizer)
         own = checkpoint.config.get("seed", self.config.seed)
         config = replace(self.config, seed=own if seed is None else seed)
         state.restore(self._state_variables(), vars(checkpoint), self.spec.name)
@@ -364,21 +363,20 @@ class TrainingEnvironment(ABC):
         self._go_to(checkpoint)
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Assign what `get_weights` returned; an average starts anew from it.
+        """Assign what `get_weights` returned, and start the EMA of the weights anew from it.
 
         Raises DataError, before anything is changed, for names or shapes of another network.
         """
-        assign(named_variables(self.model), weights, f"weights for {self.spec.name}")
-        if self.average:
-            assign(self.average.average, weights, f"weights for {self.spec.name}")
+        averages = [self.average.average] if self.average else []
+        for named in (named_variables(self.model), *averages):
+            assign(named, weights, f"weights for {self.spec.name}")
 
     def load(self, path: str | Path) -> None:
-        """Continue from a file of `save`, with this run's settings; raise what `restore` and
-        `Checkpoint.load` raise."""
+        """Continue from a file that `save` wrote, with this run's settings and seed."""
         self.restore(Checkpoint.load(path), self.config.seed)
 
     def adopt_state_of_first(self) -> None:
-        """Go to the state of the first of several workers, which alone reads checkpoints."""
+        """Take over the state of the first worker, the only one to read checkpoints."""
         if self.worker.count == 1:
             return
         numbers = [*(getattr(self, name) for name in NUMBERS), self.config.seed]
@@ -394,6 +392,6 @@ class TrainingEnvironment(ABC):
         self.iteration = checkpoint.iteration
         self.feed.position = Position(checkpoint.epochs_completed, checkpoint.index_in_epoch)
         self.learning_rate_scale = checkpoint.learning_rate_scale
-        self.optimizer.forget()  # the gradients of another time
+        self.optimizer.forget()  # the last gradients
         self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
         set_dropout(self.model, self.spec.dropout, self.config.seed, self.iteration)

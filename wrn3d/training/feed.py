@@ -1,13 +1,11 @@
-"""What a run is fed: its data and the position of the next batch."""
+"""Deal out a run's batches, and keep the position of the next one."""
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
 from wrn3d.data.batches import batch_at
 from wrn3d.data.dataset import Dataset
-from wrn3d.data.load import load_dataset
 from wrn3d.system.checks import check_count, require
 from wrn3d.training.config import TrainingConfig
 
@@ -24,8 +22,8 @@ class Feed:
 
     A batch is a pure function of (data, seed, position), so `position` is all the state there is.
 
-    `loaded` is the data as it came, `whole` has the validation split set aside, and `dataset` is
-    what the run trains and measures on: `whole`, or some of its training rows after `use_only`.
+    `loaded` is the unsplit data, `whole` has the validation split set aside, and the run uses
+    `dataset`: `whole`, or after `use_only` some of its training rows.
 
     Raises UsageError if the training split is smaller than a batch, or if the validation split
     cannot be cut from it.
@@ -34,17 +32,17 @@ class Feed:
     def __init__(self, loaded: Dataset, config: TrainingConfig) -> None:
         self.loaded = loaded
         self.whole = loaded.with_validation(config.validation)
-        self.augmentation = config.augmentation
+        self.augmentation, self.batch_size = config.augmentation, config.batch_size
         self.position = Position()
-        self.use_only(None, config.batch_size)
+        self.use_only(None)
 
-    def use_only(self, rows: np.ndarray | None, batch_size: int) -> None:
+    def use_only(self, rows: np.ndarray | None) -> None:
         """Deal out these rows of the training split alone, or all of them again for None.
 
-        Raises UsageError if they are fewer than `batch_size`.
+        Raises UsageError if they are fewer than a batch.
         """
         dataset = self.whole if rows is None else self.whole.with_training_rows(rows)
-        check_batch_size(batch_size, dataset)
+        check_batch_size(self.batch_size, dataset)
         self.dataset = dataset
 
     def next_rows(
@@ -53,7 +51,7 @@ class Feed:
         """Return some rows of the next batch and move on by the whole batch.
 
         Gives (volumes (N, D, H, W, C) float32, labels (N,) int64), normalised, augmented, and
-        resized to the share `size` of the data's size. An epoch's incomplete last batch is dropped.
+        resized to `size` times the data's size. An epoch's incomplete last batch is dropped.
 
         Raises UsageError for a batch larger than the training split.
         """
@@ -62,47 +60,18 @@ class Feed:
         if start + batch_size > self.num_examples:
             epoch, start = epoch + 1, 0
         self.position = Position(epoch, start + batch_size)
-        return batch_at(
-            self.dataset,
-            seed,
-            epoch,
-            start + rows.start,
-            rows.stop - rows.start,
-            self.augmentation,
-            size,
-        )
+        first, count = start + rows.start, rows.stop - rows.start
+        return batch_at(self.dataset, seed, epoch, first, count, self.augmentation, size)
 
     @property
     def num_examples(self) -> int:
         """Training images."""
         return len(self.dataset.train_labels)
 
-    def epoch_ends(self, batch_size: int) -> bool:
-        """Return whether the batch dealt out last is the last one of its epoch."""
-        return self.position.index_in_epoch + batch_size > self.num_examples
-
-
-def open_dataset(
-    data: Dataset | None, config: TrainingConfig, given: Collection[str] = ()
-) -> Dataset:
-    """Return the caller's data set, resized as the settings say, or load the one that they name.
-
-    Raises UsageError for another kind of object, or if the caller has `given` both settings and
-    data; and what `load_dataset` raises.
-    """
-    if data is None:
-        return load_dataset(config.dataset, config.data_dir, config.volume_size)
-    require(
-        isinstance(data, Dataset),
-        f"data is of type {type(data).__name__}, but must be a wrn3d.Dataset: make one with "
-        "wrn3d.Dataset.from_arrays(train_images, train_labels)",
-    )
-    both = [name for name in ("dataset", "data_dir") if name in given]
-    require(
-        not both,
-        f"data replaces the data set that the settings name: leave out {' and '.join(both)}",
-    )
-    return data.resized(config.volume_size) if config.volume_size else data
+    @property
+    def epoch_ends(self) -> bool:
+        """Whether the last batch of an epoch has been dealt out."""
+        return self.position.index_in_epoch + self.batch_size > self.num_examples
 
 
 def check_batch_size(batch_size: int, dataset: Dataset) -> int:

@@ -1,8 +1,10 @@
-"""What is checked before a run is built, and how its process joins the other workers."""
+"""Start a run: open its data, check that everything fits, join the other workers."""
 
 import warnings
+from collections.abc import Collection
 
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.load import load_dataset
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
@@ -11,7 +13,28 @@ from wrn3d.training.config import TrainingConfig
 from wrn3d.training.memory_estimate import check_memory
 
 
-def check_fit(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) -> None:
+def open_dataset(data: Dataset | None, config: TrainingConfig, given: Collection[str]) -> Dataset:
+    """Return the caller's data set, resized to `volume_size`, or load the one of the settings.
+
+    Raises UsageError for another kind of object, and if the settings that the caller has `given`
+    name a data set, too; and what `load_dataset` raises.
+    """
+    if data is None:
+        return load_dataset(config.dataset, config.data_dir, config.volume_size)
+    require(
+        isinstance(data, Dataset),
+        f"data is of type {type(data).__name__}, but must be a wrn3d.Dataset: make one with "
+        "wrn3d.Dataset.from_arrays(train_images, train_labels)",
+    )
+    both = [name for name in ("dataset", "data_dir") if name in given]
+    require(
+        not both,
+        f"data replaces the data set that the settings name: leave out {' and '.join(both)}",
+    )
+    return data.resized(config.volume_size) if config.volume_size else data
+
+
+def check_data(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) -> None:
     """Raise UsageError unless network, data and settings fit each other."""
     data = (*dataset.volume_shape, len(dataset.class_names))
     require(

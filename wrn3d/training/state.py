@@ -24,17 +24,18 @@ Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array
 
 
 def state_variables(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, Any]]:
-    """Return {kind: {canonical name: variable}}: "weights", the optimizer's slots, such as
-    "momentum", and "average" if there is a WeightAverage."""
+    """Return {kind: {canonical name: variable}}: "weights", "average" with a WeightAverage, and
+    the optimizer's slots, such as "momentum"."""
     variables = {WEIGHTS: named_variables(model)} | named_slots(model, optimizer)
     return variables | ({AVERAGE: average.average} if average else {})
 
 
-def capture(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Return {kind: {canonical name: array}}, copies."""
-    variables = state_variables(model, optimizer, average)
+def capture(
+    variables: Mapping[str, Mapping[str, Any]], average: Any
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return copies {kind: {canonical name: array}} of the variables of `state_variables`."""
     arrays = {kind: values(named) for kind, named in variables.items()}
-    if average and average.last:  # the model holds the average for the moment
+    if average and average.last:  # the model temporarily holds the average
         arrays[WEIGHTS] = average.last
     return arrays
 
@@ -42,17 +43,14 @@ def capture(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, np.
 def description(
     config: TrainingConfig, dataset: Dataset, fingerprint: str, own_data: bool
 ) -> dict[str, Any]:
-    """Return what a checkpoint says of its run: the settings, the data, the classes' names."""
-    found = asdict(config) | {
-        DATA: fingerprint,
-        TITLE: dataset.title,
-        CLASSES: list(dataset.class_names),
-    }
-    return found | ({"dataset": dataset.title} if own_data else {})
+    """Return a checkpoint's `config`: the settings, the data, the names of the classes."""
+    name = {"dataset": dataset.title} if own_data else {}
+    classes = list(dataset.class_names)
+    return asdict(config) | name | {DATA: fingerprint, TITLE: dataset.title, CLASSES: classes}
 
 
-def check_fit(checkpoint: Checkpoint, optimizer: str) -> None:
-    """Raise UsageError unless it is a Checkpoint, DataError if its momentum is of another kind."""
+def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
+    """Raise UsageError unless it is a Checkpoint, DataError if another optimizer trained it."""
     require(
         isinstance(checkpoint, Checkpoint),
         "restore takes what snapshot returned; set_weights takes what get_weights returned",
@@ -69,11 +67,13 @@ def check_fit(checkpoint: Checkpoint, optimizer: str) -> None:
 def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network: str) -> None:
     """Assign `arrays` to the variables of `state_variables`.
 
-    A missing slot starts at zero, a missing average at the weights. Raises DataError if names or
-    shapes are another network's, before anything is changed.
+    A missing slot starts at zero, a missing average at the weights. Raises DataError, before
+    anything is changed, for names or shapes of another network.
     """
-    complete = {kind: arrays.get(kind) or _fresh(kind, variables, arrays) for kind in variables}
+    complete: dict[str, Any] = {}
     for kind, named in variables.items():
+        zeros = {name: np.zeros(variable.shape, np.float32) for name, variable in named.items()}
+        complete[kind] = arrays.get(kind) or (arrays[WEIGHTS] if kind == AVERAGE else zeros)
         check_names_and_shapes(named, complete[kind], f"{kind} for {network}")
     for kind, named in variables.items():
         assign(named, complete[kind], f"{kind} for {network}")
@@ -84,8 +84,8 @@ def broadcast(
 ) -> tuple[Checkpoint, int]:
     """Assign the first worker's arrays to every worker's variables.
 
-    `numbers` are a checkpoint's NUMBERS and the seed. Returns the first worker's, as (a Checkpoint
-    without arrays, the seed).
+    `numbers` are a checkpoint's NUMBERS and the seed. Returns those of the first worker as (a
+    Checkpoint without arrays, the seed).
     """
     every = [variable for named in variables.values() for variable in named.values()]
     *arrays, sent = worker.broadcast([*(one.numpy() for one in every), np.array(numbers)])
@@ -94,11 +94,3 @@ def broadcast(
     *counters, scale, seed = sent.tolist()
     position: dict[str, Any] = dict(zip(COUNTERS, map(int, counters), strict=True))
     return Checkpoint({}, **position, learning_rate_scale=scale), int(seed)
-
-
-def _fresh(kind: str, variables: Mapping[str, Mapping[str, Any]], arrays: Arrays) -> Any:
-    if kind == AVERAGE:
-        return arrays[WEIGHTS]
-    return {
-        name: np.zeros(variable.shape, np.float32) for name, variable in variables[kind].items()
-    }

@@ -14,7 +14,7 @@ from wrn3d.system.checks import check_count, check_number
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import atomic_file, require_file
 
-FORMAT = 3  # of the file; formats 1 and 2 had another kind of header
+FORMAT = 3  # the file format's version; 1 and 2 had another header
 HEADER = "wrn3d checkpoint"  # the only metadata: safetensors would shuffle several
 LEARNED = ("momentum", "velocity", "average")
 KINDS = (*LEARNED, "normalisation")  # kinds of arrays beside the weights
@@ -23,7 +23,7 @@ NUMBERS = (*COUNTERS, "learning_rate_scale")
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Return whether the file's metadata call it a checkpoint, of any format number."""
+    """Return whether the file is a checkpoint of any format version."""
     try:
         with safe_open(path, framework="numpy") as file:
             return HEADER in (file.metadata() or {})
@@ -37,8 +37,8 @@ class Checkpoint:
 
     `momentum` and `velocity` (Adam's) are the optimizer's, `average` is the EMA of the weights,
     each empty if the run has none. `normalisation` has the "mean" and "std" of the training data.
-    `config` holds the settings of the run that wrote it. `learning_rate_scale` is the factor by
-    which divergence has lowered the learning rate.
+    `config` holds the settings of the run that wrote it. `learning_rate_scale` multiplies the
+    learning rate: below 1 after divergence.
 
     There is no other state: order, crops, flips and dropout follow from the seed and the position.
     """

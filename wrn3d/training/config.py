@@ -40,10 +40,8 @@ Shape = tuple[int, ...]
 def setting(default: T, check: Callable[..., Any], *arguments: Any, **options: Any) -> T:
     """Return a field whose value `check(name, value, *arguments, **options)` returns or refuses."""
 
-    def checked(name: str, value: Any) -> Any:
-        return check(name, value, *arguments, **options)
-
-    return field(default=default, metadata={"check": checked})
+    metadata = {"check": lambda name, value: check(name, value, *arguments, **options)}
+    return field(default=default, metadata=metadata)
 
 
 def check_settings(config: Any) -> None:
@@ -180,7 +178,7 @@ class TrainingConfig:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """CNNEnv's keywords: these fields, without those that a subclass adds."""
+        """CNNEnv's keywords: the fields of TrainingConfig, without those of a subclass."""
         return {one.name: getattr(self, one.name) for one in fields(TrainingConfig)}
 
     @property
@@ -189,7 +187,7 @@ class TrainingConfig:
         return {name: getattr(self, name) for name in NETWORK_FIELDS}
 
     def network_spec(self, dataset: Dataset) -> WideResNetSpec:
-        """Return the network that these settings mean for `dataset`."""
+        """Return the specification of the network for `dataset`."""
         return WideResNetSpec(
             **self.network_settings,
             num_classes=len(dataset.class_names),

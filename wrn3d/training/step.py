@@ -1,4 +1,4 @@
-"""One iteration: what it may set for itself, and what it returns."""
+"""One iteration: its own settings, its result, and the sums over several workers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from wrn3d.distributed.workers import Worker
 from wrn3d.system.checks import check_number, check_share, require
 from wrn3d.training.config import TrainingConfig
 
-# What one iteration can set besides the learning rate, and how each value is checked.
+# The settings, besides the learning rate, that one iteration can change, and their checks.
 ADJUSTABLE = {"momentum": check_share, "weight_decay": check_number, "dropout": check_share}
 
 
@@ -35,9 +35,9 @@ class StepResult:
 
 
 def adjusted_settings(config: TrainingConfig, chosen: Mapping[str, Any]) -> dict[str, float]:
-    """Return the ADJUSTABLE settings of an iteration: the chosen values, the run's otherwise.
+    """Return the ADJUSTABLE settings of an iteration: the run's, unless chosen.
 
-    Raises UsageError for an invalid value, or one for something that the run does not have.
+    Raises UsageError for an invalid value, or for a setting that is 0 in the run.
     """
     settings = {name: getattr(config, name) for name in ADJUSTABLE}
     for name, value in chosen.items():
@@ -55,7 +55,7 @@ def reduce_scores(
 ) -> tuple[Any, Any]:
     """Return the whole batch's (loss, accuracy) of `count` samples.
 
-    `loss` is this worker's part of it, `accuracy` that of its `own` rows.
+    `loss` is this worker's part of the loss, `accuracy` the accuracy on its `own` rows.
     """
     if worker.count == 1:
         return loss, accuracy
@@ -65,7 +65,7 @@ def reduce_scores(
 
 
 def sum_over_workers(worker: Worker, gradients: Sequence[Any], order: Sequence[int]) -> list[Any]:
-    """Return the gradients' sums over the workers, which send them in `order`."""
+    """Sum each gradient over the workers, which send them in `order`."""
     summed = worker.sum([gradients[place] for place in order])
     by_place = dict(zip(order, summed, strict=True))
     return [by_place[place] for place in range(len(order))]

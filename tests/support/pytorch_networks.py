@@ -31,7 +31,7 @@ class Block(nn.Module):
 class Blocks(nn.Module):
     """The network as modules. `dropout(block, x)` is called between a block's convolutions."""
 
-    def __init__(self, depth, widen_factor, num_classes=10, dropout=lambda block, x: x):
+    def __init__(self, depth, widen_factor, dropout=lambda block, x: x):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         inputs = 16
@@ -43,7 +43,7 @@ class Blocks(nn.Module):
             self.add_module(f"block{group}", nn.Sequential(OrderedDict(layer=layer)))
             inputs = outputs
         self.bn1 = nn.BatchNorm2d(inputs)
-        self.fc = nn.Linear(inputs, num_classes)
+        self.fc = nn.Linear(inputs, 10)
 
     def forward(self, x):
         x = self.block3(self.block2(self.block1(self.conv1(x))))
@@ -72,7 +72,7 @@ def authors_logits(params, x, training, dropout=lambda name, x: x):
     return F.linear(batch_norm_relu(x, "bn").mean((2, 3)), params["fc.weight"], params["fc.bias"])
 
 
-def authors_params(depth, widen_factor, num_classes=10):
+def authors_params(depth, widen_factor):
     """Return a flat dictionary of parameters; none has its initial value."""
     torch.manual_seed(3)
     params = {"conv0": torch.randn(16, 3, 3, 3) / 5}
@@ -99,6 +99,6 @@ def authors_params(depth, widen_factor, num_classes=10):
                 conv(f"{name}.convdim", inputs, outputs, 1)
             inputs = outputs
     batch_norm("bn", inputs)
-    params["fc.weight"] = torch.randn(num_classes, inputs) / inputs**0.5
-    params["fc.bias"] = torch.randn(num_classes) / 10
+    params["fc.weight"] = torch.randn(10, inputs) / inputs**0.5
+    params["fc.bias"] = torch.randn(10) / 10
     return params

@@ -32,7 +32,7 @@ slow: .venv/dev.stamp
 	$(PYTEST) -m slow
 
 soak: .venv/dev.stamp
-	.venv/bin/pytest -m soak --kills 200 --minutes 60 --workers 2,3,4
+	.venv/bin/pytest -m soak --kills 200 --minutes 60
 
 benchmark: .venv/bench.stamp
 	.venv/bin/python -m benchmarks $(ARGS)

@@ -15,7 +15,7 @@ from wrn3d.system.reporting import new_folder, writing_to
 from wrn3d.system.terminal import Progress, fitted
 from wrn3d.training.config import TrainingConfig
 
-LINES = 10  # printed for a seed
+LINES = 10  # of progress for each seed
 DIFFERENT = 1  # exit status
 
 
@@ -24,10 +24,10 @@ class CompareConfig(TrainingConfig):
     """The settings of a run, and how to compare it."""
 
     seeds: int = 1
-    """Number of seeds, from --seed up; with several the report has means and intervals."""
+    """Number of seeds, counted up from --seed; with several the report has means and intervals."""
     tolerance: float = 0.0
-    """Largest difference that still counts as agreement: between the losses, between logits and
-    weights at the end, and where the sides first differ."""
+    """Largest difference that still counts as agreement, between losses, logits, weights, and where
+    the sides first differ."""
     output: Path = Path("runs")
     """Folder for the results; each comparison makes a folder compare-<time> in it."""
 
@@ -40,7 +40,7 @@ class CompareConfig(TrainingConfig):
 def main() -> int:
     """Compare and print the verdict.
 
-    Returns 0 if both sides agree, 1 if they differ; after an error what `exit_status` returns.
+    Return 0 if both sides agree, 1 if they differ, and the status of `exit_status` after an error.
     """
     leave_others()
     return exit_status(
@@ -51,7 +51,7 @@ def main() -> int:
 def run(config: CompareConfig) -> int:
     """Compare with each seed, print and write the results, and return the exit status.
 
-    After Ctrl-C or a failure it still writes the results of the seeds that were finished.
+    Ctrl-C and failures leave the results of the seeds that were finished.
     """
     comparisons: list[Comparison] = []
     with new_folder(config.output, "compare") as folder:
@@ -91,7 +91,7 @@ def _compare(config, seed):
         with Progress(pair.total, f"seed {seed}") as progress:
             for number in range(1, pair.total + 1):
                 losses = " and ".join(f"{result.loss:.6f}" for result in pair.step())
-                state = str(pair.first or "the same so far")
+                state = str(pair.first or "identical so far")
                 progress.advance(state)
                 if number % every == 0 or number == pair.total:
                     progress.print(

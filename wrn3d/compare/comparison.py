@@ -17,8 +17,8 @@ from wrn3d.training.step import StepResult
 class Run:
     """The results of one side with one seed.
 
-    `peak_memory` is in bytes, None if the system does not tell. `evaluation` is None unless the
-    settings ask for it.
+    `peak_memory` is in bytes, None if the system does not report it. `evaluation` is None unless
+    the settings ask for it.
     """
 
     results: list[StepResult]
@@ -46,16 +46,13 @@ class Difference:
     others: int
 
     def __str__(self) -> str:
-        others = f" (and {self.others} more)" if self.others else ""
-        return (
-            f"differs first at iteration {self.iteration} in {self.name} by {self.size:.3g}"
-            + others
-        )
+        sentence = f"differs first at iteration {self.iteration} in {self.name} by {self.size:.3g}"
+        return sentence + (f" (and {self.others} more)" if self.others else "")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of both sides with one seed, their first difference and the largest differences of
+    """The runs of both sides with one seed, their first difference, and the largest difference of
     each weight and of the logits at the end."""
 
     seed: int
@@ -67,7 +64,7 @@ class Comparison:
 
     @property
     def largest(self) -> dict[str, float]:
-        """Largest differences of the loss over all iterations, the logits and the weights."""
+        """Largest differences of the losses, the logits and the weights."""
         losses = ([result.loss for result in run.results] for run in self.runs.values())
         return {
             "loss": largest_difference(*losses),
@@ -77,20 +74,19 @@ class Comparison:
 
     @property
     def size(self) -> float:
-        """Largest difference of all."""
+        """The largest of all differences."""
         return max(*self.largest.values(), self.first.size if self.first else 0.0)
 
     def agrees(self, tolerance: float) -> bool:
-        """Return whether the runs are identical or, with a tolerance above 0, differ by no more
-        than that."""
+        """Return whether the runs are identical or differ by at most a tolerance above 0."""
         return self.first is None or self.size <= tolerance > 0
 
 
 class Pair:
     """A context that trains both sides in turn, so that neither slows the other down.
 
-    `settings` are the keywords of CNNEnv, `total` the number of iterations they ask for, `title`
-    the network and the data set in words. Raises the UserError of a side.
+    `settings` are the keywords of CNNEnv, `total` is the number of iterations in a run, `title`
+    describes the network and the data set. Raises the UserError of a side.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -105,16 +101,11 @@ class Pair:
             for front_end in SCRIPTS:
                 side = stack.enter_context(Side(front_end, self.settings))
                 starts.append(side.ask("arrays"))
-                # Take the first step before the other side starts, which would slow it down: the
-                # report has the time from the start of the process to the first step.
+                # Take the first step before the other side starts: the report has the time to the
+                # first step, and the other side would slow it down.
                 self.first_steps.append(side.step())
                 self.sides.append(side)
-            names = [
-                name
-                for name, array in starts[0].items()
-                if array.tobytes() != starts[1][name].tobytes()
-            ]
-            self.first = _difference_of_arrays(0, names, starts)
+            self.first = _difference_of_arrays(0, *starts)
             self.title, self.total = self.sides[0].ask("title_and_length")
             self.stack = stack.pop_all()
         return self
@@ -158,10 +149,9 @@ class Pair:
 
     def _difference_of_steps(self, left, right):
         iteration = left.result.iteration
-        names = [name for name, digest in left.digests.items() if right.digests[name] != digest]
-        if names:
-            arrays = [side.ask("arrays") for side in self.sides]
-            return _difference_of_arrays(iteration, names, arrays)
+        if left.digest != right.digest:
+            arrays = (side.ask("arrays") for side in self.sides)
+            return _difference_of_arrays(iteration, *arrays)
         for name in ("loss", "accuracy"):
             values = getattr(left.result, name), getattr(right.result, name)
             if values[0].hex() != values[1].hex():
@@ -169,11 +159,12 @@ class Pair:
         return None
 
 
-def _difference_of_arrays(iteration, names, sides):
-    """Return the Difference of the first of the named arrays, None without names."""
+def _difference_of_arrays(iteration, left, right):
+    """Return the Difference in the first array whose bits differ, or None if all are identical."""
+    names = [name for name in left if left[name].tobytes() != right[name].tobytes()]
     if not names:
         return None
-    size = largest_difference(*(arrays[names[0]] for arrays in sides))
+    size = largest_difference(left[names[0]], right[names[0]])
     return Difference(iteration, names[0], size, len(names) - 1)
 
 

@@ -41,8 +41,9 @@ def verdict(comparisons: Sequence[Comparison], tolerance: float) -> str:
     apart = [comparison for comparison in comparisons if comparison.first]
     if not apart:
         return "identical"
-    seed = f" with seed {apart[0].seed}" if len(comparisons) > 1 else ""
-    difference = f"{apart[0].first}{seed}"
+    difference = str(apart[0].first) + (
+        f" with seed {apart[0].seed}" if len(comparisons) > 1 else ""
+    )
     if agree(comparisons, tolerance):
         size = max(comparison.size for comparison in apart)
         return f"within the tolerance of {tolerance:g}: at most {size:.3g} apart; {difference}"
@@ -50,7 +51,7 @@ def verdict(comparisons: Sequence[Comparison], tolerance: float) -> str:
 
 
 def values(comparisons: Sequence[Comparison]) -> dict[str, Values]:
-    """Return {quantity: {front end: [value for each seed]}}, of what was measured."""
+    """Return {quantity: {front end: [value for each seed]}} for what was measured."""
     measured = {
         name: {
             front_end: [value(comparison.runs[front_end]) for comparison in comparisons]
@@ -66,7 +67,7 @@ def values(comparisons: Sequence[Comparison]) -> dict[str, Values]:
 
 
 def mean_and_deviation(numbers: Any) -> tuple[float, float]:
-    """Return the mean and the standard deviation, which is NaN for one number."""
+    """Return the mean and the standard deviation; for a single number that is NaN."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         deviation = np.std(numbers, ddof=1) if len(numbers) > 1 else math.nan
         return float(np.mean(numbers)), float(deviation)
@@ -89,7 +90,7 @@ def difference_interval(sides: Values) -> tuple[float, float, float]:
 
 
 def summary_rows(comparisons: Sequence[Comparison]) -> Table:
-    """Return the quantities of both sides; with several seeds means and standard deviations."""
+    """Return the quantities of both sides: means and standard deviations with several seeds."""
     several = len(comparisons) > 1
     titles = [
         "mean ± standard deviation" if several else "",
@@ -138,8 +139,7 @@ def text(comparisons: Sequence[Comparison]) -> str:
     titles, rows = parameter_rows(comparisons)
     apart = [row for row in rows if float(row[1])]
     if len(apart) > SHOWN_PARAMETERS:
-        more = f"{len(apart) - SHOWN_PARAMETERS} more"
-        apart[SHOWN_PARAMETERS:] = [[more, "see the report"]]
+        apart[SHOWN_PARAMETERS:] = [[f"{len(apart) - SHOWN_PARAMETERS} more", "see the report"]]
     parameters = (
         markdown_table(titles, apart)
         if apart
@@ -150,7 +150,7 @@ def text(comparisons: Sequence[Comparison]) -> str:
 
 
 def write_iterations(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Write a CSV line for each seed and iteration, numbers to their last bit."""
+    """Write a CSV line for each seed and iteration, with numbers exact to the last bit."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     fields = ("loss", "accuracy", "seconds")
@@ -159,9 +159,10 @@ def write_iterations(path: Path, comparisons: Sequence[Comparison]) -> None:
     for comparison in comparisons:
         for results in zip(*(run.results for run in comparison.runs.values()), strict=True):
             one = results[0]
-            settings = [comparison.seed, one.iteration, one.learning_rate, one.batch_size]
-            figures = [getattr(result, name) for result in results for name in fields]
-            writer.writerow(settings + figures)
+            settings = comparison.seed, one.iteration, one.learning_rate, one.batch_size
+            writer.writerow(
+                [*settings, *(getattr(result, name) for result in results for name in fields)]
+            )
     write_atomic(path, file.getvalue().encode())
 
 
@@ -172,7 +173,7 @@ def write_summary(
     settings: dict[str, Any],
     machine: dict[str, Any],
 ) -> None:
-    """Write everything but the single iterations as JSON; NaN and infinity become strings."""
+    """Write everything except the iterations as JSON; NaN and infinity become strings."""
     quantities: dict[str, Any] = {}
     for name, sides in values(comparisons).items():
         mean, *interval = difference_interval(sides)
@@ -194,13 +195,7 @@ def write_summary(
             for comparison in comparisons
         ],
     }
-    content = json.dumps(_finite(summary), indent=2, default=str, allow_nan=False)
-    write_atomic(path, f"{content}\n".encode())
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    finite = json.loads(
+        json.dumps(summary, default=str), parse_constant=lambda name: str(float(name))
+    )
+    write_atomic(path, f"{json.dumps(finite, indent=2)}\n".encode())

@@ -27,10 +27,10 @@ COMPARED_VOLUMES = 200  # test volumes whose logits are compared
 
 @dataclass(frozen=True)
 class Step:
-    """The StepResult of an iteration and a digest of each array after it."""
+    """The StepResult of an iteration and a digest of all arrays after it."""
 
     result: StepResult
-    digests: dict[str, bytes]
+    digest: bytes
 
 
 class Side:
@@ -39,7 +39,7 @@ class Side:
     def __init__(self, front_end: str, settings: dict[str, Any]) -> None:
         self.front_end = front_end
         self.results: list[StepResult] = []
-        # Otherwise each process would take all the memory of a GPU.
+        # Without this, each process would take all the memory of a GPU.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         context = multiprocessing.get_context("spawn")  # it inherits nothing from this process
         self.connection, other_end = context.Pipe()
@@ -130,12 +130,10 @@ class Answers:
 
     def step(self) -> Step:
         """Train one iteration."""
-        result = self.env.step()
-        digests = {
-            name: hashlib.blake2b(array.tobytes(), digest_size=8).digest()
-            for name, array in self.arrays().items()
-        }
-        return Step(result, digests)
+        result, digest = self.env.step(), hashlib.blake2b()
+        for _, array in sorted(self.arrays().items(), key=lambda item: item[0]):
+            digest.update(array.tobytes())
+        return Step(result, digest.digest())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the weights by canonical name, and the optimizer's arrays and the EMA by names

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any
@@ -33,6 +35,23 @@ class Step:
     digest: bytes
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C inside, for this process and for those that start inside, for good.
+
+    Windows cannot block signals; there a side that starts may print a traceback after Ctrl-C.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would unblock Ctrl-C
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 class Side:
     """A context that owns the process of a side; `results` has a StepResult for each step."""
 
@@ -47,15 +66,10 @@ class Side:
             target=serve, daemon=True, name=front_end, args=(other_end, front_end, settings)
         )
         self.start = time.perf_counter()
-        # The terminal sends Ctrl-C to all processes, but only this one shall act on it. A process
-        # inherits which signals are blocked; StopRequest keeps one that arrives meanwhile.
-        resource_tracker.ensure_running()  # its start would unblock Ctrl-C
-        with StopRequest() as stop:
-            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                self.process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        # The terminal sends Ctrl-C to all processes, but only this one shall act on it. StopRequest
+        # keeps one that arrives meanwhile.
+        with StopRequest() as stop, _interrupts_blocked():
+            self.process.start()
         if stop.number:
             signal.raise_signal(stop.number)
         other_end.close()

@@ -45,11 +45,12 @@ def test_the_command_ends_with_one_sentence(tmp_path):
     "source, target, message",
     [
         ("a.pt", "a.pt", "a.pt is both source and target"),
-        ("in.pt", "out.safetensors", "in.pt does not exist"),
-        ("in.pt", "out.pt", "out.pt is not a name for a checkpoint .* end it in .safetensors"),
+        ("in.safetensors", "out.pt", "in.safetensors does not exist"),
+        ("weights.pt", "out.pt", "out.pt is not a name for a checkpoint .* end it in .safetensors"),
     ],
 )
 def test_both_files_need_a_name_that_fits(tmp_path, source, target, message):
+    (tmp_path / "weights.pt").touch()
     with pytest.raises(UserError, match=message):
         convert(ConvertConfig(tmp_path / source, tmp_path / target))
 

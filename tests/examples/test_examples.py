@@ -42,7 +42,8 @@ def test_look_ahead_keeps_a_rate_in_each_round(small, capsys):
 
 @pytest.mark.slow
 def test_the_agent_is_compared_with_schedules(small, capsys):
-    agent = pytest.importorskip("examples.agent", exc_type=ImportError)
+    from examples import agent  # which imports PyTorch, in some five seconds
+
     settings = {"iterations": 4, "reward_every": 2}
     counts = {"ITERATIONS": 4, "LEARNING_STEPS": 40, "HELD_OUT_SEEDS": range(1000, 1002)}
     folder = small(agent, settings, **counts)

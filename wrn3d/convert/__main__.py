@@ -22,6 +22,7 @@ from wrn3d.network.spec import PAPER_STRIDES
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
 from wrn3d.system.exit_status import exit_status
+from wrn3d.system.files import require_file
 from wrn3d.training.checkpoint import Checkpoint, is_checkpoint
 
 KEPT = {
@@ -61,6 +62,7 @@ def convert(config: ConvertConfig) -> None:
         source.resolve() != target.resolve(),
         f"{target} is both source and target: name another target",
     )
+    require_file(source, "name a file of weights")
     print(_to_pytorch(config) if is_checkpoint(source) else _from_pytorch(config))
 
 

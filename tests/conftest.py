@@ -1,5 +1,7 @@
 """Command-line options and fixtures of all tests."""
 
+import signal
+
 import pytest
 
 from tests.support.environments import SCRIPTS
@@ -10,6 +12,11 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=4, help="how many runs are killed")
     parser.addoption("--inputs", type=int, default=200, help="damaged files for each reader")
     parser.addoption("--minutes", type=float, default=0.05, help="minutes of each long run")
+
+
+def pytest_configure():
+    # A job in the background ignores Ctrl-C, which some tests raise in this process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=SCRIPTS)

@@ -14,9 +14,9 @@ From your own program, which decides what the next iteration does:
         result = env.step(learning_rate=0.02)          # ONE iteration
         print(result.loss, result.accuracy)
 
-The network is that of `cifar_wide_resnet_tl.py`. This script trains it as Keras users do, with
-`compile` and `train_on_batch`; `env.model.fit` works as well. With the same seed both scripts give
-the same weights, to the last bit.
+The network is the same as in `cifar_wide_resnet_tl.py`. This script trains it as Keras users do,
+with `compile` and `train_on_batch`; `env.model.fit` works as well. With the same seed both scripts
+give the same weights, to the last bit.
 """
 
 import sys
@@ -25,7 +25,7 @@ from wrn3d.training.environment import TrainingEnvironment
 
 
 class CNNEnv(TrainingEnvironment):
-    """The training loop as an environment; the base class describes what it offers."""
+    """The training loop as an environment; the base class documents its methods."""
 
     front_end = "Keras"
 
@@ -39,17 +39,17 @@ class CNNEnv(TrainingEnvironment):
 
         self.model = wrn3d.keras_model(self.spec, self.config.seed, self.config.precision)
         self._train_functions: dict = {}  # by the volumes' shape
-        if self.config.sizes:  # Keras would refuse any other size than the network's
+        if self.config.sizes:  # otherwise Keras refuses all sizes but the network's
             self.model.input_spec = keras.InputSpec(ndim=5)
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
-        # Each of several workers trains on its rows of the batch.
+        # With several workers, each trains on its rows of the batch.
         self.model.train_step = self.worker.shared(self.model.train_step)
         self.model.compile(
             self.optimizer,
             loss=CrossEntropy(**self.loss_settings),
             metrics=[BatchLoss(**self.loss_settings), "accuracy"],
         )
-        # Make the metrics' variables now: an iteration that makes any is traced twice.
+        # Create the metrics' variables now: an iteration that creates variables is traced twice.
         self.model.compute_metrics(None, tf.zeros(1), tf.zeros((1, self.nb_classes)))
         self.model.reset_metrics()
 

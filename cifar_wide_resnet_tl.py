@@ -14,8 +14,9 @@ From your own program, which decides what the next iteration does:
         result = env.step(learning_rate=0.02)          # ONE iteration
         print(result.loss, result.accuracy)
 
-The network is that of `cifar_wide_resnet_keras.py`. This script trains it as TensorLayer users do,
-with a gradient tape. With the same seed both scripts give the same weights, to the last bit.
+The network is the same as in `cifar_wide_resnet_keras.py`. This script trains it as TensorLayer
+users do, with a gradient tape. With the same seed both scripts give the same weights, to the last
+bit.
 """
 
 import sys
@@ -24,7 +25,7 @@ from wrn3d.training.environment import TrainingEnvironment
 
 
 class CNNEnv(TrainingEnvironment):
-    """The training loop as an environment; the base class describes what it offers."""
+    """The training loop as an environment; the base class documents its methods."""
 
     front_end = "TensorLayer"
 
@@ -52,10 +53,10 @@ class CNNEnv(TrainingEnvironment):
         def evaluate(volumes):
             return self.model(volumes, is_train=False)
 
-        # AutoGraph would only take a second of the start: nothing here depends on a tensor's value.
-        # With progressive resizing each size has a graph of its own; other batch lengths share one.
+        # AutoGraph would delay the start by a second for nothing: no branch depends on a tensor.
+        # Progressive resizing needs one graph for each size; otherwise all batches share a graph.
         one_graph = not self.config.sizes
-        shared = self.worker.shared  # each of several workers trains on its rows of the batch
+        shared = self.worker.shared  # with several workers, each trains on its rows of the batch
         self._train = tf.function(shared(train), reduce_retracing=one_graph, autograph=False)
         self._loss_and_gradients = tf.function(
             shared(loss_and_gradients), reduce_retracing=one_graph, autograph=False

@@ -17,13 +17,15 @@ from wrn3d.system.import_hooks import import_after
 __version__ = "0.2.0"
 
 # TensorFlow and Keras read these variables once, when they are imported. The user's own values
-# stay, except for Keras's backend: nothing here runs on another.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default on some CPUs; worth 3x there
-# Failures arrive as exceptions. TensorFlow would also log a skipped graph optimisation as an error.
+# are kept, except for Keras's backend: this package runs only on TensorFlow.
+# oneDNN is off by default on some CPUs, where it triples the speed.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Hide TensorFlow's log: failures raise exceptions, and the log reports even a skipped graph
+# optimisation as an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# Imports a public name's module when the name is first used, so that `import wrn3d` is instant.
+# Import a public name's module when the name is first used, so that `import wrn3d` is instant.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # Keras can load a saved model only if the modules of its custom layers have been imported, and

@@ -12,7 +12,7 @@ from wrn3d.system.tensorflow_setup import has_fast_bfloat16
 
 
 def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
-    """Return the convolution of x, (N, D, H, W, C) -> (N, ceil(D / stride), ..., F), like x.
+    """Convolve x, (N, D, H, W, C) -> (N, ceil(D / stride), ..., F), and keep its precision.
 
     `kernel` is (k, k, k, C, F) with an odd k. The zero padding is k // 2 on both sides, as in
     PyTorch (TensorFlow's 'SAME' pads only one side where the stride is 2). On a volume of depth 1
@@ -22,16 +22,16 @@ def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
     dtype, x = x.dtype, tf.cast(x, _computing_precision(x))
     if x.shape[1] > 1:
         return tf.cast(_convolve(x, tf.cast(kernel, x.dtype), stride), dtype)
-    # An index would do the same, but its gradient takes a tenth of an iteration's time.
+    # A slice, not an index: the gradient of an index takes a tenth of an iteration's time.
     centre = tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
     y = _convolve(tf.squeeze(x, 1), tf.cast(tf.squeeze(centre, 0), x.dtype), stride)
     return tf.cast(tf.expand_dims(y, 1), dtype)
 
 
 def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """Return the convolution over two or three dimensions, by the fastest exact way."""
+    """Return the convolution over two or three dimensions, in the fastest exact way."""
     sides, windows = x.shape[1:-1], kernel.shape[:-2]
-    # With the default the eager gradient of a 3D convolution fails (TensorFlow 2.21).
+    # With the default format the eager gradient of a 3D convolution fails (TensorFlow 2.21).
     data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
     if stride > 1 and windows == [1, 1]:
         x, stride = _subsample(x, stride), 1  # oneDNN would take twice as long in bfloat16
@@ -47,10 +47,10 @@ def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 def _subsample(x: tf.Tensor, stride: int) -> tf.Tensor:
-    """Return the first pixel of each block: (N, H, W, C) -> (N, ceil(H / stride), ..., C).
+    """Return every `stride`-th row and column: (N, H, W, C) -> (N, ceil(H / stride), ..., C).
 
-    A slice with steps would take ten times as long. So the blocks become axes, and a plain slice
-    takes their first pixels.
+    A strided slice would take ten times as long. So the blocks of stride x stride pixels become
+    axes, and a plain slice takes the first pixel of each block.
     """
     _, height, width, channels = x.shape
     far = [-side % stride for side in (height, width)]
@@ -75,7 +75,7 @@ def _computing_precision(x: tf.Tensor) -> tf.DType:
     Slow: on a device without bfloat16 instructions TensorFlow's gradients take 15 to 30 times as
     long, and sum in bfloat16. Wrong: on volumes with sides of 1 and 2 oneDNN 3.7 may leave parts of
     the filter gradient unwritten (seen on CPUs with AVX512_BF16). To be safe, sides up to 3 count
-    as small, on every device; such volumes are little work.
+    as small, on every device; such volumes cost little time.
     """
     small_volume = x.shape[1] > 1 and min(x.shape[1:-1]) < 4
     unsuited = small_volume or not has_fast_bfloat16()
@@ -85,9 +85,9 @@ def _computing_precision(x: tf.Tensor) -> tf.DType:
 def _has_slow_filter_gradient(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> bool:
     """Return whether matrix products are faster than oneDNN 3.7's bfloat16 filter gradient.
 
-    oneDNN falls to half its speed on many channels of few pixels (640 of 8x8: 47 ms against 20;
-    with stride 2 from 128 of 16x16: 38 against 19). The rule fits 25 shapes, measured on two cores
-    with AMX. GPUs follow it too, though they may not need it.
+    oneDNN falls to half its speed on many channels of few pixels (640 channels of 8x8: 47 ms
+    against 20 ms; with stride 2, 128 channels of 16x16: 38 ms against 19 ms). The rule fits
+    measurements of 25 shapes on two AMX cores. It applies to GPUs too, though they may not need it.
     """
     *windows, channels, filters = kernel.shape
     return (
@@ -101,7 +101,7 @@ def _has_slow_filter_gradient(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> b
 def _convolve_by_products(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
     """Return the 3x3 convolution, (N, H, W, C) -> (N, h, w, F).
 
-    Its filter gradient is three matrix products.
+    Its filter gradient is computed by three matrix products.
     """
 
     @tf.custom_gradient
@@ -120,12 +120,12 @@ def _convolve_by_products(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding:
 def _filter_gradient(x: tf.Tensor, upstream: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
     """Return the gradient (3, 3, C, F), given x (N, H, W, C) and upstream (N, h, w, F).
 
-    Each row of the kernel takes one product, of the rows of x under it and `upstream`.
+    Each row of the kernel takes one matrix product: the rows of x under it times `upstream`.
     """
     channels, (_, height, width, filters) = x.shape[-1], upstream.shape
     near, far = int(padding == "SAME"), 1
     # The height becomes the first axis, in blocks of `stride` rows: (blocks, stride, N, width, C).
-    # So the rows of x under a row of the kernel lie together in memory.
+    # That makes the rows of x under a row of the kernel contiguous in memory.
     x = tf.pad(tf.transpose(x, [1, 0, 2, 3]), [(near, far), (0, 0), (near, far), (0, 0)])
     extra = 2 // stride  # blocks of padding
     x = tf.reshape(x, [height + extra, stride, -1, stride * (width + extra), channels])

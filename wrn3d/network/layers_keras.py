@@ -1,8 +1,7 @@
 """The network's layers for Keras: variables and names here, numerics in `ops`.
 
 `wide_resnet` says what each layer does, and `variables.ATTRIBUTES` where it keeps its variables.
-Keras saves a model's layers with the arguments of their constructors, and finds their classes by
-these names.
+Keras saves each layer with its constructor's arguments, and finds its class by the registered name.
 """
 
 from typing import Any
@@ -75,7 +74,7 @@ class Dropout(Layer):
         self.rate, self.seed = rate, seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        # Not a weight: Keras would save it with the model, which has `rate` already.
+        # Not a weight: Keras would save it with the model, which already stores `rate`.
         self.shares = tf.Variable(dropout_shares(self.rate), trainable=False)
         start = keras.initializers.Constant(dropout_position(self.seed, self.name, 0))
         self.position = self.add_weight(

@@ -1,4 +1,4 @@
-"""The network's layers without a framework: they follow shapes and record parameters.
+"""The network's layers without a framework: they compute shapes and record parameters.
 
 A call of `wide_resnet` with these layers and a SymbolicTensor walks through the network.
 `parameters` reads the records of such a walk. Here each layer is a function that returns the
@@ -19,7 +19,7 @@ from wrn3d.system.randomness import generator
 class Parameter:
     """One array of the network: its canonical name, its shape and its initial value.
 
-    `fan_in` is the number of inputs to each output; with 0 the array starts at `start`.
+    `fan_in` is the number of inputs to each output; if it is 0, all values start at `start`.
     """
 
     name: str
@@ -64,8 +64,8 @@ Layer: TypeAlias = Callable[[SymbolicTensor], SymbolicTensor]
 def Conv3d(filters: int, kernel_size: int, stride: int, name: str) -> Layer:
     def call(x: SymbolicTensor) -> SymbolicTensor:
         *sides, channels = x.shape
-        # On a side of length 1 only the kernel's centre meets the input. So a network for images
-        # starts as the 2D network does.
+        # Along a side of length 1 only the kernel's centre meets the input. So kernels for images
+        # have the fan-in, and with it the initial scale, of 2D kernels.
         fan_in = channels * prod(1 if side == 1 else kernel_size for side in sides)
         kernel = Parameter(name, (kernel_size,) * 3 + (channels, filters), fan_in=fan_in)
         return x.output(*_strided(sides, stride), filters, parameters=[kernel])

@@ -31,23 +31,23 @@ class Layer(tl.layers.Layer):
         pass
 
     def _get_init_args(self, skip: int = 3) -> dict[str, Any]:
-        """Return nothing in place of the constructor's arguments.
+        """Return {} instead of the constructor's arguments.
 
-        TensorLayer would search the call stack for them. That takes a second under `python -m`,
-        where some frames have no source file, and serves only to restore TensorLayer's own layers.
+        TensorLayer would search the call stack for them, only to restore its own layers. Under
+        `python -m`, where some frames have no source file, that takes a second.
         """
         return {}
 
 
 class Input(Layer, tl.layers.inputs._InputLayer):
-    """The entry of the volumes: `shape` is (None, D, H, W, C)."""
+    """The input layer for volumes; `shape` is (None, D, H, W, C)."""
 
     def __init__(self, shape: list[int | None], name: str) -> None:
         tl.layers.inputs._InputLayer.__init__(self, shape, name=name)
 
     @property
     def outputs(self) -> tf.Tensor:
-        """The placeholder to call the first layer with."""
+        """The placeholder to pass to the first layer."""
         return self._nodes[0].out_tensors[0]
 
 

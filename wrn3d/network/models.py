@@ -13,7 +13,7 @@ def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32")
     """Return a keras.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
     The same (spec, seed) gives the same weights as `tensorlayer_model`. `precision` is "float32"
-    or "bfloat16", as in `wide_resnet`; raises UsageError for another one.
+    or "bfloat16", as in `wide_resnet`. Raises UsageError for any other precision.
     """
     be_deterministic(seed)
     import keras
@@ -21,7 +21,7 @@ def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32")
     from wrn3d.network import layers_keras
 
     volumes = keras.Input(spec.input_shape, name="volumes")
-    # Keras saves a layer's arguments only if they are Python's own numbers, not NumPy's.
+    # Keras can save a layer's arguments only if they are Python numbers, not NumPy's.
     logits = wide_resnet(layers_keras, volumes, spec, int(seed), precision)
     model = keras.Model(volumes, logits, name=spec.name)
     initialize(model, spec, seed)
@@ -32,7 +32,7 @@ def tensorlayer_model(spec: WideResNetSpec, seed: int = 0, precision: str = "flo
     """Return a static tl.models.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
     The same (spec, seed) gives the same weights as `keras_model`. `precision` is "float32" or
-    "bfloat16", as in `wide_resnet`; raises UsageError for another one.
+    "bfloat16", as in `wide_resnet`. Raises UsageError for any other precision.
     """
     be_deterministic(seed)
     import tensorlayer as tl
@@ -58,7 +58,7 @@ def as_keras_model(
         arrays = values(named_variables(model))
         model = keras_model(spec, seed, precision)
         assign(named_variables(model), arrays, f"weights for {spec.name}")
-    # Keras exports only a model that has been called to ONNX.
+    # Keras exports a model to ONNX only after the model has been called.
     model(np.zeros((1, *spec.input_shape), np.float32), training=False)
     return model
 

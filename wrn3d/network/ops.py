@@ -1,11 +1,11 @@
-"""What the layers compute, in TensorFlow ops that both front ends share.
+"""Compute the layers' outputs and the loss with TensorFlow ops that both front ends share.
 
 Both front ends run the same ops on the same shapes, so their results agree to the last bit.
 Volumes are (N, D, H, W, C) with static D, H, W, C. A layer computes in the precision of its input,
 float32 or bfloat16; batch-norm statistics, logits and the loss are float32. The convolution has a
 module of its own, `convolution`.
 
-Never add three terms at once in an op: TensorFlow adds them in an order that depends on their
+Never add three terms in one expression: TensorFlow adds them in an order that depends on their
 names, which differ between the front ends.
 """
 
@@ -30,12 +30,12 @@ def batch_norm_relu(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return (y, new running mean, new running variance): shapes like x, (C,) and (C,).
 
-    In training, the batch's mean and variance normalise x and move the running averages by
-    BATCH_NORM_MOMENTUM, the variance towards its unbiased estimate. In evaluation, the running
-    averages normalise x and stay.
+    In training, the batch's mean and variance normalise x. They also enter the running averages
+    with the weight BATCH_NORM_MOMENTUM, the variance as its unbiased estimate. In evaluation, the
+    running averages normalise x and do not change.
 
     With several workers the statistics cover the global batch. With batch_norm="local" they cover
-    the worker's own rows, and the running averages move by the mean over the workers.
+    the worker's own rows, and the new running averages are the workers' mean, weighted by rows.
     """
     depth, height, width, channels = x.shape[1:]
     images = tf.reshape(x, [-1, depth * height, width, channels])  # the op takes four axes
@@ -108,7 +108,7 @@ def _synchronised_batch_norm(
         y, *_ = _fused_batch_norm(x, weight, bias, mean, var, 1.0, False)
 
         def gradients(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            # With constant statistics first; then subtract the gradient through the statistics.
+            # First treat the statistics as constants, then subtract the gradient through them.
             x_gradient, weight_gradient, bias_gradient = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream,
                 x=x,
@@ -134,14 +134,14 @@ def _synchronised_batch_norm(
 
 
 def dropout(x: tf.Tensor, shares: tf.Variable, position: tf.Variable) -> tf.Tensor:
-    """Return x with elements zeroed with probability shares[0], the others divided by shares[1].
+    """Zero each element of x with probability shares[0], and divide the others by shares[1].
 
-    The mask is a pure function of `position` and of each row's place in the global batch, for any
+    The mask depends only on `position` and on each row's place in the global batch, not on the
     number of workers. `dropout_shares` and `dropout_position` make the values of both variables.
     """
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=position)
     shard = current_shard()
-    if shard:  # Philox makes four numbers for each counter; a row takes a multiple of four
+    if shard:  # Philox makes 4 numbers from each counter value; a row takes a multiple of 4
         before = tf.cast(shard.first * (x.shape[1:].num_elements() // 4), tf.uint64)
         counter += tf.stack([before, tf.zeros([], tf.uint64)])
     uniform = tf.raw_ops.StatelessRandomUniformV2(
@@ -156,7 +156,7 @@ def pad_shortcut(x: tf.Tensor, filters: int, stride: int) -> tf.Tensor:
     """Return (N, ceil(D / stride), ..., filters): average pooling, then zero channels on both ends.
 
     This is the original script's shortcut. A window that crosses the far border averages the
-    elements inside. A side of length 1 stays.
+    elements inside. A side of length 1 is not pooled.
     """
     if stride > 1:
         windows = [min(side, stride) for side in x.shape[1:-1]]
@@ -177,7 +177,7 @@ def global_average_pool(x: tf.Tensor) -> tf.Tensor:
 def dense(x: tf.Tensor, weight: tf.Variable, bias: tf.Variable) -> tf.Tensor:
     """Return x @ weight + bias: (N, C) -> (N, units).
 
-    TensorLayer's and Keras's own layers add the bias by different ops, whose gradients differ.
+    TensorLayer's and Keras's own layers add the bias with different ops, whose gradients differ.
     """
     return tf.nn.bias_add(tf.matmul(x, weight), bias)
 
@@ -189,11 +189,11 @@ def cross_entropy(
     smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
 ) -> tf.Tensor:
-    """Return the mean loss over the batch, a scalar; labels are (N,), logits (N, classes).
+    """Return the batch's mean cross-entropy, a scalar; labels are (N,), logits (N, classes).
 
     Label smoothing spreads the share `smoothing` of each label evenly over all classes (Szegedy et
-    al. 2016). `sample_weight` (N,) and, by label, `class_weights` (classes,) multiply each sample's
-    loss before the mean.
+    al. 2016). Before the mean, each sample's loss is multiplied by its `sample_weight` (N,) and by
+    its label's entry in `class_weights` (classes,).
     """
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
     if smoothing:

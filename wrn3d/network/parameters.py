@@ -1,7 +1,7 @@
 """The network's parameters without a framework: names, shapes, initial values, counts.
 
-Each function calls `wide_resnet` with the layers of `layers_shapes`, which record their
-parameters and the sizes of their outputs. No TensorFlow is needed.
+The functions call `wide_resnet` with the layers of `layers_shapes`, which record their parameters
+and the sizes of their outputs. They do not need TensorFlow.
 """
 
 from math import prod
@@ -13,7 +13,7 @@ from wrn3d.network.layers_shapes import Parameter, SymbolicTensor
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.wide_resnet import wide_resnet
 
-KERNEL_DIMENSIONS = 5  # (k, k, k, C, F): no other parameter has as many
+KERNEL_DIMENSIONS = 5  # (k, k, k, C, F); all other parameters have fewer
 
 
 def network_parameters(spec: WideResNetSpec) -> tuple[Parameter, ...]:

@@ -13,7 +13,7 @@ from wrn3d.system.randomness import dropout_position, dropout_shares
 # Aliases rather than the classes: importing a framework takes seconds.
 Model: TypeAlias = Any  # tl.models.Model or keras.Model
 Variable: TypeAlias = Any  # TensorFlow's or Keras's variable: both have assign, numpy and shape
-# {attribute of a layer: end of the canonical name, after the layer's own name}
+# {a layer's attribute: the suffix that follows the layer's name in the canonical name}
 ATTRIBUTES = {
     "kernel": "",
     "weight": ".weight",
@@ -60,7 +60,7 @@ def trained_names(model: Model) -> list[str]:
 def network_order(model: Model, spec: WideResNetSpec) -> tuple[int, ...]:
     """Return the indices that sort the model's `trainable_weights` into the network's order.
 
-    Keras already has them in this order, TensorLayer in another.
+    Keras keeps them in this order already; TensorLayer does not.
     """
     names = trained_names(model)
     return tuple(
@@ -76,8 +76,8 @@ def values(variables: Mapping[str, Variable]) -> dict[str, np.ndarray]:
 def assign(variables: Mapping[str, Variable], arrays: Any, what: str) -> None:
     """Assign {name: array} to the variables of the same names, all or none.
 
-    Raises DataError unless `arrays` has the variables' names and shapes, and numbers. `what` names
-    the arrays in its message, such as "weights for WRN-10-1".
+    Raises DataError unless `arrays` has the variables' names and shapes, and holds numbers. `what`
+    names the arrays in the error message, such as "weights for WRN-10-1".
     """
     check_names_and_shapes(variables, arrays, what)
     try:
@@ -91,7 +91,7 @@ def assign(variables: Mapping[str, Variable], arrays: Any, what: str) -> None:
 def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str) -> None:
     """Raise DataError with the first difference in names or shapes, if there is one.
 
-    `variables` are variables or Parameters; `arrays` may be anything that a caller gives.
+    `variables` are variables or Parameters; `arrays` may be any object.
     """
     if not isinstance(arrays, Mapping):
         raise DataError(f"{what} must be a dictionary of arrays, not {type(arrays).__name__}")

@@ -1,7 +1,7 @@
 """The network, written once for every front end: block, group and whole network.
 
 `layers` is a module with the layers below. `layers_tl` and `layers_keras` build models,
-`layers_shapes` only follows the shapes. A layer is made with its settings and then called with
+`layers_shapes` only computes shapes. A layer is made with its settings and then called with
 its input. Volumes are (N, D, H, W, C).
 
     Conv3d(filters, kernel_size, stride, name)   symmetric zero padding, no bias
@@ -39,7 +39,7 @@ def residual_block(
 ) -> Tensor:
     """Return BN-ReLU-conv-BN-ReLU-(dropout)-conv of x plus the shortcut (paper, figure 1d).
 
-    x is (N, D, H, W, C), the result is (N, ceil(D / stride), ..., filters).
+    x is (N, D, H, W, C); the result is (N, ceil(D / stride), ..., filters).
     """
     activated = layers.BatchNormRelu(name=f"{name}.bn0")(x)
     y = layers.Conv3d(filters, kernel_size=3, stride=stride, name=f"{name}.conv0")(activated)
@@ -68,7 +68,7 @@ def group(
     seed: int,
     name: str,
 ) -> Tensor:
-    """Return x after n blocks; the first one changes the number of channels and has the stride."""
+    """Return x after n blocks; only the first has the stride and changes the number of channels."""
     for block in range(spec.blocks_per_group):
         block_stride = stride if block == 0 else 1
         x = residual_block(layers, x, filters, block_stride, spec, seed, f"{name}.block{block}")
@@ -86,7 +86,7 @@ def wide_resnet(
 
     `seed` is for the dropout masks; the initial weights are assigned later (`models`).
     `precision` is the precision of the convolutions and the layers between them; weights,
-    batch-norm statistics and logits are always float32. Raises UsageError for an unknown one.
+    batch-norm statistics and logits are always float32. Raises UsageError for an unknown precision.
     """
     check_precision(precision)
     x = volumes

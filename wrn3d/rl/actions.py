@@ -1,4 +1,4 @@
-"""Translate actions into settings: an action is a position in each range, or a factor."""
+"""Translate actions into settings: a position in each setting's range, or a factor for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +41,10 @@ class Range:
         return 2 * share - 1
 
     def multiplied(self, value: float, factor: float) -> float:
-        """Return `value` times `factor`, clipped to the range; if `complement`, 1 minus the value
-        is divided instead."""
+        """Return `value` times `factor`, clipped to the range.
+
+        If `complement`, 1 minus the value is divided by `factor` instead.
+        """
         changed = 1 - (1 - value) / factor if self.complement else value * factor
         return min(self.high, max(self.low, changed))
 
@@ -65,7 +67,7 @@ class Control:
     """The actions, which adjust the named settings.
 
     With the kind "continuous" an action is the position of each setting in its range. With
-    "factors" it is an index of FACTORS for each setting, and that factor multiplies the setting.
+    "factors" it is an index into FACTORS for each setting, and that factor multiplies the setting.
 
     Raises UsageError for another kind, for a setting that is not in RANGES or is named twice, and
     if no setting is named.
@@ -87,8 +89,10 @@ class Control:
             self.space = spaces.MultiDiscrete([len(FACTORS)] * count)
 
     def start(self, config: TrainingConfig) -> dict[str, float]:
-        """Return the adjusted settings at an episode's start: those of `config`, clipped to their
-        ranges. Raises UsageError for one that is 0."""
+        """Return the adjusted settings at an episode's start: `config`'s, clipped to their ranges.
+
+        Raises UsageError for a setting that is 0.
+        """
         values = {name: getattr(config, name) for name in self.names}
         for name, value in values.items():
             require(value, f"adjust names {name}, but the run has none: set {name} above 0")
@@ -108,7 +112,7 @@ class Control:
         }
 
     def _choices(self, action: Any) -> np.ndarray:
-        """Return the action as an array of one number for each setting."""
+        """Return the action as an array with one number for each setting."""
         try:
             choices = np.asarray(action).ravel()
         except ValueError:  # lists of different lengths

@@ -23,8 +23,8 @@ from wrn3d.training.front_ends import environment_class
 from wrn3d.training.recipes import configuration
 from wrn3d.training.step import StepResult
 
-ITERATIONS = 200  # of an episode, unless the settings say
-HELD_OUT = 100  # training images for the validation split, unless there is one
+ITERATIONS = 200  # in an episode, unless the settings say otherwise
+HELD_OUT = 100  # training images to set aside, if there is no validation split
 
 Observation = npt.NDArray[np.float32]
 Info = dict[str, Any]
@@ -51,18 +51,18 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         front_end: "tensorlayer" or "keras".
         control, adjust: kind of the actions, and the settings that they adjust (see `Control`).
         reward: "loss" (how far the validation loss fell), "accuracy" (how far the validation
-            accuracy rose), or a function of the EvalResult before and the one after.
-        reward_every: iterations from one reward to the next. Each costs an evaluation of the
-            validation split. In between the reward is 0.
-        penalty: a NaN or infinite loss ends the episode with the reward -penalty. Validation losses
-            are clipped at `penalty`, so that no other end is worse.
+            accuracy rose), or a function (EvalResult before, EvalResult after) -> float.
+        reward_every: iterations from one reward to the next. Each reward costs an evaluation of
+            the validation split. In between the reward is 0.
+        penalty: a NaN or infinite loss ends the episode with the reward -penalty. "loss" clips
+            validation losses at `penalty`, so no reward is lower.
         networks: pairs (depth, widen factor); each episode draws one.
         subset: number of training images that each episode draws.
         settings: CNNEnv's keywords, except for `seed`.
 
-    `reset(seed=...)` draws the run's seed, and with it initial weights, order, crops and dropout;
-    also the network and the subset. The same seed and actions give the same episode, to the last
-    bit, in either front end. Observations are described in `Observer`. `training` is the CNNEnv.
+    `reset(seed=...)` draws the network, the subset, and the run's seed, which decides initial
+    weights, order, crops and dropout. The same seed and actions give the same episode, to the last
+    bit, in either front end. `Observer` describes the observations. `training` is the CNNEnv.
 
     Raises UsageError for invalid settings and actions, and what `load_dataset` raises.
     """
@@ -170,7 +170,7 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
     def restore(self, moment: Moment) -> tuple[Observation, Info]:
         """Go back to a moment; return its observation and info.
 
-        The generator of the seeds of later episodes stays where it is.
+        The random generator that draws later episodes is not restored.
         """
         self._use(moment.network, moment.rows)
         self.training.restore(moment.checkpoint)
@@ -191,7 +191,7 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         return functions[check_choice("reward", reward, functions)]
 
     def _reward(self, result: StepResult, last: bool) -> float:
-        """Return the reward of an iteration, NaN after divergence."""
+        """Return the reward of an iteration, or NaN after divergence."""
         if not isfinite(result.loss):
             return nan
         if not last and result.iteration % self.reward_every:
@@ -207,10 +207,10 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         return float(reward)
 
     def _use(self, network: int, rows: np.ndarray | None) -> None:
-        """Train the network with this index, on these rows of the training split or on all.
+        """Select the network with this index, and these rows of the training split (None: all).
 
-        A CNNEnv serves all episodes of its network, so that its graph is built once. It is made
-        when it is first needed: TensorFlow must not have started before `make_vec` forks.
+        One CNNEnv serves all episodes of a network, so that its graph is built once. It is made
+        when first needed, because TensorFlow must not start before `make_vec` forks.
         """
         if network not in self._made:
             own = {
@@ -243,7 +243,7 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
 
 
 def _networks(pairs: Any) -> list[dict[str, int]]:
-    """Return settings for each (depth, widen factor), or one without settings for None."""
+    """Return each pair (depth, widen factor) as settings, or [{}] for None."""
     if pairs is None:
         return [{}]
     require(

@@ -1,4 +1,4 @@
-"""Observe a run: numbers from -1 to 1 for an agent."""
+"""Describe a run to an agent by numbers from -1 to 1."""
 
 from collections.abc import Collection, Mapping
 from math import isfinite, log, log10
@@ -24,14 +24,18 @@ class Observer:
         parts: parts of the network, such as "conv0" and "group0".
         settings: names of the settings to observe: the learning rate and the adjusted ones.
 
-    An observation has, in this order: the progress; the losses, then the accuracies of the last
-    HISTORY iterations, the newest first, with those of chance before the first iteration; loss and
-    accuracy on the validation split when it was last measured; the norm of each part's weights,
-    then of its gradients; the settings. `names` has a name for each number.
+    An observation has these numbers, in this order. `names` has a name for each.
+
+    * the progress, from 0 to 1
+    * the losses, then the accuracies of the last HISTORY iterations, the newest first; those
+      before the first iteration count as random guesses
+    * the loss and accuracy that were last measured on the validation split
+    * the norms of the parts' weights, then the norms of the parts' gradients
+    * the settings
     """
 
     def __init__(self, classes: int, parts: Collection[str], settings: Collection[str]) -> None:
-        self.chance = log(classes), 1 / classes  # loss, accuracy
+        self.chance = log(classes), 1 / classes  # loss and accuracy of a random guess
         self.names = [
             "progress",
             *(f"{score} {back} back" for score in ("loss", "accuracy") for back in range(HISTORY)),
@@ -68,7 +72,7 @@ class Observer:
         return np.nan_to_num(np.array(numbers, np.float32), nan=0.0).clip(-1, 1)
 
     def _squeezed_loss(self, loss: float) -> float:
-        """Return 0 for no loss, 0.5 for that of chance, 1 for NaN or infinity."""
+        """Map a loss to [0, 1]: 0 stays 0, a random guess gives 0.5, NaN and infinity 1."""
         return loss / (loss + self.chance[0]) if isfinite(loss) else 1.0
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from wrn3d.network.variables import assign, values
 
-EVERY = 5  # iterations between updates: more would cost time and change little
+EVERY = 5  # iterations between updates: more updates would cost time and change little
 
 
 class WeightAverage:
@@ -35,10 +35,10 @@ class WeightAverage:
         self._move = move
 
     def update(self, iteration: int) -> None:
-        """Take in the weights after an iteration.
+        """Update the average with the weights after `iteration`, if an update is due.
 
-        Until iteration EVERY the average equals the weights. Then it keeps less at first, to forget
-        the early weights sooner.
+        Before iteration EVERY the average equals the weights. From then on each EVERY-th iteration
+        updates it. The decay is lower at first, to forget the early weights sooner.
         """
         if iteration < EVERY:
             kept = 0.0

@@ -15,9 +15,9 @@ from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import atomic_file, require_file
 
 FORMAT = 3  # the file format's version; 1 and 2 had another header
-HEADER = "wrn3d checkpoint"  # the only metadata: safetensors would shuffle several
+HEADER = "wrn3d checkpoint"  # the only metadata key: safetensors would shuffle several
 LEARNED = ("momentum", "velocity", "average")
-KINDS = (*LEARNED, "normalisation")  # kinds of arrays beside the weights
+KINDS = (*LEARNED, "normalisation")  # kinds of arrays besides the weights
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
 
@@ -35,10 +35,10 @@ def is_checkpoint(path: str | Path) -> bool:
 class Checkpoint:
     """A run's arrays, by canonical name, and the position of its next batch.
 
-    `momentum` and `velocity` (Adam's) are the optimizer's, `average` is the EMA of the weights,
-    each empty if the run has none. `normalisation` has the "mean" and "std" of the training data.
-    `config` holds the settings of the run that wrote it. `learning_rate_scale` multiplies the
-    learning rate: below 1 after divergence.
+    `momentum` and, for Adam, `velocity` are the optimizer's state. `average` is the EMA of the
+    weights. Each is empty if the run has none. `normalisation` has the "mean" and "std" of the
+    training data. `config` holds the settings of the run that wrote the checkpoint.
+    `learning_rate_scale` multiplies the learning rate; it is below 1 after divergence.
 
     There is no other state: order, crops, flips and dropout follow from the seed and the position.
     """
@@ -62,7 +62,7 @@ class Checkpoint:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file atomically; the same state gives the same bytes.
 
-        Raises what `atomic_file` does.
+        Raises what `atomic_file` raises.
         """
         arrays = self.weights | {
             f"{kind}/{name}": array for kind in KINDS for name, array in getattr(self, kind).items()
@@ -123,7 +123,7 @@ class Checkpoint:
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:
-    """Return what `save` writes beside the arrays; raise ValueError for another format."""
+    """Return the header that `save` wrote; raise ValueError for other files or formats."""
     if HEADER not in metadata:
         raise ValueError("it is a safetensors file that wrn3d did not write")
     header: dict[str, Any] = json.loads(metadata[HEADER])
@@ -135,7 +135,7 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _numbers(header: dict[str, Any]) -> dict[str, Any]:
-    """Return the NUMBERS of a header; raise ValueError for impossible ones."""
+    """Return the NUMBERS of a header; raise ValueError for invalid ones."""
     numbers: dict[str, Any] = {name: check_count(name, header[name], least=0) for name in COUNTERS}
     scale = numbers["learning_rate_scale"] = check_number("scale", header["learning_rate_scale"])
     if not 0 < scale <= 1:

@@ -29,8 +29,8 @@ SCORES = ("accuracy", "auc")
 BATCH_NORMS = ("synchronised", "local")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # a spec has them, too
 LENGTH_FIELDS = ("iterations", "epochs")
-# A checkpoint's `config` holds these beside the settings: the data's fingerprint and title, and the
-# classes' names.
+# A checkpoint's `config` holds these besides the settings: the data's fingerprint and title, and
+# the names of the classes.
 DATA, TITLE, CLASSES = DESCRIPTION = ("data", "title", "classes")
 
 T = TypeVar("T")
@@ -38,14 +38,20 @@ Shape = tuple[int, ...]
 
 
 def setting(default: T, check: Callable[..., Any], *arguments: Any, **options: Any) -> T:
-    """Return a field whose value `check(name, value, *arguments, **options)` returns or refuses."""
+    """Return a dataclass field whose value is checked.
+
+    `check(name, value, *arguments, **options)` returns the value to use, or raises UsageError.
+    """
 
     metadata = {"check": lambda name, value: check(name, value, *arguments, **options)}
     return field(default=default, metadata=metadata)
 
 
 def check_settings(config: Any) -> None:
-    """Set each field of a frozen dataclass to what its check returns; raise UsageError."""
+    """Set each field of a frozen dataclass to the value that its check returns.
+
+    Raises UsageError for an invalid value.
+    """
     for one in fields(config):
         if "check" in one.metadata:
             value = one.metadata["check"](one.name, getattr(config, one.name))
@@ -196,7 +202,7 @@ class TrainingConfig:
 
     @property
     def augmentation(self) -> Augmentation | None:
-        """The augmentation of the training images, if there is any."""
+        """The augmentation of the training images, or None."""
         if not self.augment:
             return None
         return Augmentation(self.crop_padding, self.flip_axes, self.alternate_flips, self.cutout)

@@ -44,20 +44,19 @@ class TrainingEnvironment(ABC):
     `recipe`, which gives the others their defaults. Schedules run over `total` iterations, which
     follow from `iterations` or `epochs`.
 
-    `spec` gives the network instead of depth, widen_factor, dropout, shortcut and strides. `data`,
-    a Dataset, is trained on instead of the one that the setting `dataset` names; `validation` and
-    `volume_size` apply to it, too.
+    `spec` replaces depth, widen_factor, dropout, shortcut and strides. `data`, a Dataset, replaces
+    the one that the setting `dataset` names; `validation` and `volume_size` apply to it, too.
 
     Raises UsageError (a ValueError) for invalid settings, NotEnoughMemoryError if training would
     not fit into memory, and what `load_dataset` raises.
     """
 
-    front_end: str  # the framework's name, for people
+    front_end: str  # the framework's name, as users read it
     model: Any
     optimizer: Any
 
     dataset = _alias("feed.dataset")  # the Dataset that the run trains and measures on
-    fingerprint = _alias("feed.loaded.fingerprint")  # of the data, wherever they were split
+    fingerprint = _alias("feed.loaded.fingerprint")  # of the data before the validation split
     num_examples = _alias("feed.num_examples")  # training images
 
     # The original scripts' attributes, under their names.
@@ -99,13 +98,17 @@ class TrainingEnvironment(ABC):
 
     @abstractmethod
     def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
-        """Update once on volumes (N, D, H, W, C), labels (N,); return (loss, accuracy) before."""
+        """Update the weights once on volumes (N, D, H, W, C) and labels (N,).
+
+        Returns (loss, accuracy) before the update.
+        """
 
     @abstractmethod
     def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:
         """Return, in training mode, (loss, accuracy, gradients of `model.trainable_weights`).
 
-        One of several workers returns its part of the loss and gradients, and its rows' accuracy.
+        With several workers, each returns its part of the loss and gradients, and the accuracy on
+        its rows.
         """
 
     @abstractmethod
@@ -127,10 +130,12 @@ class TrainingEnvironment(ABC):
 
         Args:
             images, labels: train on this batch instead, volumes (N, D, H, W, C) and labels (N,) as
-                `next_batch` gives them. The next batch stays the next.
-            update: with False nothing moves; the result is what the iteration would give.
+                `next_batch` gives them. This does not use up the next batch.
+            update: with False the run's state does not change; the result is the one that the
+                iteration would give.
             learning_rate: replaces the schedule's in this iteration.
-            momentum, weight_decay, dropout: replace the run's in this iteration, unless they are 0.
+            momentum, weight_decay, dropout: replace the run's in this iteration. A setting that is
+                0 in the run cannot be replaced.
 
         Raises UsageError for invalid settings or a batch that does not fit the network, and
         NotEnoughMemoryError if the batch does not fit into memory.
@@ -166,7 +171,7 @@ class TrainingEnvironment(ABC):
 
     @property
     def loss_settings(self) -> dict[str, Any]:
-        """The keywords that the settings give to `ops.cross_entropy` and to `losses`."""
+        """The keywords of `ops.cross_entropy` and of the classes in `losses`."""
         weights = self.feed.whole.class_weights.tolist() if self.config.class_weights else None
         return {"smoothing": self.config.label_smoothing, "class_weights": weights}
 
@@ -187,7 +192,7 @@ class TrainingEnvironment(ABC):
         return *reduce_scores(self.worker, *scores, len(labels), count), count
 
     def _prepare(self, chosen: Mapping[str, Any] | None = None) -> None:
-        """Set momentum, weight decay and dropout of an iteration: the run's, unless chosen."""
+        """Set the next iteration's momentum, weight decay and dropout: `chosen`, or the run's."""
         current = adjusted_settings(self.config, chosen or {})
         self.optimizer.adjust(current["momentum"], current["weight_decay"])
         # This sets the masks' position, too, which Keras's `fit`, for example, may have moved.
@@ -201,16 +206,16 @@ class TrainingEnvironment(ABC):
     def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the next samples, as `step` takes them, and move on.
 
-        Gives (volumes (N, D, H, W, C) float32, labels (N,) int64). An epoch's incomplete last batch
-        is dropped. Raises UsageError for a batch larger than the training split.
+        Returns (volumes (N, D, H, W, C) float32, labels (N,) int64). An epoch's incomplete last
+        batch is dropped. Raises UsageError for a batch larger than the training split.
         """
         return self._next_rows(batch_size, slice(0, batch_size))
 
     def use_only(self, rows: np.ndarray | None) -> None:
-        """Train on these rows of the training split alone, or on all of them again for None.
+        """Train only on these rows of the training split; None stands for all rows.
 
-        The rows also decide the normalisation and the length of an epoch. Class weights stay the
-        whole split's. Raises UsageError for fewer rows than a batch.
+        The rows also decide the normalisation and the length of an epoch. Class weights stay those
+        of the whole split. Raises UsageError for fewer rows than a batch.
         """
         self.feed.use_only(rows)
 
@@ -233,7 +238,7 @@ class TrainingEnvironment(ABC):
     def gradients(self, images: Any = None, labels: Any = None) -> dict[str, np.ndarray]:
         """Return the loss's gradients before weight decay, {canonical name: float32 array}.
 
-        Takes the same batch as `step`, and raises the same errors. Nothing moves.
+        Takes the same batch as `step`, and raises the same errors. The run's state does not change.
         """
         self._prepare()
         _, _, gradients, _ = self._evaluate_without_update(images, labels)
@@ -256,7 +261,7 @@ class TrainingEnvironment(ABC):
 
     @contextmanager
     def _state_unchanged(self) -> Iterator[None]:
-        """Restore at the end what training mode moves: batch norm's averages and the positions."""
+        """Restore on exit what training mode changes: batch norm's averages and the positions."""
         named = named_variables(self.model)
         averages = {name: named[name] for name in named if ".running_" in name}
         before, position = values(averages), self.feed.position
@@ -342,18 +347,18 @@ class TrainingEnvironment(ABC):
     def reset(self, first: bool = False, *, seed: int | None = None) -> None:
         """Go back to fresh weights, iteration 0 and the first batch, as after construction.
 
-        `seed` makes it another run. `first`, of the original script, has no effect. Raises
-        UsageError for a seed that is not a whole number from 0 up.
+        Another `seed` makes it another run. `first`, which the original script had, has no effect.
+        Raises UsageError for a seed that is not a whole number from 0 up.
         """
         if seed is not None:
             self.config = replace(self.config, seed=seed)
         self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
 
     def restore(self, checkpoint: Checkpoint, seed: int | None = None) -> None:
-        """Continue where either front end took `checkpoint`, with its seed or with `seed`.
+        """Continue from a checkpoint of either front end, with its seed or with `seed`.
 
-        A missing momentum starts at zero, a missing average at the weights. Raises
-        DataError (a ValueError) for another network or optimizer, before anything is changed.
+        A missing momentum starts at zero, a missing average at the weights. Raises DataError (a
+        ValueError) for another network or optimizer, before it changes anything.
         """
         state.check_checkpoint(checkpoint, self.config.optimizer)
         own = checkpoint.config.get("seed", self.config.seed)
@@ -363,9 +368,9 @@ class TrainingEnvironment(ABC):
         self._go_to(checkpoint)
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Assign what `get_weights` returned, and start the EMA of the weights anew from it.
+        """Assign weights that `get_weights` returned, and restart the EMA from them.
 
-        Raises DataError, before anything is changed, for names or shapes of another network.
+        Raises DataError for names or shapes of another network, before it changes anything.
         """
         averages = [self.average.average] if self.average else []
         for named in (named_variables(self.model), *averages):
@@ -376,7 +381,7 @@ class TrainingEnvironment(ABC):
         self.restore(Checkpoint.load(path), self.config.seed)
 
     def adopt_state_of_first(self) -> None:
-        """Take over the state of the first worker, the only one to read checkpoints."""
+        """Take over the state of the first worker, the only one that reads checkpoints."""
         if self.worker.count == 1:
             return
         numbers = [*(getattr(self, name) for name in NUMBERS), self.config.seed]

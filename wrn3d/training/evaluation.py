@@ -13,13 +13,14 @@ from wrn3d.distributed.workers import Worker
 ALONE = Worker()
 # May wrap a list of batches, as a progress bar does.
 Track = Callable[[Iterable[Any]], Iterable[Any]]
-LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # in one batch
+LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # volumes and voxels in one batch
 
 
 class EvalResult(NamedTuple):
-    """Scores on a split: mean loss, accuracy, its mean over the classes, area under the ROC curve.
+    """Scores on a split: mean loss, accuracy, balanced accuracy, area under the ROC curve.
 
-    `auc` is NaN where a class has no sample or a probability is NaN.
+    Balanced accuracy is the mean of the classes' accuracies. `auc` is NaN if a class has no sample
+    or a probability is NaN.
     """
 
     loss: float
@@ -89,7 +90,7 @@ def mean_of(views: Sequence[Predictions]) -> Predictions:
 
 
 def batches(volumes: np.ndarray, track: Track = iter) -> Iterator[slice]:
-    """Yield slices of volumes (N, D, H, W, C), each as long as memory allows."""
+    """Yield slices of volumes (N, D, H, W, C); larger volumes make shorter slices."""
     size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(volumes.shape[1:-1])))
     for start in track(range(0, len(volumes), size)):
         yield slice(start, start + size)
@@ -112,7 +113,8 @@ def measure(predictions: Predictions) -> EvalResult:
 def _auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the AUC as MedMNIST's evaluator computes it (Yang et al. 2023).
 
-    That is the second class's for two classes, else the mean over each class against all others.
+    With two classes that is the AUC of the second; with more, the mean of each class's AUC against
+    all others.
     """
     classes = probabilities.shape[1]
     if len(np.unique(labels)) < classes or not np.isfinite(probabilities).all():

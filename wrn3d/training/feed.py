@@ -1,4 +1,4 @@
-"""Deal out a run's batches, and keep the position of the next one."""
+"""Provide a run's batches, and keep the position of the next one."""
 
 from typing import NamedTuple
 
@@ -18,12 +18,12 @@ class Position(NamedTuple):
 
 
 class Feed:
-    """Deals out batches of a data set.
+    """Provides the batches of a data set.
 
-    A batch is a pure function of (data, seed, position), so `position` is all the state there is.
+    A batch is a pure function of (data, seed, position), so `position` is the only state.
 
-    `loaded` is the unsplit data, `whole` has the validation split set aside, and the run uses
-    `dataset`: `whole`, or after `use_only` some of its training rows.
+    `loaded` is the data before the validation split, `whole` the data after it. The run uses
+    `dataset`, which is `whole` or, after `use_only`, `whole` with some of its training rows.
 
     Raises UsageError if the training split is smaller than a batch, or if the validation split
     cannot be cut from it.
@@ -37,7 +37,7 @@ class Feed:
         self.use_only(None)
 
     def use_only(self, rows: np.ndarray | None) -> None:
-        """Deal out these rows of the training split alone, or all of them again for None.
+        """Use only these rows of the training split; None stands for all rows.
 
         Raises UsageError if they are fewer than a batch.
         """
@@ -50,7 +50,7 @@ class Feed:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return some rows of the next batch and move on by the whole batch.
 
-        Gives (volumes (N, D, H, W, C) float32, labels (N,) int64), normalised, augmented, and
+        Returns (volumes (N, D, H, W, C) float32, labels (N,) int64), normalised, augmented, and
         resized to `size` times the data's size. An epoch's incomplete last batch is dropped.
 
         Raises UsageError for a batch larger than the training split.
@@ -65,17 +65,17 @@ class Feed:
 
     @property
     def num_examples(self) -> int:
-        """Training images."""
+        """The number of training images."""
         return len(self.dataset.train_labels)
 
     @property
     def epoch_ends(self) -> bool:
-        """Whether the last batch of an epoch has been dealt out."""
+        """Whether the batch before the position is the last of its epoch."""
         return self.position.index_in_epoch + self.batch_size > self.num_examples
 
 
 def check_batch_size(batch_size: int, dataset: Dataset) -> int:
-    """Return the batch size; raise UsageError unless the training split has so many images."""
+    """Return the batch size; raise UsageError if the training split has fewer images."""
     count = len(dataset.train_labels)
     require(
         check_count("batch_size", batch_size) <= count,

@@ -1,4 +1,4 @@
-"""The two training scripts by name: the one place where the package reaches for them."""
+"""The two training scripts by name; only this module of the package imports them."""
 
 import importlib
 from typing import Any

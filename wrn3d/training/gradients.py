@@ -7,13 +7,13 @@ import tensorflow as tf
 from wrn3d.distributed.collectives import current_shard
 from wrn3d.network.parameters import KERNEL_DIMENSIONS
 
-MESSAGE = 2**20  # numbers: a message is sent when it has at least so many
+MESSAGE = 2**20  # numbers: a message is sent when it has at least this many
 
 
 def messages(lengths: Sequence[int]) -> list[list[int]]:
-    """Group arrays into messages: return the arrays' places, last first, for each message.
+    """Group arrays into messages; return the indices of each message's arrays, last first.
 
-    A message is closed as soon as its arrays' `lengths` add up to MESSAGE.
+    A message is complete as soon as its arrays' `lengths` add up to MESSAGE or more.
     """
     groups: list[list[int]] = [[]]
     size = 0
@@ -29,10 +29,11 @@ def messages(lengths: Sequence[int]) -> list[list[int]]:
 def sum_gradients(
     gradients: Sequence[tf.Tensor], order: Sequence[int] | None = None
 ) -> Sequence[tf.Tensor]:
-    """Return each gradient's sum over the workers.
+    """Sum each gradient over the workers (all-reduce).
 
     The last layers' gradients are sent first, while those of the first layers are still being
-    computed. `order` has the places of the network's weights in `gradients`, if it differs.
+    computed. `order` has the indices in `gradients` of the network's weights, in the network's
+    order; None means that `gradients` has this order already.
     """
     shard = current_shard()
     if shard is None:

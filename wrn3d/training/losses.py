@@ -34,7 +34,7 @@ class CrossEntropy(keras.losses.Loss):
 
 @serializable
 class BatchLoss(keras.metrics.Metric):
-    """The last batch's own loss. Keras's `loss` is a running mean, and its weighting rounds."""
+    """The last batch's loss. Keras's `loss` is a running mean with rounding errors of its own."""
 
     def __init__(
         self,

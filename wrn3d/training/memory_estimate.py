@@ -10,16 +10,16 @@ from wrn3d.system.machine import cpu_has_bfloat16, has_gpu
 from wrn3d.system.memory import available_memory, in_gib, resident_memory
 from wrn3d.training.config import TrainingConfig
 
-# Bytes of a process that has imported all frameworks, and of its working memory (Linux).
+# Bytes of a process that has imported all frameworks, with its working memory (Linux).
 IMPORTED = 780_000_000
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """An estimate of the most bytes that training holds; docs/design.md compares measurements.
+    """An estimate of training's peak memory in bytes; docs/design.md has measurements.
 
     `fixed` does not depend on the batch: the process, the data, the weights, their gradients and
-    momentum. `per_sample` is the outputs of all layers, which the gradients need.
+    momentum. `per_sample` covers the outputs of all layers, which the gradients need.
     """
 
     fixed: int
@@ -35,9 +35,9 @@ class TrainingMemory:
 def training_memory(
     spec: WideResNetSpec, config: TrainingConfig, data_bytes: int, workers: int = 1
 ) -> TrainingMemory:
-    """Return the estimate for each of `workers` that share a batch; the data take `data_bytes`."""
+    """Return the estimate for one of `workers` that share a batch; the data take `data_bytes`."""
     weights = 4 * sum(prod(parameter.shape) for parameter in network_parameters(spec))
-    # Without bfloat16 instructions the gradients keep the float32 in which they are computed.
+    # Without bfloat16 instructions convolutions compute in float32 and keep it for the gradients.
     each = 2 if config.precision == "bfloat16" and cpu_has_bfloat16() else 4
     copies = 2 + bool(config.momentum) + 2 * (config.optimizer == "adam") + bool(config.averaging)
     return TrainingMemory(
@@ -52,13 +52,13 @@ def check_memory(
 ) -> None:
     """Raise NotEnoughMemoryError if one worker would not fit; `here` workers share this machine.
 
-    The error names the largest batch size that fits. With a GPU nothing is checked: its memory
-    decides, which is unknown before TensorFlow is imported.
+    The error names the largest batch size that fits. With a GPU nothing is checked: the limit is
+    the GPU's memory, which is unknown before TensorFlow is imported.
     """
     if has_gpu():
         return
     needed = training_memory(spec, config, data_bytes, workers)
-    # This process's own memory is part of what is needed.
+    # `needed` includes the memory that this process already has.
     usable = available_memory() / here + resident_memory()
     if needed.total <= usable:
         return

@@ -19,14 +19,16 @@ class Norms(NamedTuple):
 
 
 def norm_meter(model: Any, optimizer: Any) -> Callable[[], Norms]:
-    """Return a function that measures the model's trained weights and the gradients that its
-    optimizer noted last."""
+    """Return a function that measures the norms of weights and gradients.
+
+    It measures the model's trained weights and the gradients that the optimizer noted last.
+    """
     import tensorflow as tf
 
     order = list(optimizer.order)  # the network's: both front ends then add in the same order
     trained, weights = trained_names(model), model.trainable_weights
     parts = [part_of(trained[place]) for place in order]
-    # In one graph: five times as fast as one by one.
+    # One graph for all norms is five times as fast as separate calls.
     weight_norms = tf.function(
         lambda: tf.stack([tf.norm(weight) for weight in weights]), autograph=False
     )

@@ -14,18 +14,18 @@ from wrn3d.network.spec import WideResNetSpec
 from wrn3d.training.config import TrainingConfig
 from wrn3d.training.gradients import sum_gradients
 
-SGD_RATE = 4  # times Muon's learning rate, for what is not a kernel
+SGD_RATE = 4  # times Muon's learning rate, for all parameters but kernels
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
 ORTHOGONALIZING_STEPS = 3  # as in Jordan's CIFAR-10 runs; language models take 5
 TINY = 1e-7
 
 
 class Optimizer:
-    """What the optimizers add to Keras's.
+    """A mixin that adds gradient norms and sums over workers to Keras's optimizers.
 
-    `gradient_norms` is a variable with the Euclidean norm of each gradient applied last, NaN before
-    the first. Several workers sum the gradients first, and send them in `order`: the network's, so
-    that both front ends round alike.
+    `gradient_norms` is a variable with the Euclidean norm of each of the last gradients, NaN before
+    the first. Several workers sum their gradients before the update. They send them in the
+    network's order, `order`, so that both front ends round alike.
     """
 
     order: Sequence[int] | None = None
@@ -34,7 +34,7 @@ class Optimizer:
     def build(self: Any, variables: Any) -> None:
         if not self.built:
             super().build(variables)  # type: ignore[misc]
-            # TensorFlow's own variable: Keras would save it.
+            # A plain TensorFlow variable: Keras would save its own.
             self.gradient_norms = tf.Variable(
                 np.full(len(variables), np.nan, np.float32), trainable=False
             )
@@ -69,8 +69,8 @@ class SGD(Optimizer, keras.optimizers.SGD):
                                              velocity                         otherwise)
 
     Keras's SGD multiplies the gradient by the learning rate before it enters the velocity, and its
-    weight decay bypasses the gradient. Here a learning rate acts on its own iteration alone, and
-    zero moves nothing.
+    weight decay bypasses the gradient. Here a learning rate affects only its own iteration, and
+    0 leaves the weights unchanged.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class SGD(Optimizer, keras.optimizers.SGD):
         if isinstance(learning_rate, Real):  # not a schedule; Keras refuses an int
             learning_rate = float(learning_rate)
         super().__init__(learning_rate, float(momentum), nesterov, name=name, **kwargs)
-        self.coupled_weight_decay = weight_decay  # Keras would apply its `weight_decay` decoupled
+        self.coupled_weight_decay = weight_decay  # Keras's own `weight_decay` is decoupled
 
     def build(self, variables: Any) -> None:
         if not self.built:
@@ -140,12 +140,12 @@ class Muon(SGD):
         weight   = (1 - learning_rate * weight_decay) * weight
                    - learning_rate * scale * orthogonalized(change)
 
-    A kernel (k, k, k, C, F) is the matrix (k k k C, F), and scale is sqrt(max(1, F / rows)), as in
+    A kernel (k, k, k, C, F) is a matrix (k k k C, F). The scale is sqrt(max(1, F / rows)), as in
     torch.optim.Muon. Batch norm's parameters and the dense layer follow SGD without weight decay,
     at SGD_RATE times the learning rate.
 
     `single_depth`, for volumes of depth 1, updates only the kernels' centre slices, the only ones
-    that such volumes meet. `precision` is that of the matrix products; Jordan's is bfloat16.
+    that such volumes meet. `precision` is that of the matrix products; Jordan uses bfloat16.
     """
 
     def __init__(
@@ -194,8 +194,8 @@ class Muon(SGD):
 def orthogonalized(matrix: Any, scale: Any, precision: str = "float32") -> Any:
     """Return `matrix` (rows, columns) float32 with singular values near `scale`.
 
-    The singular vectors stay. Jordan's iteration is X <- X (a + b X'X + c (X'X)^2). It is carried
-    out on the small symmetric matrix X'X alone, which gives the factor for X at the end. In
+    The singular vectors do not change. Jordan's iteration is X <- X (a + b X'X + c (X'X)^2). Here
+    it runs on the small symmetric matrix X'X alone, and X is multiplied once, at the end. In
     bfloat16 the result is right within 2 to 6 % after three steps (on the momenta of `fast`), but
     not after five.
     """
@@ -203,13 +203,13 @@ def orthogonalized(matrix: Any, scale: Any, precision: str = "float32") -> Any:
         return tf.transpose(orthogonalized(tf.transpose(matrix), scale, precision))
     matrix = tf.cast(matrix, precision)
     gram = tf.cast(tf.matmul(matrix, matrix, transpose_a=True), tf.float32)
-    norm = tf.sqrt(tf.linalg.trace(gram)) + TINY  # the matrix's Euclidean norm
+    norm = tf.sqrt(tf.linalg.trace(gram)) + TINY  # the matrix's Frobenius norm
     gram = tf.cast(gram / (norm * norm), precision)
     factor = identity = tf.eye(matrix.shape[1], dtype=precision)
     a, b, c = NEWTON_SCHULZ
     for step in range(ORTHOGONALIZING_STEPS):
-        # Never add three terms: TensorFlow orders them by their names, which differ between the
-        # front ends.
+        # Never add three terms in one expression: TensorFlow orders them by their names, which
+        # differ between the front ends.
         polynomial = a * identity + tf.matmul(gram, b * identity + c * gram)
         factor = tf.matmul(factor, polynomial) if step else polynomial
         gram = tf.matmul(polynomial, tf.matmul(gram, polynomial))
@@ -233,7 +233,7 @@ class Adam(Optimizer, keras.optimizers.Adam):
 def make_optimizer(config: TrainingConfig, spec: WideResNetSpec) -> Optimizer:
     """Return the optimizer that the settings name, for the network of `spec`.
 
-    The learning rate is set anew at each iteration.
+    The caller sets its learning rate before each iteration.
     """
     if config.optimizer == "adam":
         return Adam(config.learning_rate)

@@ -37,7 +37,7 @@ RECIPES = {
         augment=True,
         evaluate=True,
     ),
-    # CIFAR-10 in few operations (docs/results.md).
+    # CIFAR-10 with little computation (docs/results.md).
     "fast": TrainingConfig(
         depth=16,
         widen_factor=4,
@@ -94,9 +94,10 @@ RECIPES = {
 
 
 def find_recipe(name: str) -> TrainingConfig:
-    """Return one of RECIPES, or the settings in a .toml file of that path.
+    """Return the recipe of this name, or the settings in the .toml file at this path.
 
-    The file has a line such as `depth = 16` for each setting; the others are those of "original".
+    The file has a line such as `depth = 16` for each setting. Settings that it leaves out are those
+    of "original".
 
     Raises UsageError for an unknown name or for invalid settings, MissingDataError or DataError for
     a file that cannot be read.
@@ -134,7 +135,7 @@ def recipe_settings(name: str, given: Collection[str] = ()) -> dict[str, Any]:
     """Return a recipe's settings as keywords.
 
     `given` names the settings that the caller will override: if it has iterations, the recipe's
-    epochs are dropped. Raises what `find_recipe` does.
+    epochs are dropped. Raises what `find_recipe` raises.
     """
     recipe = find_recipe(name)
     if "iterations" in given and "epochs" not in given:

@@ -14,10 +14,10 @@ from wrn3d.training.memory_estimate import check_memory
 
 
 def open_dataset(data: Dataset | None, config: TrainingConfig, given: Collection[str]) -> Dataset:
-    """Return the caller's data set, resized to `volume_size`, or load the one of the settings.
+    """Return the caller's data set, resized to `volume_size`, or load the one in the settings.
 
-    Raises UsageError for another kind of object, and if the settings that the caller has `given`
-    name a data set, too; and what `load_dataset` raises.
+    Raises UsageError if `data` is not a Dataset, or if the caller has `given` settings that name
+    a data set, too. Also raises what `load_dataset` raises.
     """
     if data is None:
         return load_dataset(config.dataset, config.data_dir, config.volume_size)
@@ -55,9 +55,9 @@ def start_worker(
 ) -> Worker:
     """Import TensorFlow and return this process's worker, joined with the others if there are any.
 
-    Raises UsageError in a forked process, for a batch that is too small for the workers, or if they
-    have different settings or data; NotEnoughMemoryError before anything large is built; and
-    WorkerError if another worker is lost.
+    Raises UsageError in a forked process, for a batch that is too small for the workers, or if the
+    workers' settings or data differ. Raises NotEnoughMemoryError before it builds anything large,
+    and WorkerError if another worker is lost.
     """
     check_process()
     rank = find_rank()

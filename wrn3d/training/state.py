@@ -24,8 +24,11 @@ Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array
 
 
 def state_variables(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, Any]]:
-    """Return {kind: {canonical name: variable}}: "weights", "average" with a WeightAverage, and
-    the optimizer's slots, such as "momentum"."""
+    """Return the variables of a run's state as {kind: {canonical name: variable}}.
+
+    The kinds are "weights", the optimizer's slots, such as "momentum", and "average" if `average`,
+    a WeightAverage, is given.
+    """
     variables = {WEIGHTS: named_variables(model)} | named_slots(model, optimizer)
     return variables | ({AVERAGE: average.average} if average else {})
 
@@ -67,8 +70,8 @@ def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
 def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network: str) -> None:
     """Assign `arrays` to the variables of `state_variables`.
 
-    A missing slot starts at zero, a missing average at the weights. Raises DataError, before
-    anything is changed, for names or shapes of another network.
+    A missing slot starts at zero, a missing average at the weights. Raises DataError for names or
+    shapes of another network, before it changes anything.
     """
     complete: dict[str, Any] = {}
     for kind, named in variables.items():
@@ -82,7 +85,7 @@ def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network:
 def broadcast(
     variables: Mapping[str, Mapping[str, Any]], numbers: Sequence[float], worker: Any
 ) -> tuple[Checkpoint, int]:
-    """Assign the first worker's arrays to every worker's variables.
+    """Broadcast the first worker's arrays to the variables of every worker.
 
     `numbers` are a checkpoint's NUMBERS and the seed. Returns those of the first worker as (a
     Checkpoint without arrays, the seed).

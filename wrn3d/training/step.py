@@ -35,7 +35,7 @@ class StepResult:
 
 
 def adjusted_settings(config: TrainingConfig, chosen: Mapping[str, Any]) -> dict[str, float]:
-    """Return the ADJUSTABLE settings of an iteration: the run's, unless chosen.
+    """Return the ADJUSTABLE settings of an iteration: those in `chosen`, else the run's.
 
     Raises UsageError for an invalid value, or for a setting that is 0 in the run.
     """
@@ -65,7 +65,7 @@ def reduce_scores(
 
 
 def sum_over_workers(worker: Worker, gradients: Sequence[Any], order: Sequence[int]) -> list[Any]:
-    """Sum each gradient over the workers, which send them in `order`."""
+    """Return each gradient's sum over the workers, which send them in `order`."""
     summed = worker.sum([gradients[place] for place in order])
     by_place = dict(zip(order, summed, strict=True))
     return [by_place[place] for place in range(len(order))]

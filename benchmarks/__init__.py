@@ -5,6 +5,6 @@
     python -m benchmarks.episodes      # the cost of driving a run from outside
     python -m benchmarks.scaling       # the cost of several workers
 
-`cases` has the networks and their data, `contenders` the programs that train them, `turn` measures
-one of them in a process of its own, `report` shows the results.
+`cases` has the networks and their data. `contenders` has the programs that train them. `turn`
+measures one contender in a process of its own. `report` shows the results.
 """

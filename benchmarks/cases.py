@@ -40,7 +40,7 @@ class Case:
 
     @property
     def spec(self) -> WideResNetSpec:
-        """The network with the projection shortcut, for which stock Keras has a layer."""
+        """The network. Its shortcut is the projection: stock Keras has no pad shortcut."""
         shape = (1, 32, 32, 3) if self.side is None else (self.side,) * 3 + (1,)
         return WideResNetSpec(
             self.depth, self.widen_factor, num_classes=10, input_shape=shape, shortcut="projection"
@@ -50,16 +50,16 @@ class Case:
     def training_operations(self) -> float:
         """Floating-point operations of training on one volume.
 
-        A multiply-add counts as two operations. Each layer needs it for its output, for the
-        gradient of its input and for the gradient of its kernel; the first layer needs no gradient
-        of its input. A volume of depth 1 meets only the kernels' centre slices.
+        A multiply-add counts as two operations. Each layer takes the same number for its output,
+        for the gradient of its input and for the gradient of its kernel; the first layer needs no
+        gradient of its input. A volume of depth 1 uses only the kernels' centre slices.
         """
         counts = _multiply_adds(self.spec)
         return 2.0 * (3 * sum(counts.values()) - counts["conv0"])
 
     @cached_property
     def dataset(self) -> Dataset:
-        """Real digits: as images, or 32 of them stacked to a cube with the first one's label."""
+        """Real digits: images, or cubes of 32 stacked images with the first image's label."""
         images = digits.load()
         if self.side is None:
             return images
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def whole_batches(self) -> int:
-        """Training samples of an epoch's whole batches: a shorter last batch would look fast."""
+        """Number of training samples in whole batches: a smaller last batch would look fast."""
         return len(self.dataset.train_labels) // self.batch_size * self.batch_size
 
 

@@ -33,7 +33,7 @@ class Trainer(NamedTuple):
 
 @dataclass(frozen=True)
 class Contender:
-    """Name in tables, function that makes its Trainer, and the libraries that it imports."""
+    """A program: its name in tables, a function that makes its Trainer, and its libraries."""
 
     title: str
     make: Callable[[Case, str], Trainer]
@@ -53,7 +53,7 @@ def environment(script: str, case: Case, **settings: Any) -> TrainingEnvironment
 
 
 def script(name: str, case: Case, precision: str, fit: bool = False) -> Trainer:
-    """Train by a script's `env.step()`, or its Keras model by `model.fit` on the same batches."""
+    """Return a Trainer with a script's `env.step()`, or `model.fit` on the same batches."""
     env = environment(name, case, precision=precision)
     if not fit:
         return Trainer(env.model, partial(repeat, env.step))
@@ -63,7 +63,7 @@ def script(name: str, case: Case, precision: str, fit: bool = False) -> Trainer:
 
 
 def stock_keras(case: Case, precision: str) -> Trainer:
-    """Train the network in stock Keras layers, as a newcomer to Keras would."""
+    """Return a Trainer of the network in stock Keras, as a newcomer would write it."""
     import keras
     from keras import layers
 
@@ -90,7 +90,7 @@ def stock_keras(case: Case, precision: str) -> Trainer:
 
 
 def pytorch(dimensions: int, memory_format: str, case: Case, precision: str) -> Trainer:
-    """Train the network in PyTorch, over 2 or 3 dimensions."""
+    """Return a Trainer of the network in PyTorch, over 2 or 3 dimensions."""
     from benchmarks.pytorch import Training  # needs PyTorch, which may be missing
 
     training = Training(case, precision, dimensions, memory_format)
@@ -98,7 +98,7 @@ def pytorch(dimensions: int, memory_format: str, case: Case, precision: str) -> 
 
 
 def matmul(case: Case, precision: str) -> Trainer:
-    """Multiply square matrices; an iteration is a product of 2 MATRIX_SIDE**3 operations."""
+    """Return a Trainer that multiplies two matrices: 2 MATRIX_SIDE**3 operations an iteration."""
     import tensorflow as tf
 
     matrix = tf.random.stateless_normal([MATRIX_SIDE, MATRIX_SIDE], [0, 1])
@@ -131,7 +131,7 @@ CONTENDERS = {
 
 
 def repeat(step: Callable[[], Any], enough: Enough) -> None:
-    """Call `step()` until `enough()`, asked after each call, returns True."""
+    """Call `step()` and then `enough()`, over and over, until `enough()` returns True."""
     while True:
         step()
         if enough():
@@ -141,7 +141,7 @@ def repeat(step: Callable[[], Any], enough: Enough) -> None:
 def fit_until(
     model: Any, data: Sequence[np.ndarray], options: dict[str, Any], enough: Enough
 ) -> None:
-    """Run `model.fit` until `enough()`, asked after each batch, returns True."""
+    """Run `model.fit`, and call `enough()` after each batch until it returns True."""
     import keras
 
     class Stop(keras.callbacks.Callback):

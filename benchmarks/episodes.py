@@ -22,7 +22,7 @@ from wrn3d.system.memory import resident_memory
 
 WARM_UP = 3  # iterations that build graphs and settle memory
 SETTLED = 50  # resets that settle memory
-ENDLESS = 10**6  # iterations: no episode ends in a measurement
+ENDLESS = 10**6  # iterations, so that no episode ends during a measurement
 ACTION = np.array([-0.5], np.float32)  # a learning rate of 0.001: nothing diverges
 FRONT_ENDS = ("tensorlayer", "keras")
 TRAINING: dict[str, Any] = {
@@ -35,7 +35,7 @@ TRAINING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class EpisodeCosts:
-    """What to measure: Gymnasium's environment and going back, against a bare step; resets."""
+    """How often to measure. The costs are Gymnasium's, those of snapshots, and those of resets."""
 
     rounds: int = 20
     """Alternations between bare steps and as many through Gymnasium, and of steps and snapshots."""
@@ -58,7 +58,7 @@ def measure(config: EpisodeCosts) -> None:
     rounds, resets = check_count("rounds", config.rounds), check_count("resets", config.resets)
     print(machine.sentence(machine.describe()), flush=True)
     for front_end in FRONT_ENDS:
-        # The resets first: a process that has held more memory would hide what they leave behind.
+        # Resets come first: once the process has held more memory, what they leave would not show.
         print(beginning_anew(front_end, resets), flush=True)
         print(through_gymnasium(front_end, rounds), flush=True)
         print(going_back(front_end, rounds), flush=True)
@@ -74,7 +74,7 @@ def make(front_end: str, **settings: Any) -> Any:
 
 
 def beginning_anew(front_end: str, resets: int) -> str:
-    """Report the graphs and the memory that resets leave, each with an iteration of WRN-10-1."""
+    """Report the graphs and memory that resets leave; each episode is a step of WRN-10-1."""
     env = make(front_end, depth=10, widen_factor=1, batch_size=32)
 
     def play(seeds):
@@ -93,8 +93,8 @@ def beginning_anew(front_end: str, resets: int) -> str:
 
 
 def through_gymnasium(front_end: str, rounds: int) -> str:
-    """Report iterations/s of WRN-16-1, batch 128, through Gymnasium, with its rewards, and by the
-    bare `step()` of its CNNEnv."""
+    """Report iterations/s of WRN-16-1, batch 128: through Gymnasium, with rewards, and by the bare
+    `step()` of the CNNEnv."""
     env = make(front_end, depth=16, widen_factor=1, batch_size=128)
     env.reset(seed=0)
     training, count = env.unwrapped.training, env.unwrapped.reward_every
@@ -128,8 +128,10 @@ def going_back(front_end: str, rounds: int) -> str:
 
 
 def alternations(calls: Sequence[Callable[[], Any]], rounds: int, times: int = 1) -> np.ndarray:
-    """Return the seconds of each call, (calls, rounds): means over `times` in a row, with the calls
-    in reverse in every other round."""
+    """Return the seconds of each call, (calls, rounds).
+
+    Each number is the mean of `times` repetitions. Every other round reverses the order of calls.
+    """
     seconds = np.zeros((len(calls), rounds))
     for number in range(rounds):
         for place in list(range(len(calls)))[:: -1 if number % 2 else 1]:
@@ -141,7 +143,7 @@ def alternations(calls: Sequence[Callable[[], Any]], rounds: int, times: int = 1
 
 
 def graphs() -> int:
-    """Return the number of TensorFlow's graphs that are alive in this process."""
+    """Return the number of TensorFlow graphs in this process."""
     gc.collect()
     return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
 

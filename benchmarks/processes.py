@@ -1,4 +1,4 @@
-"""Processes that measure and print their results as lines of JSON."""
+"""Start processes that measure and print their results as lines of JSON."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]  # holds the project's modules
 
 @contextmanager
 def started(title: str, command: Sequence[str], **variables: str) -> Iterator[Iterator[dict]]:
-    """Start a command with further environment variables; give an iterator over its results.
+    """Start a command with additional environment variables; yield an iterator of its results.
 
     The iterator raises UserError if the process ends before it has printed another result; the
     message calls the process `title`. The process ends with the context.

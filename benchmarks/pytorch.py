@@ -74,7 +74,7 @@ class Training:
         """Convert (N, D, H, W, C) to the tensor that the network takes."""
         tensor = torch.from_numpy(volumes).movedim(-1, 1)
         tensor = tensor.squeeze(2) if self.dimensions == 2 else tensor
-        # A clone, because `contiguous` keeps a single channel's strides, which say channels last.
+        # Clone: with one channel `contiguous` would keep the strides, which mean channels last.
         return tensor.clone(memory_format=self.memory_format)
 
     def step(self) -> float:

@@ -1,4 +1,4 @@
-"""The results as tables in Markdown that read as plain text, too, and as a picture."""
+"""Report the results as Markdown tables, readable as plain text, and as a picture."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -68,7 +68,7 @@ class Row(list[Measurement]):
 
 
 class Group(dict[str, Row]):
-    """{contender: its Row} of a case in a precision, without the matmul, which is its `limit`."""
+    """{contender: its Row} of a case in a precision. The matmul has its Row in `matmul`."""
 
     def __init__(self, case: str, precision: str) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from wrn3d.system.errors import reason
 from wrn3d.system.memory import peak_memory
 
 SECONDS = 1.0  # timed in a turn
-WARM_UP = 2  # the first iteration builds the graph, in the second memory settles
+WARM_UP = 2  # the first iteration builds the graph; memory settles in the second
 FEWEST = 3  # timed iterations
 
 

@@ -47,7 +47,7 @@ def cosine(rate):
 
 
 def play(env, seed, policy):
-    """Play an episode; return the scores on the test split after it, and its learning rates."""
+    """Play an episode; return its final scores on the test split and its learning rates."""
     observation, info = env.reset(seed=seed)
     rates, ended = [], False
     while not ended:

@@ -3,7 +3,8 @@
     python -m examples.learning_rate_range
 
 The learning rate grows by the same factor in each iteration. The test ends when the smoothed loss
-is four times its lowest, or at the highest rate. Writes learning_rate_range.png. Half a minute.
+is four times its lowest, or at the highest rate. Takes half a minute and writes
+learning_rate_range.png.
 """
 
 import sys
@@ -20,7 +21,7 @@ WINDOW = 10  # iterations over which the slope is measured
 
 
 def range_test(env):
-    """Return [(learning rate, smoothed loss)]; the environment goes back to where it was."""
+    """Return [(learning rate, smoothed loss)]; restore the environment's state at the end."""
     start, curve, smooth = env.snapshot(), [], 0.0
     for iteration in range(ITERATIONS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (iteration / (ITERATIONS - 1))

@@ -5,8 +5,8 @@
 Each round starts from a snapshot. For each rate it trains ROUND iterations, then COOLING more with
 a tenth of the rate, and measures the loss on the validation split. It continues from the end of
 ROUND with the best rate. (Without COOLING the lowest rate would always look best.) For comparison
-each rate also trains alone, for as many iterations. The test split decides. Writes look_ahead.png.
-Two minutes.
+each rate also trains alone, for as many iterations. The test split decides. Takes two minutes and
+writes look_ahead.png.
 """
 
 import matplotlib

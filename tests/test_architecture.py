@@ -1,8 +1,8 @@
-"""The layout's rule: each room imports only from those below it, and nothing runs in a circle.
+"""The layout's rule: each room imports only from those below it, without cycles.
 
 In wrn3d/, a module beside the folders, and a folder with a `__main__`, is a command. The other
-folders are rooms, listed here from the lowest up. Imports are read with `ast`, those inside
-functions and under TYPE_CHECKING included.
+folders are rooms, listed here from the lowest up. The tests read all imports with `ast`, including
+those inside functions and under TYPE_CHECKING.
 """
 
 import ast
@@ -44,7 +44,7 @@ def imports(sources):
         outside = {
             name for name in names if name.split(".")[0] in ("benchmarks", "examples", "tests")
         }
-        # `import wrn3d` for its lazy public names is no arrow to a room.
+        # `import wrn3d`, for its lazy public names, does not count as an import of a room.
         found[module] = {name for name in names & set(sources) if name != "wrn3d"} | outside
     return found
 
@@ -64,7 +64,7 @@ def height(module):
 
 
 def violations(sources):
-    """Return a sentence for each arrow that the layout's rule forbids."""
+    """Return a sentence for each import that the layout's rule forbids."""
     broken = []
     for module, targets in imports(sources).items():
         for target in targets:

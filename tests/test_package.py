@@ -102,7 +102,7 @@ def in_environment(folder, *command, cwd):
 
 @pytest.mark.slow
 def test_what_pip_installs_trains_from_any_folder(tmp_path):
-    copy = tmp_path / "copy"  # setuptools leaves files beside what it builds
+    copy = tmp_path / "copy"  # setuptools leaves files beside the sources
     copy.mkdir()
     names = ["wrn3d", *map("{}.py".format, PROJECT["tool"]["setuptools"]["py-modules"])]
     for name in (*names, "pyproject.toml", "README.md", "LICENSE"):
@@ -120,7 +120,7 @@ def test_what_pip_installs_trains_from_any_folder(tmp_path):
     venv.create(environment, with_pip=True)
     elsewhere.mkdir()
     install = ["-m", "pip", "install", "--quiet", "--constraint", ROOT / "requirements.txt"]
-    # From the source archive, which has to hold all that the wheel needs.
+    # Install from the source archive, which must contain everything that the wheel needs.
     in_environment(environment, *install, sdist, cwd=elsewhere)
     program = (
         "from cifar_wide_resnet_tl import CNNEnv\n"

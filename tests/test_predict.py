@@ -18,7 +18,7 @@ from wrn3d.training.evaluation import log_probabilities
 
 @pytest.fixture(scope="module")
 def trained(front_end, tmp_path_factory):
-    """An environment after some iterations, with an EMA of the weights, and its checkpoint."""
+    """Return an environment with an EMA after some iterations, and its checkpoint."""
     settings = {"volume_size": 8, "momentum": 0.9, "learning_rate": 0.1, "averaging": 0.8}
     env = small_environment(front_end, dataset="digits", **settings)
     for _ in range(10):
@@ -40,7 +40,7 @@ def untrained(path, *shape):
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
-    """The environment and the checkpoint of a network for volumes of 4x8x8x1."""
+    """Return the environment and the checkpoint of a network for volumes of 4x8x8x1."""
     path = tmp_path_factory.mktemp("volumes") / "saved.safetensors"
     return untrained(path, 40, 4, 8, 8, 1), path
 

@@ -56,7 +56,7 @@ class Classifier:
         probabilities = classifier(np.stack([classifier.read("cat.png")]))
 
     `spec` is its WideResNetSpec, `class_names` has the names of the classes, `model` is the
-    keras.Model. Normalisation is part of it: it takes the bytes of the data set.
+    keras.Model. It normalises its input, the uint8 volumes of the data set.
 
     Raises MissingDataError if the checkpoint's file does not exist, and DataError if it is not a
     checkpoint or lacks what classifying needs.
@@ -90,7 +90,7 @@ class Classifier:
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a picture or a volume and return it in the network's size, (D, H, W, C) uint8.
 
-        Raises MissingDataError if there is no file, DataError for a file that does not fit.
+        Raises MissingDataError if there is no file, and DataError if the file does not fit.
         """
         path = Path(path)
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume (.npy)")
@@ -158,7 +158,7 @@ def predict(config: PredictConfig) -> None:
         require(not path.is_dir(), f"{path} is a folder: name files in it")
     classifier = Classifier(config.checkpoint)
     volumes = np.stack([classifier.read(path) for path in config.files])
-    rows = []  # (file, {class: probability}, the most probable first)
+    rows = []  # (file, {class: probability}, most probable first)
     for path, probabilities in zip(config.files, classifier(volumes).tolist(), strict=True):
         pairs = zip(classifier.class_names, probabilities, strict=True)
         rows.append((str(path), dict(sorted(pairs, key=lambda pair: -pair[1]))))

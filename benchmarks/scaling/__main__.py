@@ -48,8 +48,10 @@ def main() -> int:
 
 
 def scaling(config: ScalingConfig) -> None:
-    """Measure, fit the model, print and write its predictions; raise UserError if a worker fails
-    or this machine has too few cores."""
+    """Measure, fit the model, and print and write its predictions.
+
+    Raises UsageError if this machine's cores cannot be divided, and UserError if a worker fails.
+    """
     require(
         hasattr(os, "sched_setaffinity") and machine.usable_cores() > 1,
         "this benchmark divides cores between workers: run it on Linux with two or more cores",

@@ -21,9 +21,9 @@ class Work:
     """The training of a network on one worker, in seconds and bytes.
 
     A step of n images computes for `fixed` + n * `per_image` seconds after n * `input` seconds of
-    making the batch; a checkpoint takes `save` seconds once in `save_every` steps. Of two workers
-    each waits for the other by the share `lag` of its computing. `gradients` and `norms` are the
-    bytes of each message.
+    making the batch; a checkpoint takes `save` seconds once in `save_every` steps. With two
+    workers, each waits `lag` times its computing time for the other. `gradients` and `norms` are
+    the bytes of each message.
     """
 
     fixed: float
@@ -46,8 +46,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Network:
-    """The cost of a message: `hop` seconds from one worker to the next, `per_byte` seconds of work
-    on either side, and the link. Messages go round a ring, or up and down a `tree` in fewer hops.
+    """The cost of a message: `hop` seconds from one worker to the next, `per_byte` seconds of the
+    cores' work for each byte, and the link's `bits_per_second`.
+
+    An all-reduce goes round a ring, or up and down a `tree` in fewer hops.
     """
 
     hop: float
@@ -60,7 +62,7 @@ class Network:
         return self.latency(count) + self.handling(count, size) + self.transfer(count, size)
 
     def small_sum(self, count: int, size: int) -> float:
-        """Return the seconds of batch norm's sum, whose arrays workers in a ring gather."""
+        """Return the seconds of batch norm's sum: in a ring, an all-gather of its arrays."""
         if self.tree:
             return self.sum(count, size)
         return (count - 1) * (self.hop + size * (self.per_byte + 8 / self.bits_per_second))
@@ -79,8 +81,10 @@ class Network:
 
 
 def sent(count: int, size: int) -> float:
-    """Return the bytes that each of `count` workers sends for an all-reduce of `size` bytes: a ring
-    sends 2 (count - 1) times a part of them (Patarasuk and Yuan 2009)."""
+    """Return the bytes that each of `count` workers sends for an all-reduce of `size` bytes.
+
+    In a ring each sends 2 (count - 1) parts of size / count bytes (Patarasuk and Yuan 2009).
+    """
     return 2 * (count - 1) / count * size
 
 
@@ -97,10 +101,10 @@ def step_seconds(
 
     With synchronised batch norm a step waits for each sum of the forward pass. Those of the
     backward pass overlap with the kernels' gradients. The gradients' sums are not hidden, because
-    batch norm's sums queue on the same link behind them. With local batch norm the gradients, all
-    but the last message, travel during the backward pass, and batch norm's averages during the
-    whole step. The cores also handle each byte, the scores are summed last, and the step waits for
-    the slowest worker.
+    batch norm's sums queue on the same link behind them. With local batch norm all messages of
+    gradients but the last travel during the backward pass, and batch norm's averages travel during
+    the whole step. In either case the cores handle each byte, the scores are summed last, and the
+    step waits for the slowest worker.
     """
     if count == 1:
         return work.alone(images)
@@ -124,14 +128,16 @@ def step_seconds(
 
 
 def norm_messages(work: Work, synchronised: bool) -> tuple[int, ...]:
-    """Return the bytes of batch norm's messages: if it is local, averages in half the bytes, and
-    none in the backward pass."""
+    """Return the bytes of each of batch norm's messages in a step.
+
+    Local batch norm sends only averages, half the bytes, and nothing in the backward pass.
+    """
     return work.norms if synchronised else tuple(size // 2 for size in work.norms[::2])
 
 
 def slowest(count: int) -> float:
-    """Return the expected largest of `count` normally distributed times, in units of the larger
-    one of two (Blom 1958)."""
+    """Return the expected maximum of `count` normally distributed times, divided by the expected
+    maximum of two (Blom 1958)."""
 
     def expected(count: int) -> float:
         return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
@@ -147,9 +153,11 @@ def images_per_second(
 
 
 def messages_of(spec: WideResNetSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the bytes of each message of gradients and of each of batch norm's, as a step sends
-    them: the kernels' centre slices for volumes of depth 1, statistics in float64 forward and in
-    float32 back."""
+    """Return the bytes of each message of gradients, and of each message of batch norm, in a step.
+
+    For volumes of depth 1 a step sends only the kernels' centre slices. Batch norm sends float64 in
+    the forward pass and float32 in the backward pass.
+    """
     from wrn3d.training.gradients import messages  # imports TensorFlow, which takes seconds
 
     lengths, norms = [], []
@@ -164,8 +172,8 @@ def messages_of(spec: WideResNetSpec) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def fit_network(times: Mapping[tuple[int, int], float]) -> Network:
-    """Fit `hop` and `per_byte` of a ring to {(count, size): seconds}, by least squares of relative
-    errors."""
+    """Fit a ring's `hop` and `per_byte` to {(count, size): seconds}, by least squares of the
+    relative errors."""
     seconds = np.array(list(times.values()))
     terms = np.array([[2 * (count - 1), sent(count, size)] for count, size in times])
     (hop, per_byte), *_ = np.linalg.lstsq(terms / seconds[:, None], np.ones(len(seconds)))
@@ -175,8 +183,10 @@ def fit_network(times: Mapping[tuple[int, int], float]) -> Network:
 def fit_work(
     spec: WideResNetSpec, times: Mapping[int, float], input: float = 0.0, save: float = 0.0
 ) -> Work:
-    """Fit `fixed` and `per_image` to {images: seconds} of one worker's steps, two or more, which
-    include the `input` of each image."""
+    """Fit `fixed` and `per_image` to the steps of one worker.
+
+    `times` is {images: seconds} of two or more steps, with the `input` of each image included.
+    """
     per_image, fixed = np.polyfit(list(times), list(times.values()), 1)
     return Work(float(fixed), float(per_image) - input, *messages_of(spec), input, save)
 

@@ -1,4 +1,4 @@
-"""The measurements beside the model, and its predictions: texts, tables and a picture."""
+"""Report the measurements, the model's fit and its predictions: texts, tables, a picture."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,11 +25,11 @@ LARGE_VOLUMES = Case(28, 10, 2, 64)  # too large for this machine
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHOWN = COUNTS[3:]  # in the tables
 GIGABITS = (10, 100, 400)
-ACCELERATION = 300  # assumed: a worker with a GPU to one of this machine
-NCCL = model.Network(hop=1e-5, per_byte=0.0, tree=True)  # assumed: sums between GPUs
+ACCELERATION = 300  # assumed: speed of a worker with a GPU, relative to one of this machine
+NCCL = model.Network(hop=1e-5, per_byte=0.0, tree=True)  # assumed: all-reduce between GPUs
 SHARES = {IMAGES: 32, LARGE_VOLUMES: 2}  # images of each worker
-COLOURS, STYLES = ("#d62728", "#ff7f0e", "#1f77b4"), ("-", "--", ":")  # of GIGABITS, of WAYS
-# {title: (batch norm is synchronised, factor of the images of each worker)}
+COLOURS, STYLES = ("#d62728", "#ff7f0e", "#1f77b4"), ("-", "--", ":")  # for GIGABITS, for WAYS
+# {title: (whether batch norm is synchronised, factor by which each worker has more images)}
 WAYS = {"synchronised": (True, 1), "local": (False, 1), "local, batch x 4": (False, 4)}
 
 
@@ -57,7 +57,7 @@ def constants(work: model.Work, network: model.Network) -> str:
 
 
 def one_and_two(case: Case, steps: Sequence[tuple[float, float]]) -> str:
-    """Return a sentence on alternating steps of one worker and of two."""
+    """Return a sentence that compares alternating steps of one worker and of two."""
     low, _, high = quantiles([one / two for one, two in steps], n=4)
     one, two = (case.batch_size / median(seconds) for seconds in zip(*steps, strict=True))
     cores = usable_cores()
@@ -69,7 +69,7 @@ def one_and_two(case: Case, steps: Sequence[tuple[float, float]]) -> str:
 
 
 def compared(figures: dict[str, Figures], work: model.Work, network: model.Network) -> str:
-    """Return a table of steps as measured and by the model, whose lag is fitted to the first."""
+    """Return a table of measured and modelled steps. The lag is fitted to the first row."""
     # Four workers share the cores of two.
     crowded = replace(work, fixed=2 * work.fixed, per_image=2 * work.per_image)
     rows = {
@@ -102,8 +102,10 @@ def compared(figures: dict[str, Figures], work: model.Work, network: model.Netwo
 
 
 def works_at_scale(figures: dict[str, Figures]) -> dict[Case, model.Work]:
-    """Return the Work of each network to predict. The time of the large volumes is that of the
-    small network by the number of operations."""
+    """Return the Work of each network to predict.
+
+    The time of the large volumes is the small network's, scaled by the number of operations.
+    """
     images, fewer, volumes = (figures[name] for name in ("images", "fewer images", "volumes"))
     image_input = images["input"] / IMAGES.batch_size
     volume_input = volumes["input"] / VOLUMES.batch_size
@@ -121,8 +123,10 @@ def works_at_scale(figures: dict[str, Figures]) -> dict[Case, model.Work]:
 def predict(
     works: dict[Case, model.Work], lag: float, network: model.Network
 ) -> tuple[list[str], dict[tuple, list[float]]]:
-    """Return a text with a table for each network and kind of worker, and what `draw` takes:
-    {(network, kind of worker, Gbit/s, way): images/s for each of COUNTS}."""
+    """Return a text with a table for each network and kind of worker, and the rates.
+
+    The rates are {(network, kind of worker, Gbit/s, way): images/s for each of COUNTS}.
+    """
     texts, rates = [], {}
     for case, work in works.items():
         fast = replace(
@@ -159,7 +163,7 @@ def _alone(case, worker, work):
 def _row(title, rates):
     most, count = max(zip(rates, COUNTS, strict=True))
     shares = {count: rate / count / rates[0] for rate, count in zip(rates, COUNTS, strict=True)}
-    three_digits = float(f"{most:.3g}")  # and printed without an exponent
+    three_digits = float(f"{most:.3g}")  # printed without an exponent
     return [
         title,
         *(f"{shares[count]:.0%}" for count in SHOWN),
@@ -170,7 +174,8 @@ def _row(title, rates):
 def draw(rates: dict[tuple, list[float]], path: Path) -> None:
     """Write a PNG of {(network, kind of worker, Gbit/s, way): images/s for each of COUNTS}.
 
-    Networks are rows of panels and kinds of workers columns, links colours and ways line styles.
+    Each network is a row of panels, each kind of worker a column, each link a colour, and each way
+    a line style.
     """
     import matplotlib
 

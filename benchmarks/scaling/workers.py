@@ -1,9 +1,9 @@
-"""Measure workers on this machine: start them, and run one of them.
+"""Measure workers on this machine. This module starts the workers; each runs it.
 
 python -m wrn3d.launch -n 2 benchmarks.scaling.workers '{"calls": FIFO, "case": [16, 4, 32, null]}'
 
 The first worker reads the FIFO `calls`: for each line all workers take a few steps, and the first
-one prints a line of JSON with the medians. It prints an empty one when all are warmed up.
+one prints a line of JSON with the medians. Its first line, {}, says that all are warmed up.
 """
 
 import json
@@ -33,7 +33,7 @@ Figures = dict[str, float]  # what `measure` returns
 Turn = Callable[[], Figures]
 MODULE = "benchmarks.scaling.workers"
 CASE = Case(16, 4, 64)  # the original's batch size
-TWICE = replace(CASE, batch_size=2 * CASE.batch_size)  # the recipes'
+TWICE = replace(CASE, batch_size=2 * CASE.batch_size)  # the recipes' batch size
 IMAGES = Case(28, 10, 16)
 FEWER_IMAGES = replace(IMAGES, batch_size=4)
 VOLUMES = Case(16, 2, 2, 64)  # small enough for two cores
@@ -42,11 +42,11 @@ WARM_UP, SUMS, FURTHER_SUMS = 2, 7, 4
 SUM_SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
 TRAINING = {"momentum": 0.9, "nesterov": True, "augment": True}
 STEPS = 8
-ALTERNATING_STEPS = 3  # so few that one worker and two meet the same machine
+ALTERNATING_STEPS = 3  # few, so that other load on the machine slows one worker and two alike
 
 
 def throttled(megabits: int, command: Sequence[str]) -> list[str]:
-    """Return the command with a loopback of its own at so many Mbit/s (Linux, root)."""
+    """Return the command with its own loopback interface at `megabits` Mbit/s (Linux, root)."""
     link = "ip link set lo up && tc qdisc add dev lo root tbf burst 256kb latency 200ms rate"
     return ["unshare", "--net", "sh", "-c", f'{link} {megabits}mbit && exec "$@"', "sh", *command]
 
@@ -59,7 +59,7 @@ def can_throttle() -> bool:
 
 
 def turns(megabits: Sequence[int]) -> dict[str, Turn]:
-    """Return {name: a function that measures it}, with links at so many Mbit/s."""
+    """Return {name: function that measures it}; `megabits` are the speeds of throttled links."""
     shares = [replace(CASE, batch_size=CASE.batch_size // share) for share in (4, 2, 1)]
     return {
         "two": partial(run, 2, CASE, sums=True),
@@ -100,7 +100,7 @@ def alternations(case: Case, count: int) -> list[tuple[float, float]]:
         Progress(count, "one worker and two") as progress,
     ):
         for number in range(count):
-            second = None if number % 2 else two()["step"]  # two workers are first in every other
+            second = None if number % 2 else two()["step"]  # two workers go first in even rounds
             first = one()["step"]
             seconds.append((first, second or two()["step"]))
             progress.advance()
@@ -113,7 +113,7 @@ def side_by_side(case: Case) -> Figures:
 
     def on_half(index):
         half = cores[part(len(cores), index, 2)]
-        os.sched_setaffinity(0, half)  # of this thread, and its process inherits it
+        os.sched_setaffinity(0, half)  # of this thread; its child process inherits it
         return run(1, case)["step"]
 
     with ThreadPoolExecutor(2) as pool:
@@ -121,7 +121,7 @@ def side_by_side(case: Case) -> Figures:
 
 
 def run(count: int, case: Case, **request: Any) -> Figures:
-    """Return what new workers measure in one call."""
+    """Start workers and return what they measure in one call."""
     with started_workers(count, case, **request) as call:
         return call()
 
@@ -130,9 +130,9 @@ def run(count: int, case: Case, **request: Any) -> Figures:
 def started_workers(
     count: int, case: Case, steps: int = STEPS, megabits: int | None = None, **request: Any
 ) -> Iterator[Turn]:
-    """Start workers; give a function that has them measure and returns its result.
+    """Start workers; yield a function that makes them measure and returns the result.
 
-    They share a link of `megabits` if given. Raises UserError if a worker fails.
+    The workers share a link of `megabits` Mbit/s if given. Raises UserError if a worker fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         calls = Path(folder) / "calls"
@@ -174,7 +174,10 @@ def measure(
     env: TrainingEnvironment, steps: int, sums: bool = False, checkpoint: bool = False
 ) -> Figures:
     """Return the median seconds of a step and of making a whole batch, and the bytes that go over
-    the loopback in a step; on request the seconds of sums of several sizes and of a checkpoint."""
+    the loopback in a step.
+
+    `sums` adds the seconds of an all-reduce of each size, `checkpoint` those of a checkpoint.
+    """
     before = loopback_bytes()
     seconds = [env.step().seconds for _ in range(steps)]
     figures = {"step": median(seconds), "bytes": (loopback_bytes() - before) / steps}
@@ -189,8 +192,10 @@ def measure(
 
 
 def seconds_of_sum(count: int, size: int) -> float:
-    """Return the seconds of a sum inside a function, without the function's own: a function with
-    FURTHER_SUMS more takes so much longer."""
+    """Return the seconds of an all-reduce inside a graph, without the cost of calling the graph.
+
+    They are the difference that FURTHER_SUMS more all-reduces make, divided by their number.
+    """
     import tensorflow as tf
 
     from wrn3d.distributed import collectives

@@ -21,14 +21,14 @@ SLOW = [name for name in CONTENDERS if name not in (MATMUL, *QUICK)]
 
 @pytest.fixture
 def restored(name):
-    """Restore Keras's policy, and collect the pipelines of `fit`: the later, the slower."""
+    """Restore Keras's policy, and collect the pipelines of `fit` early, while that is fast."""
     yield
     keras.mixed_precision.set_global_policy("float32")
     if "fit" in CONTENDERS[name].title:
         gc.collect()
 
 
-@pytest.mark.slow  # PyTorch imports for five seconds; the test of the tables has one such count
+@pytest.mark.slow  # importing PyTorch takes five seconds; the test of tables has such a count
 @pytest.mark.parametrize("case", [Case(16, 1, 2), VOLUMES], ids=str)
 def test_operations_are_those_that_pytorch_counts(case):
     dimensions = 2 if case.side is None else 3

@@ -67,7 +67,7 @@ def test_two_workers_measure_at_each_call():
         first, second = call(), call()
     work = model.Work(0.0, 0.0, *model.messages_of(SMALL.spec))
     expected = 2 * model.sent_in_step(work, 2)
-    # The rest are headers, of messages that are small here, and what other programs send.
+    # The rest are headers, large beside these small messages, and the traffic of other programs.
     assert expected < first["bytes"] < 2 * expected
     assert all(value > 0 for name, value in second.items() if not name.startswith("sum of"))
     assert (
@@ -101,7 +101,7 @@ def test_one_worker_and_two_alternate(monkeypatch):
 def test_volumes_send_whole_kernels_and_images_their_centre_slices():
     volumes, images = replace(SMALL, side=32).spec, SMALL.spec
     assert sum(model.messages_of(volumes)[0]) == 4 * parameter_count(volumes)
-    # All but the kernels are small, and a projection's has one slice.
+    # Kernels are almost all of the weights; a projection's kernel has one slice.
     assert 0.33 < sum(model.messages_of(images)[0]) / (4 * parameter_count(images)) < 0.36
 
 
@@ -125,7 +125,7 @@ def test_a_step_adds_up_by_hand():
     assert model.step_seconds(work, network, 2, 1) == pytest.approx(
         9 + forward + (backward - 9 / 3) + (2 + 8) + (2 + 16) + scores + 4.5
     )
-    # Local batch norm's message is hidden behind 9 seconds of computing, the gradients' behind 6.
+    # 9 seconds of computing hide local batch norm's message; 6 of them hide the gradients'.
     assert model.step_seconds(work, network, 2, 1, synchronised=False) == pytest.approx(
         9 + (1 + 16 - 9) + max(2 + 16, (2 + 8) + (2 + 16) - 6) + scores + 4.5
     )

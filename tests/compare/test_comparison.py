@@ -1,4 +1,4 @@
-"""Differences between two sides are found and named: both sides here run in the tests' process."""
+"""Differences between two sides are found and named. Both sides run in the tests' process."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def environments():
 
 @pytest.fixture
 def compare(environments, monkeypatch):
-    """Compare the two environments as new, one of them changed by `change(env, monkeypatch)`."""
+    """Return a function that resets both environments, changes those named, and compares them."""
 
     def compare(changed, change, iterations=5):
         class SideHere(Side):

@@ -1,4 +1,4 @@
-"""Files of PyTorch weights, also damaged and malicious ones."""
+"""Files of PyTorch weights, including damaged and malicious ones."""
 
 import numpy as np
 import pytest

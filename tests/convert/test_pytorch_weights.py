@@ -24,7 +24,7 @@ RATE, LEARNING_RATE, BATCH = 0.3, 0.01, 8
 
 
 def same_mask(name, x):
-    """Apply the dropout mask that the first iteration of a run with seed 0 has there."""
+    """Apply the dropout mask of the block in the first iteration of a run with seed 0."""
     count, channels, height, width = x.shape
     mask = ops.dropout(
         tf.ones((count, 1, height, width, channels)),
@@ -54,7 +54,7 @@ class Authors:
 
 
 class WideResNetPytorch:
-    """WideResNet-pytorch's network, saved as a parallel wrapper names it."""
+    """WideResNet-pytorch's network, saved with the names of torch.nn.DataParallel."""
 
     def __init__(self, dropout):
         self.training = False

@@ -1,4 +1,4 @@
-"""What is seen at a position."""
+"""Which samples a run sees at a position."""
 
 import numpy as np
 from hypothesis import given, settings

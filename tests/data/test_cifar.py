@@ -103,7 +103,7 @@ def test_a_damaged_batch_is_named_in_one_sentence(tmp_path, layout, damage, reas
     with pytest.raises(ValueError, match=reason) as caught:
         load_dataset("cifar10", tmp_path)
     message = str(caught.value)
-    assert ": )" not in message  # a reason is there
+    assert ": )" not in message  # the reason is not empty
     assert message.startswith(f"{path} cannot be used (")
     assert f"delete {folder} and run again" in message and "\n" not in message
 
@@ -128,7 +128,7 @@ def test_damaged_class_names_are_refused(tmp_path, layout, content):
 
 
 class Hostile:
-    """Pickles to a call of whatever it is given."""
+    """An object whose pickle calls a given function."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments

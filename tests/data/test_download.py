@@ -59,7 +59,7 @@ def link(name, target):
 
 @pytest.fixture
 def archive(tmp_path):
-    """A small archive in CIFAR-10's format, as bytes."""
+    """Return a small archive in CIFAR-10's format, as bytes."""
     return tar_of(write_cifar10(tmp_path / "made", "py"))
 
 
@@ -76,7 +76,7 @@ def server():
 
 @pytest.fixture
 def offer(server, monkeypatch):
-    """A function that makes `content` CIFAR-10's official archive, by its own MD5 or another."""
+    """Return a function that makes `content` the official CIFAR-10 archive; `md5` can be wrong."""
 
     def offer(content, md5=None, url=None):
         server.content = content
@@ -94,7 +94,7 @@ def offer(server, monkeypatch):
 
 @pytest.fixture
 def data_dir(tmp_path):
-    """A folder that is not there yet. A failure must not leave it behind."""
+    """Return a folder that does not exist yet. A failure must not leave it behind."""
     return tmp_path / "new" / "data"
 
 

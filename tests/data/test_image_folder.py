@@ -14,7 +14,7 @@ from wrn3d.system.errors import DataError, UserError
 
 @pytest.fixture
 def pictures(tmp_path, digits):
-    """60 training digits, about half of them as JPEG, and 30 test digits."""
+    """Write 60 training digits, about half of them as JPEG, and 30 test digits."""
     for split, volumes, labels in (
         ("train", digits.train_volumes[:60], digits.train_labels),
         ("test", digits.test_volumes[:30], digits.test_labels),

@@ -10,7 +10,7 @@ from wrn3d.system.errors import DataError, MissingDataError
 
 @pytest.fixture
 def arrays(digits):
-    """Volumes of two classes: digits that brighten and darken along the depth."""
+    """Return volumes of two classes: digits that brighten and darken along the depth."""
     small = digits.train_volumes[:60, 0, ::4, ::4, 0]
     volumes = np.stack([small // divisor for divisor in (4, 2, 1, 2, 4)], axis=1)
     labels = (digits.train_labels[:60, None] % 2).astype(np.uint8)

@@ -1,7 +1,7 @@
 """A slow and lossy link between two network namespaces: HOST ADDRESS HOST ADDRESS DELAY LOSS.
 
-Does what `tc netem` does, for kernels without it: there is a TUN device in each namespace, and this
-process between them holds each packet for DELAY seconds and loses the fraction LOSS. It prints "up"
+It replaces `tc netem` on kernels without it. Each namespace has a TUN device. This process carries
+packets between them: it holds each for DELAY seconds and loses the fraction LOSS. It prints "up"
 when both devices are up, and carries packets until it is killed.
 """
 

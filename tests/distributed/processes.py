@@ -9,17 +9,17 @@ from tests.support.processes import finished, start_command
 from wrn3d.launch.resources import free_ports
 
 MODULE = "tests.distributed.worker_run"
-SECONDS_TO_NOTICE = 60  # at most, until a worker that hangs is reported
+SECONDS_TO_NOTICE = 60  # at most, until the others report a worker that hangs
 
 
 def tf_config(addresses, index):
-    """The variables that tell worker `index` where all are."""
+    """Return the variables that tell worker `index` the addresses of all."""
     task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     return {"TF_CONFIG": json.dumps(task)}
 
 
 def slurm(count, index):
-    """The variables that srun sets for task `index` of `count` on this machine."""
+    """Return the variables that srun sets for task `index` of `count` on this machine."""
     return {
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_STEP_NUM_TASKS": str(count),

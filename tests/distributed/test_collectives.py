@@ -1,4 +1,4 @@
-"""What the network's ops compute on a worker's rows: dropout, batch norm, the gradients' order."""
+"""The network's ops on a worker's rows: dropout, batch norm, the order of gradients."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def test_a_worker_has_its_rows_of_the_dropout_mask():
 
 
 def test_a_kernels_gradient_is_ready_before_the_layer_below_hands_its_own_on():
-    """So that it can be sent meanwhile. The order changes no bit."""
+    """Check the order, which lets a worker send the gradient early, and that no bit changes."""
     draw = np.random.default_rng(0)
     arrays = [
         tf.constant(draw.normal(size=shape), tf.float32)
@@ -50,7 +50,7 @@ def test_a_kernels_gradient_is_ready_before_the_layer_below_hands_its_own_on():
         tf.function(function, autograph=False).get_concrete_function(*arrays)
         for function in (gradients, sharded_gradients)
     )
-    # The first two layers' gradients of x wait for the kernel's of the next one.
+    # The upstream gradients of layers 2 and 1 wait for the kernel gradients of layers 3 and 2.
     waiting = [
         [before.name for before in operation.control_inputs]
         for operation in sharded.graph.get_operations()
@@ -63,8 +63,10 @@ def test_a_kernels_gradient_is_ready_before_the_layer_below_hands_its_own_on():
 
 
 def in_threads(bounds, work):
-    """The results of `work(rows)` in workers that are threads; worker i has the rows from
-    bounds[i] to bounds[i + 1]."""
+    """Return the results of `work(rows)` in workers that are threads.
+
+    Worker i has the rows from bounds[i] to bounds[i + 1].
+    """
     count = len(bounds) - 1
     arrays, barrier = [None] * count, threading.Barrier(count)
 
@@ -90,7 +92,7 @@ def in_threads(bounds, work):
 @pytest.mark.parametrize("precision, tolerance", [("float32", 2e-6), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("shape", [(7, 1, 6, 5, 4), (5, 3, 4, 2, 3)])
 def test_batch_norm_covers_every_workers_rows(shape, precision, tolerance):
-    """Output, averages and gradients of uneven rows, against TensorFlow's own on the batch."""
+    """Compare output, averages and gradients on uneven rows with those on the whole batch."""
     draw = np.random.default_rng(0)
     x, upstream = (tf.constant(draw.normal(3, 2, shape), precision) for _ in range(2))
     weight, bias, mean, var = (
@@ -110,7 +112,7 @@ def test_batch_norm_covers_every_workers_rows(shape, precision, tolerance):
     whole = [
         np.concatenate([first[0], second[0]]),
         *first[1:3],
-        *(first[place] + second[place] for place in (3, 4, 5)),  # each has its part of the sum
+        *(first[place] + second[place] for place in (3, 4, 5)),  # each worker has a part of the sum
     ]
     for array, other in zip(whole, expected, strict=True):
         assert np.abs(array - other).max() <= tolerance * np.abs(other).max()
@@ -132,7 +134,7 @@ def test_local_batch_norm_covers_only_a_workers_own_rows():
 
 @pytest.mark.parametrize("distance", [0, 1, 10, 100])
 def test_batch_norms_statistics_lose_little_far_from_zero(distance):
-    """Of the variance 2e-7 (1 + mean^2 / variance), against NumPy in float64."""
+    """Compare with float64: the variance may be off by 2e-7 (1 + mean^2 / variance) of itself."""
     x = np.random.default_rng(0).normal(distance, 1, (6, 1, 8, 8, 16)).astype(np.float32)
 
     def work(rows):

@@ -35,7 +35,7 @@ UNEVEN = SETTINGS | {
 
 
 def difference(run, other, kind):
-    """The relative difference (Euclidean) of all arrays of a kind together."""
+    """Return the relative Euclidean distance between all arrays of a kind, taken as one."""
     a, b = (
         np.concatenate([arrays[name].ravel() for name in other if name.startswith(kind)])
         for arrays in (run, other)
@@ -56,8 +56,8 @@ def difference(run, other, kind):
     ],
 )
 def test_several_workers_compute_what_one_does(count, front_end, source, tmp_path):
-    """Up to rounding, since sums are taken in another order. A run of one worker whose first
-    kernel starts one rounding step higher shows how far that may lead."""
+    """Compare up to rounding, because several workers add in another order. A run of one worker
+    whose first kernel starts one unit in the last place higher shows how much may differ."""
     path, iterations = tmp_path / "several.npz", 10
     workers = start_training(count, front_end, path, iterations, UNEVEN, source)
     env = environment_class(front_end)(**UNEVEN)
@@ -73,7 +73,7 @@ def test_several_workers_compute_what_one_does(count, front_end, source, tmp_pat
     assert several["accuracy"][:5] == pytest.approx(one["accuracy"][:5], abs=1e-7)
     for kind in ("loss", "weight/"):
         assert 0 < difference(several, one, kind) < 10 * difference(nudged, one, kind), kind
-    # A ReLU at zero may fall on either side, so that a few of the gradients' terms come or go.
+    # Rounding moves some inputs of ReLU across zero, which adds or removes terms of gradients.
     assert difference(several, one, "gradient/") < 5e-3
     assert difference(several, one, "gradient/fc") < 1e-5
     env.set_weights({name: several[f"weight/{name}"] for name in weights})
@@ -146,13 +146,13 @@ def test_all_stop_after_the_same_iteration_and_one_alone_continues(tmp_path):
 
 
 def workers_of(launcher):
-    """The process ids of a launcher's workers, in order."""
+    """Return the process ids of a launcher's workers, in order."""
     pids = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
     return [int(pid) for pid in pids.stdout.split()]
 
 
 def disturb(front_end, folder, log, number, draw, restarts=0):
-    """Send a signal to one worker of a run after some iterations. Returns the launcher's exit
+    """Send a signal to one worker of a run after some iterations; return the launcher's exit
     status and the seconds until it ended."""
     trained = max(RunFolder(folder).log.column("loss"), default=0)
     with log.open("w") as output:
@@ -179,7 +179,7 @@ def disturb(front_end, folder, log, number, draw, restarts=0):
 
 @pytest.fixture(scope="module")
 def undisturbed_pair(tmp_path_factory):
-    """The folder of a run of two workers that nothing disturbed, and their output."""
+    """Return the folder and the output of an undisturbed run of two workers."""
     folder = tmp_path_factory.mktemp("workers") / "undisturbed"
     process = finished(launch("keras", *FULL, "--output", folder))
     assert process.returncode == 0, process.stderr

@@ -62,8 +62,8 @@ def test_runs_whose_workers_are_killed_or_hang_end_with_the_same_bits(tmp_path, 
 
 
 def test_three_workers_give_the_same_bits_in_either_front_end(tmp_path):
-    """A ring's sum of three numbers depends on which two it adds first, and so on their places in
-    a message: the front ends have their gradients in different orders."""
+    """Train with both. They have their gradients in different orders, and in a ring the sum of
+    three numbers depends on their place in a message."""
     settings, arrays = UNEVEN | {"shortcut": "projection"}, []
     for front_end in ("tensorlayer", "keras"):
         path = tmp_path / f"{front_end}.npz"
@@ -79,7 +79,7 @@ def ip(*arguments, check=True):
 
 @contextmanager
 def two_hosts(delay=0.0, loss=0.0, megabits=None):
-    """Make two network namespaces and join them by a `bad_link`, `delay` seconds each way; give
+    """Make two network namespaces and join them by a `bad_link`, `delay` seconds each way; yield
     the link's process."""
     for host in HOSTS:
         ip("netns", "add", host)
@@ -101,7 +101,7 @@ def two_hosts(delay=0.0, loss=0.0, megabits=None):
 
 @contextmanager
 def training_on_hosts(path, iterations):
-    """Start a worker of `worker_run` on each host; kill what is left of them at the end."""
+    """Start a worker of `worker_run` on each host; kill those that remain at the end."""
     addresses = [f"{address}:17077" for address in HOSTS.values()]
     command = [sys.executable, "-m", MODULE, "tensorlayer", path, iterations, json.dumps(UNEVEN)]
     workers = [
@@ -133,7 +133,7 @@ def test_the_network_changes_nothing_but_the_time(tmp_path, conditions, capsys):
 
 def test_a_host_that_is_cut_off_is_noticed(tmp_path):
     with two_hosts(delay=0.005) as link, training_on_hosts(tmp_path / "x", 100_000) as workers:
-        time.sleep(40)  # until they train
+        time.sleep(40)  # until the workers train
         assert all(worker.poll() is None for worker in workers)
         link.send_signal(signal.SIGSTOP)
         start = time.monotonic()

@@ -32,7 +32,7 @@ def training_arrays(env, iterations):
 
 def work(front_end, path, iterations, settings):
     rank = find_rank()
-    # As under wrn3d.launch. The last bits of a sum depend on the number of cores that share it.
+    # As wrn3d.launch does. The last bits of a sum depend on the number of cores that add it.
     os.sched_setaffinity(0, cores_of(rank.rank, rank.world_size))
     env = environment_class(front_end)(**json.loads(settings))
     arrays = training_arrays(env, int(iterations))

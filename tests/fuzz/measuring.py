@@ -17,8 +17,8 @@ FORBIDDEN = {
 
 @contextmanager
 def memory_measured():
-    """Give a list, and append the bytes by which this process grew at its peak in the context."""
-    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed before must not hide what is taken
+    """Yield a list, and at the end append the peak growth of this process in bytes."""
+    ctypes.CDLL(None).malloc_trim(0)  # freed memory that is still held would hide growth
     Path("/proc/self/clear_refs").write_text("5")  # makes Linux forget the earlier peak
     before, grown = resident_memory(), []
     try:
@@ -28,7 +28,7 @@ def memory_measured():
 
 
 def refused_cheaply(read, path, sentence, most=100e6):
-    """Check that `read(path)` raises UserError with `sentence`, and takes `most` bytes or fewer."""
+    """Check that `read(path)` raises UserError with `sentence` and takes less than `most` bytes."""
     with memory_measured() as grown, pytest.raises(UserError, match=sentence):
         read(path)
     assert grown[0] < most

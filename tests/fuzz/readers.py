@@ -57,7 +57,7 @@ def cifar(dataset, layout, name, folder):
 
 
 def archive(folder):
-    """Give each damaged archive a right checksum, since another is refused before unpacking."""
+    """Give each damaged archive its own checksum: a wrong one is refused before unpacking."""
     made, target = write_cifar10(folder / "made", "py", per_file=1), folder / "data"
     path = folder / "cifar-10-python.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
@@ -97,7 +97,7 @@ def npz(folder):
 
 
 def damaged_zip(content, draw, likely, compressions=(zipfile.ZIP_DEFLATED,)):
-    """Damage half of the files as they are, half inside: each entry with probability `likely`."""
+    """Damage the bytes of the file, or else each of its entries with probability `likely`."""
     if draw.random() < 0.5:
         return mutated(content, draw)
     damaged = io.BytesIO()
@@ -137,13 +137,13 @@ def safetensors(folder):
 
 
 def damaged_settings(saved, names, content, draw):
-    """Damage these fields of a Checkpoint, and save them with a right checksum."""
+    """Damage these fields of a Checkpoint, and save it with a valid checksum."""
     fields = json.dumps({name: getattr(saved, name) for name in names}, default=str)
     text = mutated(fields.encode(), draw).decode("latin1")
     path = Path(f"{draw.getrandbits(64)}.safetensors")  # in the test's own folder
     try:
         replace(saved, **json.loads(text)).save(path)
-    except (ValueError, TypeError, RecursionError):  # not JSON, or other JSON
+    except (ValueError, TypeError, RecursionError):  # invalid JSON, or JSON of another kind
         return mutated(content, draw)
     content = path.read_bytes()
     path.unlink()
@@ -164,7 +164,7 @@ def checkpoint(folder):
 
 
 def checkpoint_to_predict(folder):
-    """Make a classifier of a network whose settings are damaged."""
+    """Read, as a classifier does, the network of a checkpoint with damaged settings."""
     spec = WideResNetSpec(10, 1, input_shape=(1, 8, 8, 1))
     settings = {"depth": 10, "widen_factor": 1, "dropout": 0.0, "shortcut": "pad"}
     settings |= {"strides": [1, 2, 2], "precision": "float32", "classes": list("0123456789")}
@@ -177,7 +177,7 @@ def checkpoint_to_predict(folder):
     def read(path):
         try:
             read_network(Checkpoint.load(path))
-        except (KeyError, TypeError) as error:  # Classifier makes a DataError of them
+        except (KeyError, TypeError) as error:  # Classifier raises DataError instead
             raise UserError("a setting is missing") from error
 
     return Reader(folder / "x.safetensors", read, partial(damaged_settings, saved, ["config"]))
@@ -222,7 +222,7 @@ def flags(folder):
         try:
             read_flags(RunConfig, args=words)
         except SystemExit as ended:
-            assert ended.code in (0, 2)  # printed its help, or what is wrong
+            assert ended.code in (0, 2)  # it printed its help or an error
             if ended.code == 2:
                 raise UserError("a flag") from ended
 

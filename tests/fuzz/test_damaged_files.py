@@ -1,6 +1,6 @@
-"""Every reader on real files that were damaged: it gives data or one clear error.
+"""Every reader on damaged files: it returns data or raises one clear error.
 
-Nothing in a file is run, no reader hangs, and none takes more memory than a small file is worth.
+No reader runs code from a file, hangs, or takes much memory for a small file.
 `make fuzz` tries ten thousand files on each.
 """
 
@@ -15,13 +15,13 @@ from tests.fuzz.readers import LOGS, READERS
 from wrn3d.system.errors import UserError
 
 HANDFUL = 8  # files for a reader in the quick tests
-SECONDS = 5.0  # for one file; honest ones take milliseconds
+SECONDS = 5.0  # for one file; intact files take milliseconds
 GROWTH = 50e6  # bytes of memory for one file; the files have less than 4 MB
 
 
 @pytest.fixture(scope="module")
 def executed():
-    """A list of the forbidden calls. Python keeps its audit hook for good: it is turned off."""
+    """Yield a list of the forbidden calls. Python cannot remove the audit hook: turn it off."""
     calls, watching = [], [True]
     sys.addaudithook(
         lambda event, arguments: (

@@ -1,4 +1,4 @@
-"""Files that are made to take memory or time without end, or to run something: refused cheaply."""
+"""Malicious files, which would exhaust memory or time or run code: refused cheaply."""
 
 import io
 import json
@@ -107,16 +107,16 @@ def test_a_checkpoint_with_impossible_numbers_is_refused(tmp_path, change):
 
 
 def text(length):
-    """Return the operation that makes a text of so many letters."""
+    """Return the pickle operation that makes a string of `length` letters."""
     return b"X" + length.to_bytes(4, "little") + b"a" * length
 
 
-# Pickles: each would take a gigabyte, or time without end.
+# Pickles that would each take a gigabyte, or never end.
 MILLION = text(10**6) + b"q\x00("  # as name 0; then a list begins
 LATIN1 = b"X\x06\x00\x00\x00latin1\x86R"
 BYTEARRAY = b"\x80\x05\x96" + (600_000_000).to_bytes(8, "little") + b"."
 ENCODED = b"\x80\x02" + MILLION + (b"c_codecs\nencode\nh\x00" + LATIN1) * 1000 + b"l."
-# One text of a million letters as the arguments of a hundred calls.
+# A hundred calls whose arguments are the million letters of a string.
 SPREAD = b"\x80\x02cnumpy\nndarray\nq\x01" + MILLION + b"h\x01h\x00R" * 100 + b"l."
 # The pickle lifts the stand-in's own limit.
 LIFTED = (
@@ -142,14 +142,17 @@ CALLED = b"\x80\x02cbuiltins\nbytearray\nJ" + (10**9).to_bytes(4, "little") + b"
 
 
 def cifar_reader(folder, content):
-    """Return what reads a CIFAR batch with this pickle, and its path."""
+    """Return a function that reads a CIFAR batch with this pickle, and its argument."""
     made = write_cifar10(folder, "py", per_file=2)
     (made / "data_batch_1").write_bytes(content)
     return lambda path: load_dataset("cifar10", path), folder
 
 
 def zipped_pytorch_reader(folder, content, name="data.pkl", also=()):
-    """The same for PyTorch's weights, as `name`; `also` has more entries, {name: content}."""
+    """Return the same for PyTorch's weights, with the pickle as the entry `name`.
+
+    `also` has more entries, {name: content}.
+    """
     torch.save({"x": torch.zeros(3)}, folder / "good.pt")
     path = folder / "x.pt"
     with zipfile.ZipFile(folder / "good.pt") as source, zipfile.ZipFile(path, "w") as target:
@@ -167,7 +170,7 @@ def zipped_pytorch_reader(folder, content, name="data.pkl", also=()):
 
 
 def older_pytorch_reader(folder, content):
-    """The same for PyTorch's older files, which are several pickles."""
+    """Return the same for PyTorch's older files, which are several pickles."""
     path = folder / "x.pt"
     torch.save({"x": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
     good = path.read_bytes()

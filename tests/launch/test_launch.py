@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.processes import FROM_ANYWHERE, finished, start_python
 
-# What the worker whose index is the first flag does; the others wait for ever.
+# The worker whose index is the first flag acts; the others wait for ever.
 SCRIPT = """
 import json, os, signal, sys, time
 
@@ -43,7 +43,7 @@ elif action == "print":
 
 @pytest.fixture
 def folder(tmp_path):
-    """A working directory with a module train.py, and one in a package."""
+    """Return a working directory with a module train.py, and one in a package."""
     (tmp_path / "train.py").write_text(SCRIPT)
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("raise SystemExit('imported')")

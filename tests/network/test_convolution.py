@@ -110,7 +110,8 @@ def test_bfloat16_conv3d_is_the_exact_one_rounded(sides, channels, filters, size
     ids=str,
 )
 def test_bfloat16_gradients_of_small_volumes_are_written_in_full(sides, stride):
-    # oneDNN leaves parts of such filter gradients unwritten: repeat, with other numbers in memory.
+    # oneDNN would leave parts of such filter gradients unwritten. Repeat with large numbers in
+    # the memory that it gets.
     for seed in range(4):
         arguments = example(seed, sides, 32, 32, 3, stride, count=4)
         np.full(arguments[1].shape, 3e38, np.float32)

@@ -1,4 +1,4 @@
-"""Both models against the NumPy reference, and as models of their frameworks."""
+"""Both models, compared with the NumPy reference and used as models of their frameworks."""
 
 import keras
 import numpy as np
@@ -120,7 +120,7 @@ def test_keras_model_is_saved_and_loaded_whole(tmp_path, dropout, precision):
     loaded = keras.models.load_model(tmp_path / "model.keras")
 
     assert np.array_equal(model(volumes), loaded(volumes))
-    # Momentum, weight decay and the position in the dropout masks came along.
+    # The file has momentum, weight decay and the position in the dropout masks, too.
     assert model.train_on_batch(volumes, labels) == loaded.train_on_batch(volumes, labels)
     assert np.array_equal(model(volumes), loaded(volumes))
 

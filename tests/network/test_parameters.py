@@ -23,7 +23,7 @@ def test_centre_slices_count_what_the_paper_counts(depth, k, millions):
 
 
 def test_parameter_count_with_the_arithmetic_beside_it():
-    # conv0; group 0: two convolutions of 16; groups 1 and 2: first with half the channels.
+    # conv0; group 0: two convolutions; groups 1 and 2: the first has half the input channels.
     kernels = 27 * (3 * 16 + 2 * 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
     norms = 2 * (16 + 16 + 16 + 32 + 32 + 64 + 64)
     assert parameter_count(WideResNetSpec(10, 1)) == kernels + norms + 64 * 10 + 10

@@ -29,7 +29,7 @@ ALL = {"momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.2, "adjust": tuple(RA
 
 
 def make(front_end="tensorlayer", **arguments):
-    """An episode is the same in either front end: tests use one, except for those of both."""
+    """Return an environment. Most tests use one front end: episodes are the same in either."""
     return gymnasium.make("wrn3d/Training-v0", front_end=front_end, **SMALL | arguments).unwrapped
 
 

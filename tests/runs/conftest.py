@@ -31,7 +31,7 @@ def environment():
 
 @pytest.fixture
 def run(environment, tmp_path):
-    """A small environment at iteration 0, and the folder for its run."""
+    """Return a small environment at iteration 0, and the folder for its run."""
     environment.reset()
     return environment, tmp_path / "run"
 
@@ -43,14 +43,14 @@ def validating_environment():
 
 @pytest.fixture
 def validating_run(validating_environment, tmp_path):
-    """The same with a validation split and momentum."""
+    """Return the same with a validation split and momentum."""
     validating_environment.reset()
     return validating_environment, tmp_path / "run"
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """(folder, output) of a run with the flags FULL that nothing disturbed."""
+    """Return (folder, output) of an undisturbed run with the flags FULL."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     process = run_script("keras", *FULL, "--output", folder)
     assert (process.returncode, process.stderr) == (0, "")
@@ -59,8 +59,8 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def resumed(tmp_path_factory):
-    """(folder, damaged checkpoint, output) of such a run. It was killed after 30 iterations, its
-    newest checkpoint and its log were damaged, and then the other script resumed it."""
+    """Kill such a run after 30 iterations, damage its newest checkpoint and its log, and resume it
+    with the other script; return (folder, damaged checkpoint, output)."""
     folder = tmp_path_factory.mktemp("killed") / "run"
     process = start_script("keras", *FULL, "--output", folder)
     wait_for(process, 30)
@@ -72,7 +72,7 @@ def resumed(tmp_path_factory):
     newest.write_bytes(content)
     (folder / ".unfinished-left").mkdir()
     with (folder / "log.csv").open("a") as file:
-        file.write("31,0.0")  # half a line
+        file.write("31,0.0")  # an incomplete line
     process = run_script("tensorlayer", *FULL, "--mirror", "--output", folder, "--resume")
     assert (process.returncode, process.stderr) == (0, "")
     return folder, newest, process.stdout
@@ -80,7 +80,7 @@ def resumed(tmp_path_factory):
 
 @pytest.fixture
 def command(capsys):
-    """Run a command line of a script in this process: (exit status, output, errors)."""
+    """Return a function that runs a script in this process: (exit status, output, errors)."""
 
     def run(*flags, environment_class=Keras):
         return main(environment_class, "a script", list(map(str, flags))), *capsys.readouterr()

@@ -73,7 +73,7 @@ def test_a_long_run_prints_about_a_hundred_lines_and_its_last_iteration(command)
 
 
 def test_a_terminal_shows_a_progress_bar_until_ctrl_c():
-    """The whole bar, with the remaining time, on a terminal of 80 columns."""
+    """Check the whole bar, with the remaining time, on a terminal of 80 columns."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     streams = {"stdout": follower, "stderr": follower, "text": False}

@@ -22,7 +22,7 @@ from wrn3d.system.errors import DivergedError, Stopped
 
 @pytest.mark.parametrize("spoiled", [3, 4])
 def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(run, spoiled, monkeypatch):
-    """The weights become NaN in an update. The next loss, or the save before it, shows that."""
+    """Make the weights NaN in an update. The next loss, or the save before it, detects that."""
     env, path = run
     after_step(monkeypatch, env, lambda result: result.iteration == spoiled and spoil_weights(env))
     what = {3: "the loss is nan", 4: "weights are no longer finite"}[spoiled]
@@ -61,8 +61,10 @@ OPTIONS = {"on_nan": "restore", "save_every": 4}
 
 
 def diverge(monkeypatch, env, stop_after=None):
-    """Spoil the weights in iteration 10 and, after the run went back, the loss of iteration 17.
-    Send SIGTERM once, in iteration `stop_after`."""
+    """Spoil the weights in iteration 10 and, once the run has gone back, the loss of iteration 17.
+
+    Send SIGTERM once, in iteration `stop_after`.
+    """
     stops = [stop_after]
 
     def act(result):
@@ -80,7 +82,7 @@ def diverge(monkeypatch, env, stop_after=None):
 
 @pytest.fixture(scope="module")
 def twice_diverged(validating_environment, tmp_path_factory):
-    """(files, reported lines) of a run of 24 iterations that diverged twice and was not stopped."""
+    """Return (contents, reported lines) of a run of 24 iterations that diverges twice."""
     folder = tmp_path_factory.mktemp("diverged")
     with pytest.MonkeyPatch.context() as monkeypatch:
         diverge(monkeypatch, validating_environment)
@@ -121,8 +123,8 @@ def test_a_stop_before_or_after_divergence_changes_nothing(
 
 @pytest.mark.parametrize("every, stopped", [(4, 4), (4, 5), (9, 0)])
 def test_a_stop_during_or_after_a_diverged_iteration(run, every, stopped, monkeypatch):
-    """Iteration 6 spoils the weights, which the save of the second stop notices. The first stop
-    was after iteration 5."""
+    """Stop after iteration 5. Iteration 6 spoils the weights, and the save of the second stop
+    detects that."""
     env, path = run
     stops = [(5, 1.0), (6, 1.0), (stopped, 0.5)]
 

@@ -24,7 +24,7 @@ def log_iterations(folder, *iterations):
 
 
 def test_logs_are_on_the_disk_before_a_checkpoint(tmp_path, monkeypatch):
-    """Each file is synced before it gets its name, and the folder after that."""
+    """Check that each file is synced before it gets its name, and the folder after that."""
     path, done = tmp_path / "run", []
     fsync, replace = os.fsync, os.replace
 

@@ -17,8 +17,8 @@ from wrn3d.runs.folder import RunFolder
 from wrn3d.system.files import UNFINISHED
 
 EVERY = int(FULL[-1])  # iterations between checkpoints
-# When to kill: the output to wait for (None: an unfinished checkpoint in the folder), and the most
-# seconds to wait after it.
+# When to kill: the output to wait for (None: an unfinished checkpoint in the folder), and the
+# maximum of seconds to wait after it.
 MOMENTS = {
     "while it starts": ("", 1.5),
     "in the first step": ("memory ", 1.5),
@@ -34,7 +34,7 @@ DECK = [*MOMENTS, "at an iteration", "in a validation", "in a save", None]
 def unfinished_checkpoints(folder):
     try:
         return set(folder.glob(f"{UNFINISHED}*/checkpoint-*"))
-    except FileNotFoundError:  # finished just now
+    except FileNotFoundError:  # the save has just finished
         return set()
 
 

@@ -10,7 +10,7 @@ from wrn3d.training.evaluation import Predictions
 
 @pytest.fixture
 def predictions():
-    """Predictions of four classes for 200 volumes of the first three."""
+    """Return predictions of four classes for 200 volumes of the first three."""
     draw = np.random.default_rng(0)
     scores = draw.standard_normal((200, 4))
     scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))

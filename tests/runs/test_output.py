@@ -32,7 +32,7 @@ from wrn3d.system.errors import DataError, UserError
 
 @pytest.mark.slow
 def test_a_run_on_a_full_filesystem_continues_and_is_completed_later(tmp_path, undisturbed):
-    """The filesystem has room for one checkpoint, and later for all."""
+    """Give the filesystem room for one checkpoint, and later for all."""
     disk, full, later = (tmp_path / name for name in ("disk", "full", "later"))
     disk.mkdir()
     steps = f"""
@@ -82,8 +82,8 @@ def test_a_write_that_is_cut_short_leaves_the_old_content(run):
 
 @pytest.mark.parametrize("diverges", [False, True])
 def test_the_best_checkpoint_waits_for_room(validating_run, tmp_path, monkeypatch, diverges):
-    """The disk is full after each evaluation until the next iteration ends. No evaluation is
-    repeated, even if the run goes back to an iteration whose evaluation waits for room."""
+    """Fill the disk after each evaluation until the next iteration ends. The run repeats no
+    evaluation, even if it goes back to an iteration whose evaluation waits for room."""
     env, path = validating_run
     evaluate, disk, options = env.evaluate, ExitStack(), {"save_every": 2, "on_nan": "restore"}
 

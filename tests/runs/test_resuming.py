@@ -72,7 +72,7 @@ def test_a_killed_run_resumes_past_a_damaged_checkpoint_to_the_same_bytes(resume
 
 
 def test_a_finished_run_is_evaluated_again(tmp_path, undisturbed, command):
-    """Fewer iterations and another validation split do not prevent that."""
+    """Resume with fewer iterations and another validation split, too."""
     path, (folder, output) = tmp_path / "run", undisturbed
     shutil.copytree(folder, path)
     best = next(line for line in output.splitlines() if line.startswith("best      iteration "))

@@ -1,1 +1,1 @@
-"""What several tests share: processes, small environments, data files, references."""
+"""Helpers that several tests share: processes, small environments, data files, references."""

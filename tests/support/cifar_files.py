@@ -12,14 +12,14 @@ _digits = cache(digits_module.load)
 
 
 def digit_pixels(rows, num_classes=10):
-    """Real images and labels in CIFAR's planar form: ((N, 3072) uint8, (N,) uint8)."""
+    """Return real images and labels in CIFAR's planar form: ((N, 3072) uint8, (N,) uint8)."""
     data = _digits()
     images = data.train_volumes[rows, 0].transpose(0, 3, 1, 2).reshape(len(rows), -1)
     return images, (data.train_labels[rows] % num_classes).astype(np.uint8)
 
 
 def write_cifar10(data_dir, layout, per_file=20):
-    """CIFAR-10's files in `layout` ("bin" or "py"), of digits, `per_file` images in each."""
+    """Write digits as CIFAR-10 in `layout` ("bin" or "py"), `per_file` images in each file."""
     folder = Path(data_dir) / f"cifar-10-batches-{layout}"
     folder.mkdir(parents=True)
     names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
@@ -44,7 +44,7 @@ def write_cifar10(data_dir, layout, per_file=20):
 
 
 def write_cifar100(data_dir, layout, test_count=12):
-    """CIFAR-100's files in `layout` ("bin" or "py"), of digits."""
+    """Write digits as CIFAR-100 in `layout` ("bin" or "py"); return the folder."""
     folder = Path(data_dir) / ("cifar-100-binary" if layout == "bin" else "cifar-100-python")
     folder.mkdir(parents=True)
     names = [f"class{number}".encode() for number in range(100)]

@@ -25,7 +25,7 @@ SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER: adopt orphaned descendants
 
 
 class ForkedProcess(subprocess.Popen):
-    """Popen([script, *flags]) or Popen(["-m", module, *flags]).
+    """A forked process with Popen's interface: [script, *flags] or ["-m", module, *flags].
 
     It takes `cwd`, `env`, `start_new_session` and the three streams.
     """
@@ -57,7 +57,7 @@ class ForkedProcess(subprocess.Popen):
 
 @functools.cache
 def _server():
-    """Start the server and return the connection to it. The server ends when it is closed."""
+    """Start the server and return the connection to it. Closing it ends the server."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with there:
         quiet = ["-W", "ignore:This process:DeprecationWarning"]  # about forks and threads
@@ -73,7 +73,7 @@ def serve(connection):
     """Fork a process for each request, and return the request in that process."""
     while message := (received := socket.recv_fds(connection, 2**20, 3))[0]:
         request, streams = json.loads(message), received[1]
-        between = os.fork()  # ends at once, which makes its child an orphan
+        between = os.fork()  # ends at once and makes its child an orphan
         if not between:
             if os.fork():
                 os._exit(0)
@@ -94,7 +94,7 @@ def serve(connection):
 
 
 def begin(cwd, environment):
-    """Give a forked process what Python gives a process at its start."""
+    """Set up a forked process as Python sets up a new one."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
     os.environ.clear()
@@ -122,7 +122,7 @@ if __name__ == "__main__":
     tensorflow_setup.import_tensorflow()
     for library in LIBRARIES:
         importlib.import_module(library)
-    gc.freeze()  # so that collections in the forks write to, and so copy, less memory
+    gc.freeze()  # garbage collection in the forks then writes to, and copies, less memory
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     begin(request["cwd"], request["environment"])
     run(request["arguments"])

@@ -25,8 +25,8 @@ def sample(spec, count=6):
 def model_outputs(front_end, spec, weights, volumes, labels, precision="float32"):
     """Return {name: float32 array} of one evaluation and one training step.
 
-    "evaluation" has the former's logits, "logits" and "loss" are the latter's. Each gradient and
-    each new running average has its canonical name.
+    "evaluation" has the logits of the evaluation. "logits" and "loss" are those of the training
+    step. Each gradient and each new running average has its canonical name.
     """
     model = BUILDERS[front_end](spec, precision=precision)
     variables, flag = named_variables(model), FLAGS[front_end]
@@ -50,7 +50,7 @@ def model_outputs(front_end, spec, weights, volumes, labels, precision="float32"
 
 
 def assert_close(actual, expected, name):
-    """Equal up to float32 rounding, measured against the array's largest element."""
+    """Check equality up to float32 rounding, relative to the array's largest element."""
     tolerance = 2e-5 if name in ("evaluation", "logits", "loss") or "running" in name else 2e-4
     error = np.abs(np.asarray(actual, np.float64) - expected).max()
     assert error <= tolerance * max(1e-3, np.abs(expected).max()), (name, error)

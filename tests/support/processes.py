@@ -19,8 +19,10 @@ def start_python(*arguments, **options):
 
 
 def start_command(*arguments, **options):
-    """Start a command line of the project, (script, flags) or ("-m", module, flags). On Linux it
-    is forked with TensorFlow imported."""
+    """Start a command line of the project, (script, *flags) or ("-m", module, *flags).
+
+    On Linux it is a fork of a process that has imported TensorFlow.
+    """
     if sys.platform != "linux":
         return start_python(*arguments, **options)
     return ForkedProcess([*map(str, arguments)], **PIPED | options)

@@ -51,7 +51,7 @@ class Blocks(nn.Module):
 
 
 def authors_logits(params, x, training, dropout=lambda name, x: x):
-    """Return the logits (N, classes) of x (N, 3, H, W); in training, move the running averages."""
+    """Return the logits (N, classes) of x (N, 3, H, W); training updates the running averages."""
 
     def batch_norm_relu(x, name):
         ends = ("running_mean", "running_var", "weight", "bias")

@@ -70,12 +70,12 @@ def files(folder):
 
 
 def contents(folder):
-    """Return {name: bytes} of these files."""
+    """Return {name: bytes} of the `files` in a folder."""
     return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
 def outcome(folder, output):
-    """Return these files, and the last line that the run printed."""
+    """Return the `contents` of a folder, and the last line that the run printed."""
     return contents(folder), output.splitlines()[-1]
 
 
@@ -109,7 +109,7 @@ def files_end_at(size):
 
 
 def after_step(monkeypatch, env, action):
-    """Call `action(result)` after each iteration, and replace the result by what it returns."""
+    """Call `action(result)` after each iteration; if it returns a result, use that instead."""
     step = env.step
 
     def step_and_act():

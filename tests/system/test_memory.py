@@ -11,7 +11,7 @@ from wrn3d.system.errors import NotEnoughMemoryError
 
 
 def test_the_peak_is_the_process_own():
-    """Not that of a larger process that has started it."""
+    """Check that a larger parent process does not count."""
     code = "from wrn3d.system.memory import peak_memory; print(peak_memory())"
     large = np.ones(2**26)  # 512 MiB
     assert memory.peak_memory() > large.nbytes
@@ -46,7 +46,7 @@ def test_tensorflows_own_failure_is_recognised():
 
 
 GROUPS = [
-    # Version 2: the outer group has less left. The cache of files can be dropped.
+    # Version 2: the outer group has less left. The kernel can drop the file cache.
     (
         "0::/job:1/step\n",
         {

@@ -23,12 +23,12 @@ def environments():
 
 @pytest.fixture
 def env(environments, front_end):
-    """The environment of each front end in turn, as after construction."""
+    """Return the environment of each front end in turn, as after construction."""
     return environments(front_end)
 
 
 @pytest.fixture
 def other(environments, front_end):
-    """The environment of the other front end, as after construction."""
+    """Return the environment of the other front end, as after construction."""
     [name] = SCRIPTS.keys() - {front_end}
     return environments(name)

@@ -1,4 +1,4 @@
-"""A run with everything switched on, and what tests compare to see whether it has moved."""
+"""A run with every setting on, and helpers that check whether its state has changed."""
 
 from contextlib import contextmanager
 
@@ -47,7 +47,7 @@ def full_state(env):
 
 @contextmanager
 def refused(env, error, message=None):
-    """Check that the context raises `error` with a matching message, and that nothing moves."""
+    """Check that the context raises `error` with a matching message and changes no state."""
     before = full_state(env)
     with pytest.raises(error, match=message):
         yield

@@ -14,7 +14,7 @@ from wrn3d.training.checkpoint import is_checkpoint
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The file of a checkpoint."""
+    """Return the file of a checkpoint."""
     path = tmp_path_factory.mktemp("saved") / "x"
     small_checkpoint(path, {"seed": 0})
     return path

@@ -33,7 +33,7 @@ def test_scores(classes):
     expected = accuracy_score(labels, answers), balanced_accuracy_score(labels, answers)
     assert (result.accuracy, result.balanced_accuracy) == pytest.approx(expected)
     assert result.loss == pytest.approx(log_loss(labels, probabilities))
-    probabilities = np.exp(np.log(probabilities))  # rounds, which may part what was the same
+    probabilities = np.exp(np.log(probabilities))  # rounding may separate equal values
     areas = [area(probabilities[:, label], labels == label) for label in range(classes)]
     assert result.auc == pytest.approx(areas[1] if classes == 2 else np.mean(areas))
 
@@ -92,7 +92,7 @@ def test_evaluation_uses_the_ema_of_the_weights(env):
     start, weights = env.get_weights(), []
 
     def step(average, *shares):
-        """Train five iterations; the average after them, by the share that it keeps in each."""
+        """Train an iteration for each share that the average keeps; return the expected average."""
         for kept in shares:
             env.step()
             weights.append(env.get_weights())

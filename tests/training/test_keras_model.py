@@ -25,7 +25,7 @@ def trained(front_end):
 
 
 def run_elsewhere(folder, imports, logits):
-    """Return the logits (5, classes) that another process computes of the file volumes.npy."""
+    """Return the logits (5, classes) that another process computes for volumes.npy."""
     program = f"""
 {imports}
 import numpy, sys
@@ -48,7 +48,7 @@ def test_saved_and_exported_models_give_the_same_logits_in_other_processes(tmp_p
     assert np.array_equal(run_elsewhere(tmp_path, IMPORTS[front_end], opened), expected)
     load = "import tensorflow; served = tensorflow.saved_model.load('served')"
     logits = run_elsewhere(tmp_path, load, "served.serve(volumes)")
-    # Without oneDNN, where TensorFlow leaves it off.
+    # Without wrn3d, TensorFlow may leave oneDNN off.
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 

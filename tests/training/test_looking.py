@@ -19,7 +19,7 @@ from tests.training.states import full_state, refused, same
     ids=["step", "step with settings of its own", "gradients", "norms", "snapshot"],
 )
 def test_looking_moves_nothing(env, look):
-    """At the end of an epoch, where the next batch is the first of another."""
+    """Look at the end of an epoch, when the next batch begins another one."""
     start = replace(env.snapshot(), index_in_epoch=env.num_examples // 32 * 32)
     env.restore(start)
     assert env.epoch == (1, True)

@@ -25,7 +25,7 @@ SPECS = st.builds(
 
 
 def have(patch, available, resident=0, gpu=False):
-    """Let the machine have so much memory."""
+    """Make the machine appear to have this much memory, in bytes."""
     patch.setattr(memory_estimate, "available_memory", lambda: available)
     patch.setattr(memory_estimate, "resident_memory", lambda: resident)
     patch.setattr(memory_estimate, "has_gpu", lambda: gpu)

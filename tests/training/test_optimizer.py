@@ -68,7 +68,7 @@ def test_adam_is_pytorchs(variable_type):
 
 
 def test_muon_is_pytorchs(monkeypatch):
-    """PyTorch's takes matrices (outputs, inputs) only, and iterates five times in bfloat16."""
+    """Compare with PyTorch's, which takes only matrices and iterates five times in bfloat16."""
     monkeypatch.setattr("wrn3d.training.optimizer.ORTHOGONALIZING_STEPS", 5)
     start, *gradients = np.random.default_rng(0).standard_normal((4, 3, 3, 3, 2, 5))
     actual = updated(wrn3d.Muon(0.1, 0.9, True, 0.2), start, gradients)
@@ -79,7 +79,7 @@ def test_muon_is_pytorchs(monkeypatch):
 
 
 def jordans(matrix):
-    """Return the matrix after Jordan's iteration, written for its singular values, in float64."""
+    """Return the matrix after Jordan's iteration, applied to its singular values, in float64."""
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     values = values / np.linalg.norm(values)
     for _ in range(3):

@@ -22,7 +22,7 @@ def test_the_original_is_the_default():
 
 
 def test_the_papers_settings():
-    """Zagoruyko and Komodakis 2016, section 3."""
+    """Compare with Zagoruyko and Komodakis 2016, section 3."""
     paper = configuration(None, {"recipe": "paper"})
     assert (paper.depth, paper.widen_factor, paper.shortcut) == (28, 10, "projection")
     assert (paper.batch_size, paper.epochs, paper.learning_rate) == (128, 200, 0.1)

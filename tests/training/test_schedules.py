@@ -17,7 +17,7 @@ def rates(total, **settings):
 
 
 def test_steps_are_the_papers():
-    """0.1 times 0.2 at epochs 60, 120 and 160 of 200, of 390 iterations each."""
+    """Check 0.1 and the factors 0.2 at epochs 60, 120 and 160; an epoch has 390 iterations."""
     paper = RECIPES["paper"]
     epochs = 0, 59, 60, 119, 120, 159, 160, 199
     rates = [learning_rate(paper, epoch * 390, 200 * 390) for epoch in epochs]

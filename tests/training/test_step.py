@@ -105,7 +105,7 @@ def test_an_iteration_may_have_settings_of_its_own(env, front_end):
         assert not same(env.get_weights(), same_settings.get_weights())
     env.reset(), same_settings.reset()
     env.step(**own), same_settings.step()
-    settings = full_state(env)  # those of the run again: Keras's `fit`, for one, uses them
+    settings = full_state(env)  # the run's own again; Keras's `fit` uses them, too
     assert settings["momentum and weight decay"] == pytest.approx([0.9, 5e-4])
     assert np.unique(settings["dropout"][:, 0]) == pytest.approx([0.3, 0.7])
     env.step()

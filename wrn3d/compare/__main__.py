@@ -51,7 +51,7 @@ def main() -> int:
 def run(config: CompareConfig) -> int:
     """Compare with each seed, print and write the results, and return the exit status.
 
-    Ctrl-C and failures leave the results of the seeds that were finished.
+    After Ctrl-C or a failure it still writes the results of the finished seeds.
     """
     comparisons: list[Comparison] = []
     with new_folder(config.output, "compare") as folder:

@@ -78,14 +78,14 @@ class Comparison:
         return max(*self.largest.values(), self.first.size if self.first else 0.0)
 
     def agrees(self, tolerance: float) -> bool:
-        """Return whether the runs are identical or differ by at most a tolerance above 0."""
+        """Return whether the runs are identical, or differ by at most a positive `tolerance`."""
         return self.first is None or self.size <= tolerance > 0
 
 
 class Pair:
     """A context that trains both sides in turn, so that neither slows the other down.
 
-    `settings` are the keywords of CNNEnv, `total` is the number of iterations in a run, `title`
+    `settings` are the keywords of CNNEnv. `total` is the number of iterations in a run. `title`
     describes the network and the data set. Raises the UserError of a side.
     """
 
@@ -122,7 +122,7 @@ class Pair:
 
     def comparison(self, evaluate: bool) -> Comparison:
         """Return the results so far, with the scores on the test split if `evaluate`."""
-        memory = [side.ask("peak_memory") for side in self.sides]  # of the training alone
+        memory = [side.ask("peak_memory") for side in self.sides]  # before logits add to it
         logits = [side.ask("logits") for side in self.sides]
         evaluations = [side.ask("evaluation") if evaluate else None for side in self.sides]
         runs = {

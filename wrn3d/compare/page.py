@@ -78,7 +78,7 @@ def write(
     settings: dict[str, Any],
     machine: str,
 ) -> None:
-    """Write the page; `pictures` are {caption: path of a PNG}, which it embeds."""
+    """Write the page and embed the `pictures`, {caption: path of a PNG}."""
     figures = "\n".join(
         f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,'
         f'{base64.b64encode(picture.read_bytes()).decode()}">'

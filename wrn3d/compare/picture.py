@@ -42,7 +42,7 @@ def draw(comparisons: Sequence[Comparison], folder: Path) -> dict[str, Path]:
                 )
         axes.set(xlabel="iteration", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if field != "loss":  # its zero is usually out of sight
+        if field != "loss":  # the axis of the loss need not start at 0
             axes.set_ylim(0, axes.get_ylim()[1])
         axes.grid(color="#e5e8ec")
         axes.spines[["top", "right"]].set_visible(False)

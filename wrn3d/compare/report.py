@@ -67,7 +67,7 @@ def values(comparisons: Sequence[Comparison]) -> dict[str, Values]:
 
 
 def mean_and_deviation(numbers: Any) -> tuple[float, float]:
-    """Return the mean and the standard deviation; for a single number that is NaN."""
+    """Return the mean and the standard deviation; a single number's deviation is NaN."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         deviation = np.std(numbers, ddof=1) if len(numbers) > 1 else math.nan
         return float(np.mean(numbers)), float(deviation)
@@ -123,8 +123,7 @@ def largest_rows(comparisons: Sequence[Comparison]) -> Table:
 
 
 def parameter_rows(comparisons: Sequence[Comparison]) -> Table:
-    """Return the largest difference of each parameter at the end, over all seeds, in descending
-    order."""
+    """Return each parameter's largest difference at the end over all seeds, largest first."""
     sizes = {
         name: max(comparison.weights[name] for comparison in comparisons)
         for name in comparisons[0].weights

@@ -37,7 +37,7 @@ class Step:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C inside, for this process and for those that start inside, for good.
+    """Block Ctrl-C in this context, and for good in the processes that start in it.
 
     Windows cannot block signals; there a side that starts may print a traceback after Ctrl-C.
     """
@@ -66,8 +66,8 @@ class Side:
             target=serve, daemon=True, name=front_end, args=(other_end, front_end, settings)
         )
         self.start = time.perf_counter()
-        # The terminal sends Ctrl-C to all processes, but only this one shall act on it. StopRequest
-        # keeps one that arrives meanwhile.
+        # The terminal sends Ctrl-C to all processes, but only this one must act on it. StopRequest
+        # keeps a Ctrl-C that arrives while it is blocked.
         with StopRequest() as stop, _interrupts_blocked():
             self.process.start()
         if stop.number:
@@ -83,7 +83,7 @@ class Side:
         self.process.join()
 
     def step(self) -> Step:
-        """Train one iteration."""
+        """Train one iteration and return its Step."""
         step = self.ask("step")
         if not self.results:
             self.first_step_seconds = time.perf_counter() - self.start
@@ -91,9 +91,9 @@ class Side:
         return step
 
     def ask(self, question: str) -> Any:
-        """Return what the method of `Answers` with this name returns in the process.
+        """Call the method of `Answers` with this name in the process, and return its result.
 
-        Raises the UserError that was raised there, or one that says how the process ended.
+        Raises the method's UserError, or one that says how the process ended.
         """
         try:
             self.connection.send(question)
@@ -143,7 +143,7 @@ class Answers:
         self.env = env
 
     def step(self) -> Step:
-        """Train one iteration."""
+        """Train one iteration and return its Step."""
         result, digest = self.env.step(), hashlib.blake2b()
         for _, array in sorted(self.arrays().items(), key=lambda item: item[0]):
             digest.update(array.tobytes())
@@ -175,5 +175,5 @@ class Answers:
         return title, self.env.total
 
     def peak_memory(self) -> int | None:
-        """Return the peak memory of the process in bytes, or None if the system does not tell."""
+        """Return the peak memory of the process in bytes; None if the system does not report it."""
         return memory.peak_memory()

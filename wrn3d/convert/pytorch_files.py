@@ -13,10 +13,10 @@ from wrn3d.system.errors import DataError, UserError, quoted, reason
 from wrn3d.system.files import require_file, write_atomic
 from wrn3d.system.unpickling import RestrictedUnpickler
 
-# Keys under which programs save the weights beside other things. The authors' older files have
-# batch norm's running averages under a key of their own.
+# Keys that programs give the weights in a file with other contents. The authors' older files have
+# a separate key for batch norm's running averages.
 WRAPPERS = (("state_dict",), ("params", "stats"), ("model",))
-ZIP_START = b"PK\x03\x04"  # PyTorch tells its two formats apart by this, too
+ZIP_START = b"PK\x03\x04"  # PyTorch, too, tells its two formats apart by this
 OLDER_PICKLES = 5  # at the start of a file of older PyTorch versions; the fourth has the weights
 STORAGES = ["Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"]
 
@@ -51,10 +51,10 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 def write_arrays(
     path: str | Path, arrays: Mapping[str, np.ndarray], wrapper: str | None = None
 ) -> None:
-    """Write {name: array} as .safetensors, or as `torch.save` does, there under the key `wrapper`
-    if one is given.
+    """Write {name: array} as .safetensors, or with `torch.save` if the path has another ending.
 
-    Raises the errors of `write_atomic`, and UserError if PyTorch is needed but not installed.
+    Only `torch.save` uses `wrapper`, a key for the arrays in a dictionary around them. Raises the
+    errors of `write_atomic`, and UserError if PyTorch is needed but not installed.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -79,8 +79,8 @@ def _read_safetensors(path):
 def _check_contents(path):
     """Raise an exception for contents that PyTorch would read but `torch.save` never writes.
 
-    These are compressed entries, which could need a thousand times the file's size in memory, and
-    pickles of more than tensors. The pickles are loaded with stand-ins for everything in them.
+    It refuses compressed entries, which could need a thousand times the file's size in memory, and
+    pickles of more than tensors. It loads the pickles with a stand-in for each object.
     """
     with path.open("rb") as file:
         if file.read(len(ZIP_START)) != ZIP_START:
@@ -91,7 +91,7 @@ def _check_contents(path):
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len({entry.filename.lower() for entry in entries}) < len(entries):
-            raise ValueError("it has two entries of one name")  # PyTorch ignores upper and lower
+            raise ValueError("it has two entries of one name")  # PyTorch ignores case
         claimed = sum(entry.file_size for entry in entries)
         if claimed > path.stat().st_size or any(entry.compress_type for entry in entries):
             raise ValueError(
@@ -104,7 +104,7 @@ def _check_contents(path):
 
 
 class _StandIn:
-    """Stands for everything that a pickle of tensors makes; it keeps nothing."""
+    """Stand-in for every object in a pickle of tensors; it keeps nothing."""
 
     def __init__(self, *arguments):
         pass
@@ -145,7 +145,7 @@ def _torch(path):
 
 
 def _tensors(path, saved):
-    """Return {name: tensor} from what a file has; raise DataError unless all are dense and real."""
+    """Return {name: tensor} of a file's contents; raise DataError if one is not dense and real."""
     if not isinstance(saved, dict):
         raise DataError(f"{path} has a {type(saved).__name__}, but must have a dictionary")
     for keys in WRAPPERS:

@@ -45,7 +45,7 @@ def _wideresnet_pytorch_name(name):
     return f"block{group + 1}.layer.{number}.{_BLOCK_LAYERS[layer]}.{end}"
 
 
-NAMINGS: dict[str, Callable[[str], str]] = {  # PyTorch's name of a canonical name
+NAMINGS: dict[str, Callable[[str], str]] = {  # from the canonical name to PyTorch's
     "authors": str,  # szagoruyko/wide-residual-networks, pytorch/resnet.py: the canonical names
     "modules": _module_name,  # the authors' names on torch.nn modules
     "wideresnet-pytorch": _wideresnet_pytorch_name,  # xternalz/WideResNet-pytorch, wideresnet.py
@@ -110,7 +110,7 @@ def to_pytorch(
 
 
 def _naming(arrays):
-    """Return the one of NAMINGS that a network's arrays have."""
+    """Return the function in NAMINGS that gives the names of a network's arrays."""
     for pytorch_name in NAMINGS.values():
         if pytorch_name("conv0") in arrays:
             return pytorch_name
@@ -119,8 +119,11 @@ def _naming(arrays):
 
 
 def _checked_network(arrays, pytorch_name):
-    """Return the spec that blocks and shapes imply; raise DataError unless exactly its arrays are
-    there, all in 2D or all in 3D."""
+    """Return the spec that the names and shapes of the arrays imply.
+
+    Raises DataError if an array is missing, unknown or of a wrong shape, or if only some of the
+    kernels are 3D.
+    """
     spec = _network(arrays, pytorch_name)
     kernels = "whole" if arrays[pytorch_name("conv0")].ndim == 5 else "centre"
     expected = {
@@ -149,7 +152,7 @@ def _network(arrays, pytorch_name):
             raise DataError(f"{pytorch_name(name)} is {array.shape}, as in no Wide ResNet")
         return array.shape[axis]
 
-    # Any of its arrays is enough for a block to count: the check then names those it lacks.
+    # One array is enough for a block to count: the check then names its missing arrays.
     blocks = [
         block
         for block in range(MOST_BLOCKS)

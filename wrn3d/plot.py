@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def plot(config: PlotConfig) -> None:
-    """Draw the picture and print its path; raise UserError."""
+    """Draw the picture and print its path; raise UserError if that fails."""
     require(config.runs, "no run is named: name the folder of at least one")
     draw([read_curves(path) for path in config.runs], config.output)
     print(config.output)

@@ -1,4 +1,4 @@
-"""Turn a caller's arrays into volumes, labels and class names, or say what is wrong with them."""
+"""Convert a caller's arrays to volumes, labels and class names; raise UsageError if invalid."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from wrn3d.system.errors import UsageError, quoted, reason
 Volumes = npt.NDArray[np.uint8]  # (N, D, H, W, C)
 Labels = npt.NDArray[np.int64]  # (N,)
 
-MOST_CHANNELS = 4  # of an image: a longer last axis is rather the width of a volume
+MOST_CHANNELS = 4  # of an image: a longer last axis is probably the width of a volume
 SCALING = "(images - low) / (high - low), with the same low and high for every split"
 
 
@@ -68,13 +68,13 @@ def _scaled(name: str, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         f"{SCALING}",
     )
     pixels = np.empty(images.shape, np.uint8)
-    for image, target in zip(images, pixels, strict=True):  # so that few are float64 at a time
+    for image, target in zip(images, pixels, strict=True):  # one at a time, to save memory
         target[...] = np.rint(image.astype(np.float64) * 255)
     return pixels
 
 
 def to_labels(name: str, labels: npt.ArrayLike | None, count: int) -> Labels:
-    """Copy labels, (count,) or (count, 1) whole numbers from 0 up, to (count,) int64.
+    """Copy labels, (count,) or (count, 1) integers from 0 up, to (count,) int64.
 
     Raises UsageError for other shapes, types and numbers.
     """
@@ -92,7 +92,7 @@ def to_labels(name: str, labels: npt.ArrayLike | None, count: int) -> Labels:
 def to_split(
     name: str, images: npt.ArrayLike | None, labels: npt.ArrayLike | None
 ) -> tuple[Volumes, Labels]:
-    """Copy the images and labels of the split `name`; raise UsageError if they do not fit."""
+    """Copy the images and labels of the split `name`; raise UsageError if they are invalid."""
     require(
         images is not None and labels is not None,
         f"{name}_images and {name}_labels go together: give both or neither",
@@ -128,7 +128,7 @@ def numbered_classes(train_labels: Labels, *other_labels: Labels) -> tuple[str, 
 def named_classes(class_names: Iterable[str], *labels: Labels) -> tuple[str, ...]:
     """Return `class_names` as a tuple.
 
-    Raises UsageError unless they are two or more different texts, enough for all `labels`.
+    Raises UsageError unless they are two or more different strings, one for each label.
     """
     names = tuple(np.asarray(class_names, object).ravel())
     require(

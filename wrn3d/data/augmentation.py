@@ -1,4 +1,4 @@
-"""Crop, flip and cut out of volumes: pure functions of (seed, position)."""
+"""Augment volumes by crops, flips and cutouts: pure functions of (seed, position)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,12 +15,12 @@ AXES = ("depth", "height", "width")
 class Augmentation:
     """Random crops, flips and cutouts of training volumes, by default the paper's (section 3).
 
-    Each side is padded by `padding` voxels of reflection, and a window is cropped at random. Each
-    of `flip_axes` is mirrored for half of the samples. The half is drawn anew at each position.
-    With `alternate`, a sample is instead mirrored along the width in every second epoch, along the
-    height in two epochs of four, along the depth in four of eight (Jordan 2024, 94 % on CIFAR-10 in
-    3.29 seconds). A cube of `cutout` voxels at a random place is set to zero, the mean (DeVries and
-    Taylor 2017).
+    Each side is padded with `padding` voxels by reflection, and a window of the original size is
+    cropped at random. Each of `flip_axes` is mirrored with probability 1/2, drawn anew at each
+    position. With `alternate`, a sample is instead mirrored along the width in every second epoch,
+    along the height in two epochs of four, and along the depth in four of eight (Jordan 2024, 94 %
+    on CIFAR-10 in 3.29 seconds). A cube of side `cutout` at a random place is set to zero, the mean
+    (DeVries and Taylor 2017).
     """
 
     padding: int = 4
@@ -39,7 +39,7 @@ class Augmentation:
     ) -> npt.NDArray[np.float32]:
         """Return the volumes (N, D, H, W, C) augmented for positions `index` to `index` + N - 1.
 
-        The positions are those of `epoch`. `rows` (N,) are the samples' places in the training
+        Positions count from 0 in each `epoch`. `rows` (N,) are the samples' places in the training
         split, which has `total` samples.
         """
         position = epoch * total + index
@@ -63,7 +63,7 @@ class Augmentation:
         return volumes
 
     def _mirrored(self, words, turns):
-        """Return {axis: (N,) whether to mirror each sample}."""
+        """Return {axis: (N,) booleans, True for each sample to mirror}."""
         # The lowest bit decides on the width, the next on the height: each alternates half as
         # often as the one before.
         return {
@@ -74,12 +74,12 @@ class Augmentation:
 
 @lru_cache(maxsize=2)
 def _first_flips(seed, total):
-    """Return the word that decides on each sample's flips in epoch 0, (total,)."""
+    """Return a random word for each sample, (total,): its bits decide the flips in epoch 0."""
     return random_words(seed, "first flip", 0, total)[:, 3].copy()
 
 
 def _reflected(offsets, side, padding):
-    """Return (N, side) indices: a window at `offsets` of a side padded by reflection."""
+    """Return the indices (N, side) of windows at `offsets` in a side padded by reflection."""
     period = max(1, 2 * (side - 1))
     index = np.abs(offsets.astype(np.intp)[:, None] + np.arange(side) - padding) % period
     return np.minimum(index, period - index)
@@ -95,7 +95,7 @@ def _gather(volumes, depths, rows, columns):
 
 
 def _cut_out(volumes, side, words):
-    """Set a cube of each volume, wholly inside it, to zero in place."""
+    """Set a cube inside each volume to zero, in place."""
     for volume, (*draws, _) in zip(volumes, words, strict=True):
         corners = [
             int(draw) % max(1, length - side + 1)

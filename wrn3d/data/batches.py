@@ -48,8 +48,8 @@ def own_batch(
 ) -> Batch:
     """Return a caller's batch as float32 volumes (N, D, H, W, C) and int64 labels (N,).
 
-    Raises UsageError unless the images are floating point of one of `shapes` (D, H, W, C), and the
-    labels whole numbers from 0 to `classes` - 1.
+    Raises UsageError unless the images are floating point with one of `shapes` (D, H, W, C), and
+    the labels are integers from 0 to `classes` - 1.
     """
     require(
         images is not None and labels is not None,
@@ -88,7 +88,7 @@ def check_volumes(name: str, volumes: npt.NDArray[Any], shapes: Sequence[tuple[i
 def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.intp]:
     """Return the permutation (count,) in which `epoch` visits the samples; read-only.
 
-    It sorts random words, since the result of NumPy's own shuffle may change with its version.
+    It is an argsort of random words: NumPy's own shuffle may change with its version.
     """
     rows = -(-count // WORDS_PER_POSITION)
     words = random_words(seed, f"order of epoch {epoch}", 0, rows).ravel()[:count]

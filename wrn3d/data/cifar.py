@@ -14,8 +14,8 @@ from wrn3d.system.errors import DataError, reason
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
 TRAIN_TO_TEST = 5  # both data sets have five training images to one test image
-# The most that an image takes in a file, with label and file name: Python 3 pickles bytes as text,
-# which may take two bytes for each.
+# An upper bound for an image with its label and file name. Python 3 pickles bytes as text, which
+# may take two bytes for each byte.
 BYTES_PER_IMAGE = 2 * PIXELS + 100
 
 
@@ -34,8 +34,9 @@ class Layout:
 class Cifar:
     """The differences between CIFAR-10 and CIFAR-100.
 
-    No file holds more than `most_images`. In the binary layout `label_bytes` precede an image, and
-    the last of them is the label. The keys are those of the pickled dictionaries.
+    No file holds more than `most_images` images. In the binary layout, `label_bytes` bytes precede
+    each image, and the last of them is the label. `label_key` and `names_key` are keys of the
+    pickled dictionaries.
     """
 
     title: str
@@ -119,7 +120,7 @@ CIFAR100 = Cifar(
 def load(cifar: Cifar, data_dir: Path) -> Dataset:
     """Load the data set from `data_dir`; unpack or download its archive there if necessary.
 
-    Raises MissingDataError or DataError, with the file and what to do.
+    Raises MissingDataError if it cannot be downloaded, and DataError for damaged files.
     """
     by_archive = {layout.archive: layout for layout in cifar.layouts}
     layout = by_archive[find_or_fetch(cifar.title, tuple(by_archive), data_dir)]
@@ -204,7 +205,7 @@ def _class_names(cifar, layout, folder):
 
 
 def _content(cifar, path):
-    """Return the file's bytes, and read no more than the largest official file has."""
+    """Return the file's bytes; raise ValueError if it is unreadable or exceeds official sizes."""
     most = cifar.most_images * BYTES_PER_IMAGE
     try:
         if path.exists() and not path.is_file():

@@ -21,7 +21,7 @@ class PickledArray:
         self.state = state
 
     def as_bytes(self) -> np.ndarray:
-        """Return the pickled array (N, M) uint8; raise ValueError if it is any other."""
+        """Return the pickled array (N, M) uint8; raise ValueError for any other array."""
         try:
             _, (rows, columns), dtype, fortran_order, content = self.state
             if dtype.arguments[0] not in (b"u1", "u1") or fortran_order:
@@ -32,9 +32,9 @@ class PickledArray:
 
 
 def _encoder(most):
-    """Return a stand-in for `_codecs.encode` that makes `most` bytes or fewer in all.
+    """Return a stand-in for `_codecs.encode` that encodes at most `most` bytes in total.
 
-    Python 3 pickles bytes in the official files' protocol as text, and as a call of that function.
+    In the official files' protocol, Python 3 pickles bytes as text and a call of that function.
     """
     encoded = 0
 
@@ -51,7 +51,7 @@ def _encoder(most):
 
 
 def unpickle(content: bytes) -> dict:
-    """Return the dictionary in a pickle of CIFAR's: keys are bytes, arrays are PickledArray.
+    """Return the dictionary in a CIFAR pickle: its keys are bytes, its arrays PickledArray.
 
     Raises ValueError for any other content.
     """

@@ -25,7 +25,7 @@ SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in file
 class Dataset:
     """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
 
-    A label is an index into `class_names`. `title` is the name for people, and `origin` says where
+    A label is an index into `class_names`. `title` is the name to display, and `origin` says where
     the arrays come from. The test and the validation split may be empty. Do not change the arrays:
     their mean, standard deviation and fingerprint are computed once.
     """
@@ -53,24 +53,24 @@ class Dataset:
         class_names: Iterable[str] | None = None,
         title: str = "arrays",
     ) -> "Dataset":
-        """Make a data set of NumPy arrays, or of anything that `np.asarray` takes.
+        """Make a data set from NumPy arrays, or from anything that `np.asarray` takes.
 
             dataset = wrn3d.Dataset.from_arrays(x_train, y_train, x_test, y_test)
             env = CNNEnv(data=dataset)
 
-        Images are (N, H, W), (N, H, W, C) or (N, D, H, W, C), of one size in all splits. Four axes
-        are always (N, H, W, C), with at most 4 channels. Five axes may have any number of channels,
-        though `python -m wrn3d.predict` takes 1 or 3. uint8 images stay as they are. Floating-point
-        images must lie in [0, 1], and are scaled to 255 and rounded. The arrays are copied, so that
-        later changes of them have no effect.
+        Images are (N, H, W), (N, H, W, C) or (N, D, H, W, C), with one size in all splits. Four
+        axes are always (N, H, W, C), with at most 4 channels. Five axes may have any number of
+        channels, though `python -m wrn3d.predict` takes 1 or 3. uint8 images stay unchanged.
+        Floating-point images must lie in [0, 1], and are scaled to 255 and rounded. The arrays are
+        copied, so changing them later has no effect.
 
-        Labels are (N,) or (N, 1) whole numbers. Without `class_names`, the classes are 0 to the
+        Labels are (N,) or (N, 1) integers. Without `class_names`, the classes are 0 to the
         largest label, and each needs a training sample. With `class_names`, a label is an index
         into them, and a class may have no sample.
 
         Without test images, `env.evaluate()` raises UsageError. The setting `validation` takes the
         last training images, so shuffle images that are sorted by class. Checkpoints and logs
-        mention `title`. Raises UsageError (a ValueError) for arrays that do not fit.
+        mention `title`. Raises UsageError (a ValueError) for invalid arguments.
         """
         given = {
             "train": (train_images, train_labels),
@@ -202,7 +202,7 @@ class Dataset:
     @cached_property
     def std(self) -> np.float32:
         """Standard deviation over all pixels of the training split; 1 where it would be 0."""
-        # A histogram counts in whole numbers: exact, and without a floating-point copy.
+        # A histogram of integers is exact, and needs no floating-point copy.
         counts = np.zeros(256, np.int64)
         for volume in self.train_volumes:
             counts += np.bincount(volume.ravel(), minlength=256)
@@ -211,7 +211,7 @@ class Dataset:
         return np.float32(np.sqrt(mean_square - mean**2) or 1.0)
 
     def normalise(self, volumes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return volumes (N, D, H, W, C) as float32, with the training split's mean and std."""
+        """Normalise volumes (N, D, H, W, C) to float32 with the training split's mean and std."""
         return normalise(volumes, self.mean, self.std)
 
     def _arrays(self) -> list[npt.NDArray[Any]]:

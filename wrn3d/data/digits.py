@@ -1,4 +1,4 @@
-"""Load the embedded data set: real handwritten digits that scikit-learn ships."""
+"""Load the built-in data set: handwritten digits that scikit-learn ships."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def load() -> Dataset:
 
     The scans are 8x8 with values 0 to 16. Each pixel becomes a grey square of 4x4 pixels.
     """
-    import sklearn  # takes a second, so only when it is needed
+    import sklearn  # takes a second to import
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,4 +1,4 @@
-"""Find, unpack or download an archive in a data directory, never half of it."""
+"""Find, unpack or download an archive in a data directory, atomically."""
 
 import gzip
 import hashlib
@@ -42,10 +42,11 @@ class Archive:
 def find_or_fetch(title: str, archives: Sequence[Archive], data_dir: Path) -> Archive:
     """Return the first of a data set's archives that is unpacked in `data_dir`.
 
-    If none is, unpack one whose tar file lies there, or else download and unpack the first.
+    If none is, unpack the first whose tar file is there. If there is no tar file, download the
+    first archive and unpack it.
 
-    Raises MissingDataError if the download fails, and DataError for an archive that is not the
-    official one or does not unpack.
+    Raises MissingDataError if the download fails, and DataError for a `data_dir` that cannot be
+    used and for an archive that is damaged or not the official one.
     """
     with file_errors(data_dir, "read", OTHER_FOLDER):
         if data_dir.exists() and not data_dir.is_dir():
@@ -105,7 +106,7 @@ def _md5(path):
 
 
 def _unpack(archive, path, data_dir):
-    """Check a tar file and unpack its folder to `data_dir`, whole or not at all."""
+    """Check a tar file and unpack its folder to `data_dir`, atomically."""
     with file_errors(path, "read", AGAIN):
         md5 = _md5(path)
     if md5 != archive.md5:
@@ -127,7 +128,7 @@ def _unpack(archive, path, data_dir):
 
 
 def _bounded_data_filter() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo | None]:
-    """Return tarfile's filter for untrusted data, with a limit to the size of all files."""
+    """Return tarfile's filter for untrusted data, with a limit on the files' total size."""
     total = 0
 
     def admit(member, destination):
@@ -142,7 +143,7 @@ def _bounded_data_filter() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo |
 
 @contextmanager
 def _working_folder(data_dir):
-    """Make a temporary folder in `data_dir`; remove `data_dir`, too, if it is new and empty."""
+    """Yield a temporary folder in `data_dir`; remove it, and `data_dir` if new and empty."""
     created = [place for place in (data_dir, *data_dir.parents) if not place.exists()]
     with file_errors(data_dir, "written to", OTHER_FOLDER):
         data_dir.mkdir(parents=True, exist_ok=True)

@@ -22,9 +22,9 @@ def is_image_folder(path: str | Path) -> bool:
 def load(path: Path, side: int | None = None) -> Dataset:
     """Load a folder with train/<class>/, test/<class>/ and perhaps val/<class>/.
 
-    Pictures become RGB squares of `side` pixels; without `side` they must have one size. The
-    training pictures come in a mixed order that depends on their names alone, so that the last of
-    them make a validation split of all classes.
+    Pictures become RGB squares of `side` pixels; without `side`, all must have the same size. The
+    training pictures are shuffled by a checksum of their names, so that the last ones make a
+    validation split with all classes.
 
     Raises DataError for damaged pictures, missing folders and classes without pictures.
     """
@@ -70,7 +70,7 @@ def _classes(folder):
 
 
 def _files(folder, names):
-    """Return [(file, label)] in the order of class and file names."""
+    """Return [(file, label)], sorted by class and file name."""
     others = [name for name in _classes(folder) if name not in names]
     if others:
         raise DataError(
@@ -91,7 +91,7 @@ def _files(folder, names):
 
 
 def _sorting_key(file, label):
-    """Return a checksum of the picture's name: sorting by it mixes the classes."""
+    """Return a checksum of the picture's class and name: sorting by it mixes the classes."""
     return blake2b(f"{label}/{file.name}".encode("utf-8", "surrogateescape")).digest()
 
 

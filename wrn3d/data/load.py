@@ -37,7 +37,7 @@ def load_dataset(
 
 
 def check_name(name: object) -> None:
-    """Raise UsageError unless `name` is one of NAMES, or may be the path of a file or folder."""
+    """Raise UsageError unless `name` is one of NAMES, ends in .npz, or is a folder of pictures."""
     if not (
         isinstance(name, str)
         and (name in NAMES or name.endswith(FILE_ENDING) or image_folder.is_image_folder(name))

@@ -22,17 +22,17 @@ from wrn3d.system.files import require_file
 from wrn3d.system.memory import available_memory
 
 CHANNELS = (1, 3)
-DEFLATE_RATIO = 1032  # the most that zip's compression reaches
+DEFLATE_RATIO = 1032  # the highest compression ratio of zip's Deflate
 
 
 def load(path: Path) -> Dataset:
     """Load a file with `train_images`, `train_labels`, and the same for `val` and `test`.
 
-    Images are uint8 of the shape (N, H, W) or (N, D, H, W), or these with 1 or 3 channels last.
-    Labels are whole numbers, (N,) or (N, 1), and each class from 0 to the largest label has a
-    training sample.
+    Images are uint8, (N, H, W) or (N, D, H, W), with or without a last axis of 1 or 3 channels.
+    Labels are integers, (N,) or (N, 1), and each class from 0 to the largest label has a training
+    sample.
 
-    Raises MissingDataError if there is no such file, and DataError if it does not fit.
+    Raises MissingDataError if the file does not exist, and DataError if it has another format.
     """
     require_file(path, "dataset has to name an .npz file in MedMNIST's format")
     try:
@@ -49,7 +49,7 @@ def load(path: Path) -> Dataset:
 
 
 def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
-    """Return the six arrays by their names, if they fit into half of the free memory."""
+    """Return the six arrays by name; raise ValueError if they exceed half of the free memory."""
     entries = [
         archive.getinfo(f"{split}_{kind}.npy")
         for split in SPLIT_NAMES.values()
@@ -64,7 +64,7 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """Return an entry's array, if the archive's directory can be right about its size."""
+    """Return an entry's array; raise ValueError if the entry cannot have its claimed size."""
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} has a compression that np.savez never uses")
     if entry.file_size > (max(1, entry.compress_size) + 1) * DEFLATE_RATIO:

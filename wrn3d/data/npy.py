@@ -16,8 +16,8 @@ LARGEST_HEADER = 4096  # bytes, for an array's type and shape
 def read_npy(file: IO[bytes], name: str, size: int) -> npt.NDArray[Any]:
     """Return the array in an open file of `size` bytes.
 
-    Raises ValueError if the header does not describe the rest of the file. This comes before
-    reading, since NumPy would allocate whatever a header claims.
+    Raises ValueError if the header does not describe the rest of the file. This check comes before
+    reading, since NumPy would allocate whatever size a header claims.
     """
     version = np.lib.format.read_magic(file)
     read_header = {
@@ -34,8 +34,8 @@ def read_npy(file: IO[bytes], name: str, size: int) -> npt.NDArray[Any]:
 def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
     """Read a uint8 volume from an .npy file and resize it to `shape` (D, H, W, C).
 
-    The file may leave out C if it is 1, and D if that is 1. Raises DataError for a damaged file,
-    another type, and other proportions or channels than those of `shape`.
+    The file may leave out the axis C if C is 1, and the axis D if D is 1. Raises DataError for a
+    damaged file, another type, or proportions or channels that differ from `shape`.
     """
     path, (depth, *_, channels) = Path(path), shape
     try:

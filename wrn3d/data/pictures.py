@@ -9,20 +9,20 @@ import numpy.typing as npt
 from wrn3d.system.errors import DataError, reason
 
 ENDINGS = (".png", ".jpg", ".jpeg")
-MODES = {1: "L", 3: "RGB"}  # channels: Pillow's name
+MODES = {1: "L", 3: "RGB"}  # {channels: Pillow's mode}
 
 
 def picture_size(file: Path) -> tuple[int, int]:
-    """Return (height, width) of a picture the right way up; raise DataError if it is damaged."""
+    """Return a picture's (height, width), EXIF rotation applied; raise DataError if damaged."""
     from PIL import ImageOps
 
     return _opened(file, lambda image: ImageOps.exif_transpose(image).size[::-1])
 
 
 def read_picture(file: Path, size: tuple[int, int], channels: int = 3) -> npt.NDArray[np.uint8]:
-    """Return a picture as (H, W, C) uint8, cut from its middle and resized to `size` (H, W).
+    """Return a picture as (H, W, C) uint8, centre-cropped and resized to `size` (H, W).
 
-    Raises DataError if it is damaged.
+    Applies the EXIF rotation. Raises DataError if the picture is damaged.
     """
     from PIL import ImageOps
 
@@ -35,7 +35,7 @@ def read_picture(file: Path, size: tuple[int, int], channels: int = 3) -> npt.ND
 
 
 def _opened(file, use):
-    """Return what `use` makes of the opened picture."""
+    """Open a picture and return the result of `use` on it; raise DataError if that fails."""
     from PIL import Image
 
     try:

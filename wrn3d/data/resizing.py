@@ -1,4 +1,4 @@
-"""Resize volumes."""
+"""Resize volumes by linear interpolation."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-MOST_VALUES = 2**22  # that resize_bytes converts to float32 at a time
+MOST_VALUES = 2**22  # values that resize_bytes converts to float32 at a time
 
 
 def longest(sides: Sequence[int], share: float) -> int:
@@ -23,7 +23,7 @@ def resized_shape(sides: Sequence[int], side: int) -> tuple[int, ...]:
 def resize(volumes: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
     """Return volumes (N, D, H, W, C) float32 with `side` as their longest side.
 
-    Interpolates linearly between the centres of voxels. Where it shrinks, the window widens in
+    Interpolates linearly between the centres of voxels. When a side shrinks, the filter widens in
     proportion, so that every voxel counts (PyTorch's "bilinear" with antialiasing).
     """
     count, *sides, channels = volumes.shape

@@ -15,8 +15,8 @@ from wrn3d.distributed.patience import limited_wait
 from wrn3d.system.errors import UsageError, WorkerError, reason
 from wrn3d.system.machine import usable_cores
 
-# Words in TensorFlow's errors about another worker. A failure of this worker's own may have the
-# same type.
+# Words in TensorFlow's errors about another worker. The type alone does not tell: an error of this
+# worker's own may have the same one.
 OTHERS = ("collective", "coordination", "heartbeat", "peer", "connect", "socket", "grpc")
 
 _strategies: list[tf.distribute.Strategy] = []  # kept: it holds the cluster together
@@ -24,7 +24,7 @@ _strategies: list[tf.distribute.Strategy] = []  # kept: it holds the cluster tog
 
 @contextmanager
 def expecting_workers(index: int, count: int) -> Iterator[None]:
-    """Turn the loss of another worker into a WorkerError of worker `index` of `count`.
+    """Turn the loss of another worker into a WorkerError; this is worker `index` of `count`.
 
     A wait longer than PATIENCE ends the process.
     """
@@ -43,11 +43,11 @@ def expecting_workers(index: int, count: int) -> Iterator[None]:
 
 
 def join(source: str, synchronised: bool) -> None:
-    """Start this process's part of the cluster and wait for the others, once in a process.
+    """Join the cluster and wait for the other workers; later calls do nothing.
 
-    With one core TensorFlow has one thread. That is fastest with `synchronised` batch norm, whose
-    layers wait for each other. Otherwise one thread would leave the sums of gradients to the end
-    of a step, so there are two.
+    On one core, TensorFlow gets one inter-op thread if batch norm is `synchronised`. That is
+    fastest, since the layers wait for each other. Otherwise it gets two, since one thread would
+    leave the sums of gradients to the end of a step.
     """
     if not _strategies:
         _strategies.append(_join(source, threads=1 if synchronised else 2))
@@ -71,7 +71,7 @@ def _join(source: str, threads: int) -> tf.distribute.Strategy:
             "workers: make the CNNEnv first"
         ) from error
     finally:
-        # TensorFlow has replaced the handler of SIGTERM by one that does nothing.
+        # TensorFlow has replaced the handler of SIGTERM by one that does nothing: restore Python's.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
@@ -100,9 +100,9 @@ def slurm_resolver(
 
 
 class _SlurmResolver(tf.distribute.cluster_resolver.SlurmClusterResolver):
-    """Numbers the tasks as SLURM does, node by node; TensorFlow sorts the nodes' names as text.
+    """Numbers the tasks node by node, as SLURM does; TensorFlow would sort the nodes' names.
 
-    The GPUs are those that SLURM shows to a task; TensorFlow would ask nvidia-smi.
+    Counts the GPUs that SLURM shows to a task; TensorFlow would ask nvidia-smi.
     """
 
     def cluster_spec(self) -> tf.train.ClusterSpec:

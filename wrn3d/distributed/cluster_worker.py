@@ -57,7 +57,7 @@ class ClusterWorker(Worker):
 
     def broadcast(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
         arrays = list(arrays)
-        # As integers: adding zeros to them changes no bit.
+        # As integers, since adding zero to them changes no bit.
         words = [np.ascontiguousarray(array).view(np.int32) for array in arrays]
         sums = self.sum(words if self.index == 0 else map(np.zeros_like, words))
         return [bits.view(array.dtype) for bits, array in zip(sums, arrays, strict=True)]

@@ -1,8 +1,8 @@
 """Sum over several workers inside a traced graph.
 
 Every worker trains the same network on its rows of the batch. While a function is traced inside
-`tracing_for`, the network's ops and the optimizer sum the quantities of the whole batch over the
-workers, and `convolution` orders its gradients so that they can be sent early. Outside it there is
+`tracing_for`, the network's ops and the optimizer all-reduce the quantities of the whole batch, and
+`convolution` orders its gradients so that they can be sent early. Outside `tracing_for` there is
 one worker, and nothing is summed.
 """
 
@@ -15,22 +15,22 @@ from weakref import WeakKeyDictionary
 import tensorflow as tf
 
 GROUP = 3000  # TensorFlow's key of the group of workers
-MOST_SUMS = 10_000  # in a function
+MOST_SUMS = 10_000  # per function
 _current: ContextVar["Shard | None"] = ContextVar("shard", default=None)
 _blocks = counter(1)
 
 
 def first_key() -> int:
-    """Return the first of MOST_SUMS keys that no other sum of this process has.
+    """Return the first of MOST_SUMS consecutive keys that this process has not used yet.
 
-    TensorFlow keeps the type and shape that belong to a key for good. Every worker asks for the
-    same keys in the same order.
+    TensorFlow ties each key to one type and shape for good. Every worker asks for the same keys in
+    the same order.
     """
     return next(_blocks) * MOST_SUMS
 
 
 class Shard:
-    """One worker's rows of each batch: `first` is its first row, `total` the whole batch's number.
+    """One worker's rows of each batch: `first` is its first row, `total` the global batch size.
 
     Both are variables, so that batches of another length need no new graph. Batch norm covers the
     whole batch if `synchronised`, else each worker's rows. If `single_depth`, only the centre
@@ -41,7 +41,7 @@ class Shard:
         self.count, self.synchronised, self.single_depth = count, synchronised, single_depth
         self.first = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.total = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # Ordering tokens: sums of gradients wait for each other only, and so do the other sums. On
+        # Ordering tokens: sums of gradients wait only for each other, and so do the other sums. On
         # GPUs all sums share one token, since NCCL needs a single order.
         self._gradients, self._others = (tf.Variable(0.0, trainable=False) for _ in range(2))
         self._on_gpus = bool(tf.config.list_physical_devices("GPU"))
@@ -49,7 +49,7 @@ class Shard:
             self._others = self._gradients
         self._key = first_key()
         self._sums: WeakKeyDictionary[tf.Graph, int] = WeakKeyDictionary()
-        # Names, since a tensor would keep its graph.
+        # Names, since a tensor would keep its graph alive.
         self._last_kernel_gradients: WeakKeyDictionary[tf.Graph, str] = WeakKeyDictionary()
 
     def sum(self, array: tf.Tensor) -> tf.Tensor:
@@ -64,12 +64,12 @@ class Shard:
         return tf.reduce_sum(gather_from(self.count, array, key, token), 0)
 
     def sum_large(self, array: tf.Tensor) -> tf.Tensor:
-        """Sum a large array, of gradients, over the workers at the same time as small ones."""
+        """Sum a large array of gradients over the workers, in parallel with the small sums."""
         return reduce_over(self.count, array, self._next_key(), "Add", [self._gradients.handle])
 
     def _next_key(self) -> int:
-        # Counted for each graph: a worker may trace a function more often than another, for other
-        # lengths of its rows, but the n-th sum of a function has the same key in all of them.
+        # Counted for each graph: one worker may trace a function more often than another, for other
+        # numbers of rows. The n-th sum of a function has the same key in all these graphs.
         graph = tf.compat.v1.get_default_graph()
         number = self._sums.get(graph, 0)
         self._sums[graph] = number + 1
@@ -80,10 +80,10 @@ class Shard:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return a convolution's gradients unchanged, but ordered.
 
-        The gradient of x waits for the kernel gradient of the convolution traced before, which is
-        a later layer.
+        The gradient of x waits for the kernel gradient that was traced before it. That one belongs
+        to a later layer, since the backward pass starts at the last layer.
         """
-        if tf.executing_eagerly():  # ops run in the order in which they are written
+        if tf.executing_eagerly():  # eager ops run in the order of the code
             return x_gradient, kernel_gradient
         graph = tf.compat.v1.get_default_graph()
         before = self._last_kernel_gradients.get(graph)
@@ -97,7 +97,7 @@ def reduce_over(
 ) -> tf.Tensor:
     """Reduce an array over `count` workers by "Add" or "Max".
 
-    NCCL does it on GPUs. On CPUs TensorFlow uses its own ring over gRPC, whatever the hint.
+    On GPUs it uses NCCL. On CPUs TensorFlow uses its own ring over gRPC, whatever the hint.
     """
     # Without timeout_seconds: with it each sum would leave a thread behind.
     return tf.raw_ops.CollectiveReduceV2(
@@ -151,9 +151,9 @@ def kernel_gradient_soon(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, tf
     """Return both unchanged, but let the kernel's gradient be computed early in the backward pass.
 
     No layer waits for a kernel's gradient, so TensorFlow would leave all of them to the end, and
-    nothing could be sent before. Here each one is ready when the convolution below hands its
-    gradient of x on: it can be computed while batch norm between the two waits for the other
-    workers.
+    none could be sent earlier. Here the convolution of the layer before passes its gradient of x on
+    only after this kernel's gradient. That gradient can be computed while the batch norm between
+    the two layers waits for the other workers.
     """
     shard = current_shard()
     if shard is None:

@@ -1,6 +1,7 @@
 """End a process that has waited too long for other workers.
 
-TensorFlow notices a worker that was lost or cut off, but not one that runs and never comes.
+TensorFlow notices a worker that was lost or cut off. It does not notice one that runs but never
+joins in.
 """
 
 import os

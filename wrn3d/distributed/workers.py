@@ -19,8 +19,8 @@ from wrn3d.system.errors import UsageError, reason
 class WorkerRank(NamedTuple):
     """A process's rank among the `world_size` workers of a run.
 
-    `source` names the variable that says so: TF_CONFIG or SLURM. `local_count` is how many of the
-    workers are known to share this machine.
+    `source` says where the rank comes from: TF_CONFIG, SLURM, or "" without a cluster.
+    `local_count` is the number of workers known to share this machine.
     """
 
     rank: int = 0
@@ -50,7 +50,7 @@ def leave_others() -> None:
 
 
 def part(total: int, index: int, count: int) -> slice:
-    """Return part `index` of `count` of a row of `total`; the lengths differ by 1 at most."""
+    """Return slice `index` of `total` items cut into `count`; the lengths differ by 1 at most."""
     return slice(total * index // count, total * (index + 1) // count)
 
 
@@ -69,7 +69,7 @@ class Worker:
     index, count = 0, 1
 
     def rows(self, total: int) -> slice:
-        """Return this worker's rows of a batch of `total`."""
+        """Return this worker's rows of a batch of `total` rows."""
         return part(total, self.index, self.count)
 
     def shared(self, function: Callable) -> Callable:
@@ -77,7 +77,7 @@ class Worker:
         return function
 
     def step(self, total: int) -> AbstractContextManager[None]:
-        """Return a context in which `shared` functions may be called on a batch of `total`."""
+        """Return a context for calling `shared` functions on a batch of `total` rows."""
         return nullcontext()
 
     def sum(self, arrays: Iterable[np.ndarray]) -> list[np.ndarray]:

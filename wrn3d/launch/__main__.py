@@ -26,11 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
-    """Run `workers` workers of `command`, a script or module and its flags.
+    """Run `command`, a script or module and its flags, in `workers` processes.
 
-    After a lost worker all are started again with --resume, at most `restarts` times. Returns the
-    exit status of the worker that ended the run, 128 + the number of a signal that killed it.
-    Raises UsageError for a command that cannot be started.
+    If a worker is lost, starts all of them again with --resume, at most `restarts` times. Returns
+    the exit status of the worker that ended the run, or 128 + the number of the signal that killed
+    it. Raises UsageError for a command that cannot be started.
     """
     check_count("workers", workers)
     check_count("restarts", restarts, least=0)

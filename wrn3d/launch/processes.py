@@ -22,7 +22,7 @@ STOPPED = [128 + number for number in NAMES]  # exit statuses of workers that a 
 
 
 def run_workers(command: Sequence[str], count: int) -> tuple[int, bool]:
-    """Run `count` workers of Python's arguments `command` to their end.
+    """Start `count` workers with Python's arguments `command`, and wait until they end.
 
     Returns the exit status of the worker that failed first, or 0, and whether starting all again
     may help.
@@ -49,7 +49,7 @@ def run_workers(command: Sequence[str], count: int) -> tuple[int, bool]:
 
 
 class WorkerProcess:
-    """A context with one worker's process, which is killed at its end."""
+    """A context with one worker's process; leaving the context kills the process."""
 
     def __init__(self, command: Sequence[str], index: int, addresses: Sequence[str]) -> None:
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
@@ -64,7 +64,7 @@ class WorkerProcess:
             stderr=subprocess.PIPE,
             text=True,
             errors="backslashreplace",
-            start_new_session=True,  # a terminal's Ctrl-C reaches it through the launcher, once
+            start_new_session=True,  # Ctrl-C reaches it once, through the launcher
         )
         if hasattr(os, "sched_setaffinity"):
             with suppress(OSError):  # it may have ended already, as `running` will show
@@ -93,13 +93,13 @@ class WorkerProcess:
 
     @property
     def status(self) -> int:
-        """Exit status of a process that has ended, 128 + the number of a signal that killed it."""
+        """Exit status of an ended process, or 128 + the number of the signal that killed it."""
         number = self.process.returncode
         return number if number >= 0 else 128 - number
 
     @property
     def was_lost(self) -> bool:
-        """Whether a fault ended it, here or in another worker, and not an error of the run."""
+        """Whether a signal or the loss of another worker ended it, not an error of the run."""
         return self.process.returncode < 0 or self.status == WorkerError.exit_status
 
     def signal(self, number: int) -> None:
@@ -129,7 +129,10 @@ class _ForwardedSignals(StopRequest):
 
 
 def _first_failure(workers: Sequence[WorkerProcess]) -> WorkerProcess | None:
-    """Return a worker that failed, if possible one that knows why; None when all have succeeded."""
+    """Wait until a worker fails and return it, or return None when all have succeeded.
+
+    Prefers a worker with its own error to one that only reports the loss of another.
+    """
     while True:
         running = [worker for worker in workers if worker.running]
         failed = [worker for worker in workers if worker not in running and worker.status]

@@ -1,4 +1,4 @@
-"""Tell how Python runs a script's file or a module."""
+"""Find the arguments that make Python run a script's file or a module."""
 
 import importlib.util
 from importlib.machinery import PathFinder
@@ -8,10 +8,10 @@ from wrn3d.system.checks import require
 
 
 def python_arguments(target: str) -> list[str]:
-    """Return the arguments with which Python runs `target`, a script's path or a module's name.
+    """Return Python's arguments to run `target`, a script's path or a module's name.
 
-    Raises UsageError if it is neither. Looks for modules where this process does: under
-    `python -m` first in the working directory. Imports nothing.
+    Raises UsageError if it is neither. Searches this process's `sys.path`, which begins with the
+    working directory under `python -m`. Imports nothing.
     """
     if Path(target).is_file():
         return [target]
@@ -27,7 +27,7 @@ def _is_runnable_module(name: str) -> bool:
     package, *inner = name.split(".")
     if not all(part.isidentifier() for part in (package, *inner)):
         return False
-    spec = importlib.util.find_spec(package)  # of a dotted name it would import the package
+    spec = importlib.util.find_spec(package)  # a dotted name would import the package
     for part in inner:
         spec = spec and PathFinder.find_spec(part, spec.submodule_search_locations or [])
     if spec and spec.submodule_search_locations is not None:  # `python -m` runs its __main__

@@ -33,9 +33,9 @@ RECIPE_HELP = (
     f"Recipe whose settings are the defaults of the other flags: {', '.join(RECIPES)}, or your own "
     ".toml file."
 )
-RATES = 1000  # The closing line has the median rate of so many last iterations.
-LINES = 100  # A run of at least twice as many iterations prints one line for several of them,
-MOST_PER_LINE = 1000  # but for at most 1,000.
+RATES = 1000  # last iterations, at most: the closing line gives their median rate
+LINES = 100  # A run of more iterations prints 100 to 200 lines.
+MOST_PER_LINE = 1000  # iterations; a very long run prints more than 200 lines
 
 Config = TypeVar("Config")
 
@@ -47,7 +47,8 @@ def main(
 ) -> int:
     """Run a script's command line and return its exit status, as `exit_status` does.
 
-    `arguments` replace those of the process. Of several workers, only the first prints and writes.
+    `arguments` replace those of the process. With several workers, only the first one prints and
+    writes files.
     """
 
     def work() -> None:
@@ -94,7 +95,7 @@ def train(
 ) -> None:
     """Train as `config` says, print the progress and fill the run's folder.
 
-    `is_first` is false for all but the first of several workers: they write nothing.
+    `is_first` is False in every worker but the first. Those workers write nothing.
     """
     # The folder comes first, so its errors are reported before TensorFlow is imported.
     with (

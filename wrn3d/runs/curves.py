@@ -20,7 +20,7 @@ MARGINS = {"left": 0.05, "right": 0.99, "top": 0.91, "bottom": 0.14, "wspace": 0
 class Curves:
     """The logs of a run, as arrays by column name.
 
-    `training` holds log.csv, reduced to at most POINTS points, each the mean of as many iterations;
+    `training` holds log.csv, averaged over consecutive iterations to at most POINTS points.
     `validation` holds validation.csv.
     """
 
@@ -32,7 +32,7 @@ class Curves:
 def read_curves(path: str | Path) -> Curves:
     """Read the logs in the folder of a run.
 
-    Raises MissingDataError if it holds no log, DataError if a log cannot be read.
+    Raises MissingDataError if it holds no log, and DataError if a log cannot be read.
     """
     folder = RunFolder(path)
     count = sum(1 for _ in folder.log.rows())  # a long log does not fit into memory
@@ -58,7 +58,7 @@ def read_curves(path: str | Path) -> Curves:
 def draw(runs: Sequence[Curves], path: str | Path) -> None:
     """Draw the curves of one or several runs as a PNG.
 
-    Lines are solid for training and dashed for validation. Raises what `atomic_file` raises.
+    Training lines are solid, validation lines dashed. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 

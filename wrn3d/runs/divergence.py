@@ -1,4 +1,4 @@
-"""Divergence: recognise NaN and infinity, and go back with half the learning rate."""
+"""Detect NaN and infinity, and go back to a checkpoint with half the learning rate."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.step import StepResult
 
-SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that still diverges then ends
+SMALLEST_SCALE = 2.0**-10  # of the learning rate: a run that diverges even there ends
 
 
 class FiniteCheck:
@@ -53,11 +53,11 @@ def final_error(
 def go_back(
     environment: TrainingEnvironment, config: RunConfig, folder: RunFolder | None
 ) -> tuple[Checkpoint | None, list[str]]:
-    """Restore the last regular checkpoint, or reset without one, and halve the learning rate.
+    """Restore the last regular checkpoint, or reset if there is none; halve the learning rate.
 
-    With a stop's checkpoint, the result would depend on where the run stopped. Returns the
-    checkpoint or None, and a sentence for each unreadable one. Only the first of several workers
-    has a `folder`; the others adopt its state.
+    A checkpoint saved by a stop is skipped: the result would depend on where the run stopped.
+    Returns the checkpoint or None, and a sentence for each unreadable checkpoint. Only the first of
+    several workers has a `folder`; the others adopt the first one's state.
     """
     scale, reached = environment.learning_rate_scale / 2, environment.iteration
     checkpoint, skipped = folder.newest(regular=True) if folder else (None, [])

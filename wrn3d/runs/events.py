@@ -22,7 +22,7 @@ def has_tensorboard() -> bool:
 class Events:
     """An event file in `folder` for the iterations after `iteration`.
 
-    TensorBoard then drops later iterations of older files. The first failed write warns and ends
+    TensorBoard then ignores these iterations in older files. The first failed write warns and ends
     the file.
     """
 
@@ -31,7 +31,7 @@ class Events:
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / name
         try:
-            from tensorboard.compat.proto import event_pb2, summary_pb2  # half a second
+            from tensorboard.compat.proto import event_pb2, summary_pb2  # takes half a second
             from tensorboard.summary.writer.record_writer import RecordWriter
         except Exception as error:  # another package of that name, or another protobuf version
             self._end(error)
@@ -44,7 +44,7 @@ class Events:
         )
 
     def add(self, iteration: int, numbers: Mapping[str, float]) -> None:
-        """Record {name: number} of an iteration."""
+        """Record an iteration's {name: number}."""
         self.iteration = iteration
         if self.ended:
             return

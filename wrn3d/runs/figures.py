@@ -1,4 +1,4 @@
-"""Put any names into figures, and save figures as PNG files."""
+"""Make names safe to draw, and save figures as PNG files."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from wrn3d.system.errors import printable
 from wrn3d.system.files import atomic_file
 
 LONGEST_NAME = 24  # characters
-MATHLESS: dict[str, Any] = {"parse_math": False}  # for a text: a $ in a name starts no formula
+MATHLESS: dict[str, Any] = {"parse_math": False}  # for text: a $ in a name must not start a formula
 
 
 def drawable(name: object) -> str:
-    """Shorten the name of a class or a folder, and replace what is not printable."""
+    """Shorten the name of a class or folder, and replace unprintable characters."""
     return printable(str(name), LONGEST_NAME)
 
 
@@ -29,5 +29,5 @@ def add_legend(panel: Any, lines: Mapping[str, Any], **options: Any) -> None:
 def save_figure(figure: Any, path: str | Path) -> None:
     """Write a PNG as `atomic_file` does, and raise what it raises."""
     with atomic_file(path) as unfinished, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about letters that the font lacks
+        warnings.simplefilter("ignore")  # the font may lack some letters
         figure.savefig(unfinished, dpi=120, format="png")

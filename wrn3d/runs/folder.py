@@ -34,15 +34,15 @@ BEST, LOCK = "best.safetensors", ".lock"
 
 
 def is_regular(iteration: int, save_every: int) -> bool:
-    """Return whether every run saves a checkpoint after `iteration`, not just one that ends."""
+    """Return whether a checkpoint is due after `iteration` even if the run goes on."""
     return iteration > 0 and iteration % save_every == 0
 
 
 class RunFolder:
-    """A run's folder; as a context it is locked for this run, and created if necessary.
+    """A run's folder. As a context manager, it creates the folder if necessary and locks it.
 
-    Entering raises UsageError if another run uses the folder, or if it holds a run and `resume` is
-    false, and UserError if it cannot be written.
+    Entering raises UsageError if another run uses the folder, or if it already holds a run and
+    `resume` is False. It raises UserError if the folder cannot be written.
     """
 
     def __init__(self, path: str | Path, resume: bool = False, save_every: int = 100) -> None:
@@ -83,7 +83,8 @@ class RunFolder:
     def start(self, iteration: int, validates: bool) -> None:
         """Start the logs, or continue them after `iteration`.
 
-        Drops later lines, and old checkpoints that a killed run left. Raises DataError.
+        Drops later lines, and removes old checkpoints that a killed run left. Raises DataError if
+        a log cannot be read or written.
         """
         missing = iteration - self.log.start(iteration)
         if missing > 0:
@@ -102,7 +103,7 @@ class RunFolder:
         self._prune(iteration)
 
     def add(self, result: StepResult, epoch: int, ends: bool) -> None:
-        """Log an iteration of `epoch`, and the epoch if it `ends` there.
+        """Log an iteration of `epoch`, and the epoch's means if it `ends` there.
 
         Raises DataError if the logs cannot be written; the lines then stay pending.
         """
@@ -126,9 +127,10 @@ class RunFolder:
         self._flush()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and remove the old ones. Raise DataError or MissingDataError.
+        """Write a checkpoint and remove the old ones.
 
         The logs are synced to the disk first, so a run that resumes there repeats no evaluation.
+        Raises DataError or MissingDataError if a file cannot be written.
         """
         self._flush()
         checkpoint.save(self.checkpoint_path(checkpoint.iteration))
@@ -141,7 +143,7 @@ class RunFolder:
     def newest(self, regular: bool = False) -> tuple[Checkpoint | None, list[str]]:
         """Return the newest readable checkpoint or None, and why each newer one was skipped.
 
-        With `regular`, skip those that only a stop or the end of a run has saved.
+        With `regular`, skip checkpoints that were saved only because a run stopped or ended.
         """
         skipped: list[str] = []
         for number, path in sorted(self._checkpoints().items(), reverse=True):
@@ -154,7 +156,7 @@ class RunFolder:
         return None, skipped
 
     def discard_checkpoints(self, after: int, until: int) -> None:
-        """Remove the checkpoints with `after` < iteration <= `until`, and a later best one."""
+        """Remove checkpoints with `after` < iteration <= `until`, and a best one after `after`."""
         paths = [path for number, path in self._checkpoints().items() if after < number <= until]
         best = self._best()
         if best and best.iteration > after:
@@ -194,9 +196,9 @@ class RunFolder:
             return None
 
     def _flush(self) -> None:
-        """Sync everything to the disk, the validation's line last.
+        """Sync everything to the disk, the validation log last.
 
-        A run killed before that line evaluates again when it resumes.
+        A run that is killed before that repeats the evaluation when it resumes.
         """
         self.log.flush()
         self.epochs.flush()

@@ -11,7 +11,10 @@ from wrn3d.training.step import StepResult
 
 
 def score_text(result: EvalResult, config: TrainingConfig, dataset: Dataset) -> str:
-    """Return the accuracy, and more scores if it says little: with two classes or uneven ones."""
+    """Return the accuracy as text, with balanced accuracy and AUC if accuracy alone says little.
+
+    That is the case for two classes, for uneven classes, or if `best_by` is another score.
+    """
     text = f"accuracy {result.accuracy:.4f}"
     if config.best_by == "accuracy" and not dataset.is_uneven and len(dataset.class_names) > 2:
         return text
@@ -39,7 +42,7 @@ def progress_note(result: StepResult) -> str:
 
 
 def closing_line(count: int, rates: Collection[float], seconds: float) -> str:
-    """Return the last line of `count` iterations; `rates` are their images per second."""
+    """Return the line that closes `count` iterations; `rates` are their images per second."""
     if count <= 0:
         return "done      nothing was left to train"
     text = f"done      {count:,} iterations in {seconds:.1f} s"

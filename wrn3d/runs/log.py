@@ -9,13 +9,13 @@ from pathlib import Path
 from wrn3d.system.errors import DataError
 from wrn3d.system.files import append_atomic, atomic_file, file_errors, flush
 
-NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as repr writes it
+NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as `repr` writes a number
 
 
 class Log:
     """A CSV file with one line of numbers per iteration; `columns` are those after `iteration`.
 
-    `buffer` adds a line to `pending`, `write` appends the pending lines to the file. If that fails,
+    `buffer` adds a line to `pending`. `write` appends the pending lines to the file. If that fails,
     they stay pending for the next write.
     """
 
@@ -64,19 +64,22 @@ class Log:
             flush(self.path)
 
     def rows(self) -> Iterator[tuple[float, ...]]:
-        """Yield (iteration, number, ...) for each line, also for pending ones; raise DataError."""
+        """Yield (iteration, number, ...) for each line, pending ones included.
+
+        Raises DataError if the file cannot be read.
+        """
         written = (line for *_, line in self._complete_lines())
         for line in chain(written, (line for _, line in self.pending)):
             first, *others = line.split(b",")
             yield int(first), *map(float, others)
 
     def column(self, name: str) -> dict[int, float]:
-        """Return {iteration: number} of one column; raise DataError."""
+        """Return {iteration: number} of one column; raise DataError if the file is unreadable."""
         place = self.columns.index(name)
         return {int(row[0]): row[place] for row in self.rows()}
 
     def _has_header(self) -> bool:
-        """Return whether the header is intact; raise DataError if it is another version's."""
+        """Return whether the header is intact; raise DataError if another version wrote it."""
         if not os.path.exists(self.path):
             return False
         with file_errors(self.path, "read"), self.path.open("rb") as file:
@@ -120,7 +123,7 @@ class EpochMeans:
         self.count = 0
 
     def add(self, epoch: float, learning_rate: float, loss: float, accuracy: float) -> None:
-        """Add an iteration; the first one of another epoch starts the means again."""
+        """Add an iteration; the first one of a new epoch restarts the means."""
         if epoch != self.epoch:
             self.epoch, self.count, self.loss, self.accuracy = epoch, 0, 0.0, 0.0
         self.learning_rate = learning_rate

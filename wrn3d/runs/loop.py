@@ -22,16 +22,17 @@ Item = TypeVar("Item")
 
 
 class TrainingLoop:
-    """Train the iterations that are left of a run; iterating yields one StepResult each.
+    """Train a run's remaining iterations; iterating over the loop yields a StepResult for each.
 
-    With a `folder`, which only the first of several workers has, the loop saves a checkpoint every
-    `save_every` iterations, at the end, and when `stop` is set. Except at a stop, it also evaluates
-    the validation split, if the data has one, and keeps the best checkpoint. `report` receives
+    Every `save_every` iterations and at the end, the loop evaluates the validation split, if the
+    data has one. With a `folder`, which only the first of several workers has, it also saves a
+    checkpoint then and when `stop` is set, and it keeps the best checkpoint. `report` receives
     lines about evaluations and divergence.
 
-    Raises Stopped; DivergedError if a loss or a weight is NaN or infinite (with `on_nan="restore"`
-    the loop goes back instead and yields earlier iterations again); and DataError if the end of the
-    run cannot be saved.
+    Raises Stopped if a worker was asked to stop, and DataError or MissingDataError if the end of
+    the run cannot be saved. Raises DivergedError if a loss or weight is NaN or infinite. With
+    `on_nan="restore"`, the loop instead goes back with half the learning rate and yields earlier
+    iterations again, until that rate becomes too small.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class TrainingLoop:
         while True:
             try:
                 self.check_stop()
-                self._validate()  # the previous iteration, also after resuming
+                self._validate()  # after the previous iteration, or after resuming
                 if self.environment.iteration >= self.total:
                     self._draw_final_curves()
                     return
@@ -103,7 +104,7 @@ class TrainingLoop:
         raise Stopped(number, message)
 
     def until_stopped(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """Yield `batches`; raise Stopped between two of them."""
+        """Yield `batches`; raise Stopped between two of them if a worker was asked to stop."""
         for number, batch in enumerate(batches):
             if number % self.environment.worker.count == 0:  # the workers share the batches
                 self.check_stop()

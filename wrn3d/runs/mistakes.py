@@ -11,21 +11,24 @@ from wrn3d.runs.figures import MATHLESS, drawable, save_figure
 from wrn3d.system.reporting import markdown_table
 from wrn3d.training.evaluation import Predictions
 
-LONGEST_TABLE = 20  # classes, at most; the table has the worst ones
-WITH_COUNTS, WITH_NAMES = 25, 100  # classes, at most, of a matrix drawn with counts, with names
+LONGEST_TABLE = 20  # classes at most; the table has the worst
+WITH_COUNTS, WITH_NAMES = 25, 100  # most classes of a matrix with counts, with names
 MOST_MISTAKES = 24  # pictures, at most
-CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches: (width, height) of a picture with its title
+CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches; a cell is (width, height)
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
-    """Count predictions: (classes, classes) int64, a row per true, a column per predicted class."""
+    """Return the confusion matrix, (classes, classes) int64.
+
+    Rows are true classes, columns are predicted classes.
+    """
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (predictions.labels, predictions.classes), 1)
     return matrix
 
 
 def class_table(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """Format accuracy and most frequent confusion of each class as Markdown, the worst first."""
+    """Return a Markdown table with the worst classes' accuracy and most frequent confusion."""
     counts = matrix.sum(axis=1)
     accuracies = np.diag(matrix) / np.maximum(counts, 1)
     present = [row for row in np.argsort(accuracies, kind="stable") if counts[row]]
@@ -76,8 +79,9 @@ def draw_mistakes(
 ) -> None:
     """Draw the most confident mistakes as a PNG.
 
-    Each has its volume's middle slice, the predicted class with its probability, and the true
-    class. `volumes` are (N, D, H, W, C) uint8. Raises what `atomic_file` raises.
+    Each mistake is drawn as the middle slice of its volume, below the predicted class with its
+    probability and the true class. `volumes` are (N, D, H, W, C) uint8. Raises what `atomic_file`
+    raises.
     """
     from matplotlib.figure import Figure
 
@@ -86,7 +90,7 @@ def draw_mistakes(
     order = np.argsort(-confidence, kind="stable")
     worst = [row for row in order if predicted[row] != labels[row]][:MOST_MISTAKES]
     columns = min(8, max(1, len(worst)))
-    # All on one panel, in inches: a panel for each takes matplotlib five times as long.
+    # All pictures share one panel, in inches: one panel each would take five times as long.
     width, height = CELL[0] * columns, CELL[1] * max(1, ceil(len(worst) / columns))
     figure = Figure(figsize=(width, height))
     panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))

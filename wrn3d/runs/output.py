@@ -37,7 +37,7 @@ class RunOutput:
         self.events = Events(self.folder.path, iteration) if has_tensorboard() else None
 
     def add(self, result: StepResult, epoch: int, ends: bool, must: bool) -> None:
-        """Log an iteration of `epoch`, and the epoch if it `ends` there."""
+        """Log an iteration of `epoch`, and the epoch's means if it `ends` there."""
         self._write("log.csv", result.iteration, must, self.folder.add, result, epoch, ends)
         if self.events:
             self.events.add(result.iteration, {name: getattr(result, name) for name in LOGGED})
@@ -68,7 +68,7 @@ class RunOutput:
             draw([read_curves(self.folder.path)], self.picture)
         except MissingDataError:  # no iteration is logged yet
             return
-        except Exception as error:  # any, from the user's matplotlib: the run matters more
+        except Exception as error:  # matplotlib may raise anything; the run must go on
             self._report(f"curves.png cannot be drawn, training continues: {reason(error)}")
         end = time.monotonic()
         self.next_drawing = end + (end - start) / DRAWING_SHARE

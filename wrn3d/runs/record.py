@@ -27,7 +27,7 @@ RUN = "run.json"
 
 
 def record_start(folder: Path, environment: TrainingEnvironment, config: RunConfig) -> None:
-    """Write run.json, or add this start to that of a resumed run. Warn if it cannot be written."""
+    """Write run.json; a resumed run adds this start to it. Warn if it cannot be written."""
     path, started = folder / RUN, []
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or damaged
         started = list(json.loads(path.read_text(encoding="utf-8"))["started"])
@@ -70,8 +70,8 @@ def record_test(
 ) -> None:
     """Write test.json, confusion.png and mistakes.png. Warn about those that cannot be written.
 
-    `results` are {"test": ..., "mirrored": ...}; `predictions`, with their confusion `matrix`, are
-    those without mirror images.
+    `results` are {"test": ..., "mirrored": ...}. `predictions` are those without mirror images, and
+    `matrix` is their confusion matrix.
     """
     dataset, names = environment.dataset, environment.dataset.class_names
     content = {
@@ -97,7 +97,7 @@ def record_test(
 def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:
     try:
         write(*arguments)
-    except Exception as error:  # any, from the user's matplotlib: the run matters more
+    except Exception as error:  # matplotlib may raise anything; the run must go on
         warnings.warn(reason(error), stacklevel=3)
 
 

@@ -14,15 +14,15 @@ from wrn3d.training.config import LENGTH_FIELDS
 def starting_point(
     config: RunConfig, folder: RunFolder | None
 ) -> tuple[Checkpoint | None, list[str]]:
-    """Return the checkpoint to resume, or None, and lines to print.
+    """Return the checkpoint to resume from, or None, and lines to print.
 
     Raises UsageError if settings that decide the result differ from the checkpoint's and `override`
-    does not name them, DataError if the folder has checkpoints but none is readable.
+    does not name them. Raises DataError if the folder has checkpoints but none is readable.
     """
     if not folder or not config.resume:
         return None, []
     checkpoint, skipped = folder.newest()
-    if checkpoint is None and skipped:  # starting again would overwrite what may be rescued
+    if checkpoint is None and skipped:  # a new start would overwrite files worth rescuing
         raise DataError(
             f"none of the {len(skipped)} checkpoints in {folder.path} can be read ("
             f"{skipped[0].removeprefix('skipped: ')}): name another folder with --output"
@@ -36,7 +36,7 @@ def starting_point(
 
 def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder) -> None:
     defaults = {one.name: one.default for one in fields(config)}  # for older checkpoints
-    length = {name: getattr(config, name) for name in LENGTH_FIELDS}  # any, if one lacks it
+    length = {name: getattr(config, name) for name in LENGTH_FIELDS}  # an older checkpoint fits any
     before = defaults | length | checkpoint.config
     differing = {
         name: f"{name} was {quoted(before[name])} and is {value!r}"

@@ -23,7 +23,7 @@ SHOWN_ELSEWHERE = (
     "evaluate",
     "mirror",
 )
-# Settings without effect on their own: what else they need, and whether a run has it.
+# Settings that need another one: the other one, and a check that the configuration has it.
 AUGMENT = "--augment", lambda config: config.augment
 STEPS = "--schedule steps", lambda config: config.schedule == "steps"
 REQUIREMENTS = {
@@ -116,7 +116,7 @@ def _training_line(environment: TrainingEnvironment, config: RunConfig, unused: 
 
 
 def _setting(name: str, settings: Any) -> str:
-    """Return a setting's name and value in words; `settings` is a configuration or a spec."""
+    """Return a setting's name and value as text; `settings` is a configuration or a spec."""
     words, value = name.replace("_", " "), getattr(settings, name)
     if isinstance(value, bool):
         return words

@@ -1,1 +1,1 @@
-"""Errors, checks, files, memory and the terminal. Imports from no other room."""
+"""Errors, checks, files, memory and the terminal. Imports from no other folder of wrn3d."""

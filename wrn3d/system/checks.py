@@ -1,6 +1,6 @@
 """Check a setting's value and return it as Python's own type, or raise UsageError.
 
-Each check takes the setting's name first, which its error message then begins with.
+Each check takes the setting's name first, and its error message begins with that name.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ import numpy as np
 
 from wrn3d.system.errors import UsageError, quoted
 
-LARGEST_COUNT = 2**53  # readers of JSON take whole numbers up to here
+LARGEST_COUNT = 2**53  # JSON readers keep integers exact up to here
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -22,7 +22,7 @@ def require(condition: object, message: str) -> None:
 
 
 def check_count(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
-    """Return a whole number between `least` and `most` as an int; NumPy's integers pass, too."""
+    """Return an integer from `least` to `most` as an int; NumPy's integers pass, too."""
     until = "up" if most is None else f"to {most:,}"
     require(
         _is(value, Integral) and least <= value <= (most or LARGEST_COUNT),
@@ -48,7 +48,7 @@ def check_part(name: str, value: Any) -> float:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return True or False; NumPy's pass, too."""
+    """Return True or False as a bool; NumPy's booleans pass, too."""
     require(isinstance(value, (bool, np.bool_)), f"{name} is {value!r}, but must be True or False")
     return bool(value)
 

@@ -4,7 +4,7 @@ LONGEST = 200  # characters quoted from a file or from another library's error
 
 
 class UserError(Exception):
-    """An error that a command shows without a traceback, before it ends with `exit_status`."""
+    """An error that a command prints without a traceback before it exits with `exit_status`."""
 
     exit_status = 1
 
@@ -38,7 +38,7 @@ class NotEnoughMemoryError(UserError, MemoryError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the work in good order. The message says where, and how to continue."""
+    """A signal stopped the work cleanly. The message says where, and how to continue."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -60,11 +60,11 @@ def quoted(value: object) -> str:
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    """Return at most `longest` characters of a text, made `visible`."""
+    """Return `visible(text)`, cut after `longest` characters."""
     text = visible(text)
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def visible(text: str) -> str:
-    """Replace each character that could control a terminal by a question mark."""
+    """Replace each unprintable character, which could control a terminal, by a question mark."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -15,9 +15,9 @@ CLOSED_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
 def exit_status(work: Callable[..., int | None], *arguments: Any) -> int:
     """Do the work of a command and return its exit status; print one sentence for a user's error.
 
-    Return 1: bad data or files, too little memory, or a loss that diverged; 2: invalid settings;
-    3: a worker was lost; 130: Ctrl-C; 143: SIGTERM; 141: the reader of the output was closed. Else
-    return the status that `work` returns, or 0.
+    The status is 1 for bad data or files, too little memory or a diverged loss, 2 for invalid
+    settings, 3 for a lost worker, 130 for Ctrl-C, 143 for SIGTERM, and 141 if the reader of the
+    output was closed. Otherwise it is the status that `work` returns, or 0.
     """
     terminal.show_warnings_as_notes()
     terminal.escape_unencodable_names()
@@ -46,9 +46,9 @@ def exit_status(work: Callable[..., int | None], *arguments: Any) -> int:
 
 
 def _output_fails() -> bool:
-    """Return whether standard output cannot be written, and redirect it to nowhere if so."""
+    """Return whether standard output cannot be written; if so, redirect it to the null device."""
     try:
-        print(flush=True)  # flushing an empty buffer would not fail: the failed write dropped it
+        print(flush=True)  # the failed write emptied the buffer: flushing alone would not fail
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

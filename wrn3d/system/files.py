@@ -27,10 +27,10 @@ def file_errors(
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on leaving the context, flush that file and rename it.
+    """Yield a temporary path; on leaving the context, sync its file and rename it to `path`.
 
-    Raises MissingDataError if the folder does not exist, DataError if the file cannot be written
-    (also for an OSError raised in the context).
+    Raises MissingDataError if the folder does not exist, and DataError if the file cannot be
+    written or the context raises an OSError.
     """
     path = Path(path)
     if os.path.isdir(path):  # unlike Path.is_dir, no error where access is denied
@@ -58,7 +58,7 @@ def write_atomic(path: str | Path, contents: bytes) -> None:
 
 
 def append_atomic(path: str | Path, contents: bytes) -> None:
-    """Append to a file in one write, and undo a write that was cut short, as by a full disk.
+    """Append to a file in one write, and undo a partial write, such as on a full disk.
 
     Raises OSError.
     """
@@ -70,7 +70,7 @@ def append_atomic(path: str | Path, contents: bytes) -> None:
 
 
 def flush(path: Path) -> None:
-    """Force a file's contents, or a folder's names, onto the disk. Raises OSError."""
+    """Sync a file's contents, or a folder's entries, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -79,7 +79,7 @@ def flush(path: Path) -> None:
 
 
 def require_file(path: str | Path, advice: str) -> None:
-    """Raise MissingDataError if there is no such file, DataError if it exceeds the free memory."""
+    """Raise MissingDataError if the file does not exist, DataError if it exceeds free memory."""
     if not os.path.isfile(path):
         raise MissingDataError(f"{path} does not exist or is not a file: {advice}")
     if os.path.getsize(path) > available_memory():

@@ -27,7 +27,7 @@ def _import_all(modules: Sequence[str]) -> None:
 
 
 class _ImportHook(importlib.abc.MetaPathFinder):
-    """Finds `library` on Python's path and has `modules` imported after it."""
+    """Finds `library` on Python's path and imports `modules` right after it."""
 
     def __init__(self, library: str, modules: Sequence[str]) -> None:
         self.library, self.modules = library, modules

@@ -27,10 +27,10 @@ DISTRIBUTIONS = ("tensorflow-cpu", "tensorflow", "keras", "tensorlayer", "numpy"
 
 
 def describe() -> dict:
-    """Return what a measurement depends on, as data that JSON can hold.
+    """Return the properties of this machine that a measurement depends on, as data for JSON.
 
-    Has the processor, the cores that this process may use, instruction sets, memory in bytes,
-    the libraries' environment variables and the installed versions.
+    They are the processor, the number of cores that this process may use, the instruction sets, the
+    memory in bytes, the system, the libraries' environment variables and the installed versions.
     """
     flags = cpu_flags()
     return {
@@ -70,7 +70,7 @@ def cpu_name() -> str:
 
 
 def cpu_flags() -> set[str]:
-    """Return the processor's instruction sets under Linux's names, or nothing elsewhere."""
+    """Return the instruction sets under Linux's names, or an empty set on other systems."""
     return set((_cpu_entry("flags") or _cpu_entry("Features") or "").split())
 
 
@@ -80,7 +80,7 @@ def cpu_has_bfloat16() -> bool:
 
 
 def has_gpu() -> bool:
-    """Return whether Linux shows a GPU of NVIDIA or AMD."""
+    """Return whether Linux shows an NVIDIA or AMD GPU."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 

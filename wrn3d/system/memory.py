@@ -30,7 +30,7 @@ def enough_for(batch_size: int, purpose: str = "training") -> Iterator[None]:
 
 
 def check_room(data: str, nbytes: int) -> None:
-    """Raise DataError if `nbytes` exceed half of the available memory; `data` is their name."""
+    """Raise DataError if `nbytes` exceed half of the available memory; `data` names the data."""
     if nbytes > available_memory() / 2:
         raise DataError(
             f"{data} would take more than half of the free memory: name a smaller --volume-size"
@@ -95,8 +95,7 @@ def _left_in_control_groups(
 ) -> Iterator[int]:
     """Yield the memory left in each Linux control group that limits this process.
 
-    Containers and batch systems set these limits: on the process's own group and on those around
-    it.
+    Containers and batch systems limit the process's own group and the groups that contain it.
     """
     try:
         lines = Path(membership).read_text().splitlines()

@@ -1,7 +1,7 @@
 """Draw every random number as a pure function of (seed, purpose, position).
 
 Counter-based generators (Philox, Salmon et al. 2011) keep no state between calls. So a stopped run
-has no generator to save, and any position can be drawn in any order.
+has no generator to save, and positions can be drawn in any order.
 """
 
 import hashlib

@@ -35,7 +35,7 @@ def writing_to(folder: Path) -> AbstractContextManager[None]:
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of strings as a Markdown table with aligned columns, the first to the left."""
+    """Return a Markdown table of strings: first column left-aligned, the others right-aligned."""
     rows = [[cell.replace("|", "/") for cell in row] for row in rows]  # "|" would end a cell
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
 

@@ -51,8 +51,8 @@ def check_process() -> None:
 def be_deterministic(seed: int) -> None:
     """Make every op's result independent of the threads' timing.
 
-    TensorFlow then refuses to draw without a global seed, which `fit` does to shuffle. So `seed`
-    is set unless the caller has set one.
+    TensorFlow then refuses random ops without a global seed, and `fit` needs them to shuffle. So
+    `seed` becomes the global seed unless the caller has set one.
     """
     import_tensorflow()
     import tensorflow as tf
@@ -64,7 +64,7 @@ def be_deterministic(seed: int) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that compute, and Python's, by name."""
+    """Return {name: version} of the numerical libraries and Python."""
     import tensorflow as tf
 
     names = ("tensorlayer", "keras", "numpy")

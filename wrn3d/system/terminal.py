@@ -13,9 +13,9 @@ from wrn3d.system.errors import Stopped
 
 
 class Progress:
-    """A context that shows a bar on a terminal, and nothing elsewhere.
+    """A context that shows a progress bar on a terminal, and nothing elsewhere.
 
-    `total` is the number of units of work, `completed` how many were done before.
+    `total` counts the units of work, `completed` those that are already done.
     """
 
     def __init__(self, total: int, title: str, completed: int = 0) -> None:
@@ -74,7 +74,7 @@ def on_terminal() -> bool:
 
 
 def fitted(line: str, indent: int = 10) -> str:
-    """Break a line between words if it is wider than the terminal; the rest is indented."""
+    """Wrap a line that is wider than the terminal, and indent its continuation."""
     if not on_terminal():
         return line
     return textwrap.fill(
@@ -100,7 +100,7 @@ def escape_unencodable_names() -> None:
 
 @contextmanager
 def in_silence() -> Iterator[None]:
-    """Print nothing in the context: no output, no warnings, no message of a stop, but errors.
+    """Suppress output, warnings and the message of a stop in the context, but not errors.
 
     All workers but the first run in it, so that each message appears once.
     """

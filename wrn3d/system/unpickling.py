@@ -75,16 +75,16 @@ class _Operations(dict):
         raise pickle.UnpicklingError("it has an operation that arrays do not need")
 
 
-_Unpickler: Any = pickle._Unpickler  # Python's own, whose methods the type stubs lack
+_Unpickler: Any = pickle._Unpickler  # written in Python; the type stubs lack its methods
 
 
 class RestrictedUnpickler(_Unpickler):
-    """Reads a pickle with bytes for strings, and admits only the OPERATIONS.
+    """An unpickler that reads strings as bytes and admits only the OPERATIONS.
 
-    `admitted` maps each admitted (module, name) to a stand-in; other names are refused. The base
-    is Python's own unpickler. The one in C would allocate whatever size a memo index in the file
-    claims. Here each operation takes at most a few hundred bytes beside what it copies from the
-    file.
+    `admitted` maps each admitted (module, name) to a stand-in; other names are refused. The base is
+    the unpickler written in Python. The one in C would allocate whatever size a memo index in the
+    file claims. Here each operation takes at most a few hundred bytes, besides the data that it
+    copies from the file.
     """
 
     dispatch: ClassVar[dict] = _Operations()

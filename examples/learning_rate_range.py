@@ -45,7 +45,7 @@ def main():
     env = CNNEnv(**SETTINGS)
     curve = range_test(env)
     if len(curve) <= WINDOW:
-        sys.exit(f"the loss blew up after {len(curve)} iterations: make LOWEST smaller")
+        sys.exit(f"the loss diverged after {len(curve)} iterations: make LOWEST smaller")
     rate = steepest(curve)
     print(f"{len(curve)} iterations; the loss falls fastest at a learning rate of {rate:.2g}")
 

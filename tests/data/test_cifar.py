@@ -145,9 +145,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
     for function, argument in ((os.system, f"touch {mark}"), (eval, f"open({str(mark)!r}, 'w')")):
         batch = {b"data": Hostile(function, argument), b"labels": [0]}
         (folder / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=protocol))
-        with pytest.raises(
-            ValueError, match="it holds .*(system|eval)|operation that arrays do not"
-        ):
+        with pytest.raises(ValueError, match="it holds .*(system|eval)|forbidden pickle operation"):
             load_dataset("cifar10", tmp_path)
         assert not mark.exists()
 

@@ -141,7 +141,7 @@ SCALING = r"\(images - low\) / \(high - low\), with the same low and high for ev
         ({"train_images": IMAGES[:, 0]}, r"train_images have the shape \(6, 9\), but must be"),
         ({"train_images": IMAGES[:0]}, r"shape \(0, 8, 9\), but .* with at least one image"),
         ({"train_images": None}, "train_images and train_labels go together: give both or neith"),
-        ({"train_images": [[[1, 2]], [[1]]]}, "train_images cannot be made an array"),
+        ({"train_images": [[[1, 2]], [[1]]]}, "train_images cannot be converted to an array"),
         ({"train_images": IMAGES[:, None]}, r"for images \(N, C, H, W\) pass np.moveaxis"),
         ({"train_images": np.stack([IMAGES] * 5, 1)}, r"volumes \(N, D, H, W\) pass images\[..."),
         ({"train_labels": LABELS[1:]}, r"shape \(5,\), but must be 6 whole numbers, one for each"),

@@ -240,7 +240,9 @@ def test_a_reward_function_must_give_a_number():
     env = make(reward=lambda before, after: next(rewards))
     env.reset(seed=0)
     assert [env.step([0.1])[1] for _ in range(3)] == [0.0, 0.5, 0.0]
-    with pytest.raises(ValueError, match="reward gave None, but must give a finite number"):
+    with pytest.raises(
+        ValueError, match="the reward function returned None, but must return a finite number"
+    ):
         env.step([0.1])
 
 
@@ -308,7 +310,7 @@ def test_episodes_leave_no_graphs_behind(front_end, arguments):
         ({"control": "steering"}, "control is 'steering', but must be continuous or factors"),
         ({"adjust": ()}, "adjust names no setting"),
         ({"adjust": ("depth",)}, "adjust is 'depth', but must be learning_rate, momentum"),
-        ({"adjust": ("momentum",)}, "adjust names momentum, but the run has none"),
+        ({"adjust": ("momentum",)}, "adjust names momentum, but it is 0 in this run"),
         ({"subset": 8}, "subset is 8, but must be a whole number from 16 to 1,400"),
         ({"subset": 5000}, "subset is 5000, but must be a whole number from 16"),
         ({"adjust": ("learning_rate", "learning_rate")}, "adjust names a setting twice"),

@@ -124,13 +124,13 @@ def test_momentum_that_does_not_fit_is_refused_before_anything_changes(env):
     state = replace(state, weights={name: array + 1 for name, array in state.weights.items()})
     with refused(env, DataError, "momentum for WRN-10-1 belong to another network: conv0 "):
         env.restore(replace(state, momentum={"x": np.zeros(1)}))
-    with refused(env, DataError, "trained with 'adam', but this run uses sgd, whose mom"):
+    with refused(env, DataError, "trained with 'adam', but this run uses sgd, which can"):
         env.restore(replace(state, config=state.config | {"optimizer": "adam"}))
 
 
 def test_other_objects_and_files_are_refused_before_anything_changes(env, tmp_path):
     weights = env.get_weights()
-    with refused(env, ValueError, "^restore takes what snapshot returned"):
+    with refused(env, ValueError, "^restore takes a Checkpoint from snapshot"):
         env.restore(weights)
     with refused(env, DataError, "must be a dictionary of arrays, not list"):
         env.set_weights(list(weights.values()))

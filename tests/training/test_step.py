@@ -115,7 +115,7 @@ def test_an_iteration_may_have_settings_of_its_own(env, front_end):
 
 @pytest.mark.parametrize("name", ADJUSTABLE)
 def test_a_setting_that_the_run_does_not_have_cannot_be_chosen(name):
-    with pytest.raises(ValueError, match=f"^{name} cannot be chosen .* a {name} above 0$"):
+    with pytest.raises(ValueError, match=f"^{name} is 0 in this run, .* a {name} above 0$"):
         adjusted_settings(TrainingConfig(), {name: 0.1})
 
 
@@ -125,7 +125,7 @@ def test_a_setting_that_the_run_does_not_have_cannot_be_chosen(name):
         (BYTES, [0, 1], "images are uint8, but must be floating"),
         (VOLUMES.astype(complex), [0, 1], "images are complex128, but must be floating"),
         ("x", [0], "images are <U1, but must be floating"),
-        (VOLUMES, [[0], [1, 2]], "labels cannot be made an array"),
+        (VOLUMES, [[0], [1, 2]], "labels cannot be converted to an array"),
         (0.02, None, "a learning rate by its name"),
         (None, [1], "both images and labels"),
         (VOLUMES[:, 0], [0, 1], r"images have the shape .* must be \(N, 1, 16, 16, 3\)"),

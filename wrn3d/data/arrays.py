@@ -21,7 +21,7 @@ def as_array(name: str, values: npt.ArrayLike | None) -> npt.NDArray[Any]:
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} cannot be made an array ({reason(error)})") from error
+        raise UsageError(f"{name} cannot be converted to an array ({reason(error)})") from error
 
 
 def as_volumes(images: npt.NDArray[np.uint8]) -> Volumes:
@@ -45,7 +45,7 @@ def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
         array = array[..., None]
     require(
         array.ndim == 5 or array.shape[-1] <= MOST_CHANNELS,
-        f"{name} have the shape {array.shape}, and four axes are (N, H, W, C) with at most "
+        f"{name} have the shape {array.shape}, but four axes mean (N, H, W, C) with at most "
         f"{MOST_CHANNELS} channels: for volumes (N, D, H, W) pass images[..., None], for images "
         "(N, C, H, W) pass np.moveaxis(images, 1, -1)",
     )

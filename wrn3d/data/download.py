@@ -118,7 +118,7 @@ def _unpack(archive, path, data_dir):
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter=_bounded_data_filter())
             if not (folder / archive.folder).is_dir():
-                raise ValueError("it lacks that folder")
+                raise ValueError("it has no such folder")
         except DAMAGES as error:
             raise DataError(
                 f"{path} does not unpack to {archive.folder} ({reason(error)}): {AGAIN}"

@@ -38,7 +38,7 @@ def expecting_workers(index: int, count: int) -> Iterator[None]:
             raise
         raise WorkerError(
             f"worker {index} cannot continue: another of the {count} was lost or does not answer; "
-            "start all again, with --resume if the run has a folder"
+            "start all workers again, with --resume if the run has a folder"
         ) from error
 
 

@@ -60,7 +60,7 @@ def _watch() -> None:
 def _end(wait: _Wait) -> None:
     message = (
         f"error: worker {wait.index} has waited for the others for {PATIENCE} seconds: "
-        "start all again, with --resume if the run has a folder\n"
+        "start all workers again, with --resume if the run has a folder\n"
     )
     os.write(2, message.encode())
     os._exit(WorkerError.exit_status)  # an exception could not interrupt TensorFlow's call

@@ -95,7 +95,7 @@ class Control:
         """
         values = {name: getattr(config, name) for name in self.names}
         for name, value in values.items():
-            require(value, f"adjust names {name}, but the run has none: set {name} above 0")
+            require(value, f"adjust names {name}, but it is 0 in this run: set {name} above 0")
         return {name: RANGES[name].multiplied(value, 1.0) for name, value in values.items()}
 
     def apply(self, action: Any, settings: Mapping[str, float]) -> dict[str, float]:

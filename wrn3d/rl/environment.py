@@ -202,7 +202,7 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         reward = self.reward(before, self.validation)
         require(
             isinstance(reward, Real) and isfinite(reward),
-            f"reward gave {quoted(reward)}, but must give a finite number",
+            f"the reward function returned {quoted(reward)}, but must return a finite number",
         )
         return float(reward)
 

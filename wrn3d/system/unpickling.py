@@ -72,7 +72,7 @@ class _Operations(dict):
     """{code: method} of the admitted operations."""
 
     def __missing__(self, code: int) -> NoReturn:
-        raise pickle.UnpicklingError("it has an operation that arrays do not need")
+        raise pickle.UnpicklingError("it uses a forbidden pickle operation")
 
 
 _Unpickler: Any = pickle._Unpickler  # written in Python; the type stubs lack its methods

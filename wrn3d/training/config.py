@@ -90,7 +90,8 @@ class TrainingConfig:
     """Longest side to which all images or volumes are resized; pictures from folders are cropped
     to squares."""
     validation: int = setting(0, check_count, least=0)
-    """Training images to set aside, the last ones; they choose the best checkpoint."""
+    """Training images to set aside for validation, the last ones; they choose the best
+    checkpoint."""
     best_by: str = setting("accuracy", check_choice, SCORES)
     """Validation score that chooses the best checkpoint: accuracy, or auc (the area under the ROC
     curve), where some classes are rare."""
@@ -125,7 +126,7 @@ class TrainingConfig:
     milestone_factor: float = setting(0.2, check_number)
     """Factor on the learning rate at each milestone."""
     momentum: float = setting(0.0, check_share)
-    """Share of the last update that carries on (the paper: 0.9)."""
+    """Momentum: share of the last update that is kept (the paper: 0.9)."""
     nesterov: bool = setting(False, check_flag)
     """Nesterov momentum (the paper uses it)."""
     weight_decay: float = setting(0.0, check_number)
@@ -143,7 +144,7 @@ class TrainingConfig:
     augment: bool = setting(False, check_flag)
     """Crop at random after reflecting --crop-padding on each side, flip, and cut out."""
     crop_padding: int = setting(4, check_count, least=0)
-    """Pixels or voxels on each side."""
+    """Pixels or voxels reflected on each side before the random crop."""
     flip_axes: tuple[str, ...] = setting(("width",), check_each, check_choice, AXES)
     """Axes along which half of the images are mirrored: depth, height, width."""
     alternate_flips: bool = setting(False, check_flag)
@@ -152,8 +153,8 @@ class TrainingConfig:
     cutout: int = setting(0, check_count, least=0)
     """Side of the square or cube that is cut out of each training image."""
     batch_norm: str = setting("synchronised", check_choice, BATCH_NORMS)
-    """Statistics with several workers: synchronised, of the whole batch, as one worker would; or
-    local, of each worker's own rows, which needs fewer messages."""
+    """Statistics with several workers: synchronised, over the global batch, as with one worker; or
+    local, over each worker's rows, with less communication."""
     sizes: tuple[float, ...] = setting((), check_each, check_part)
     """Progressive resizing: sizes of the training images, as shares of the data's, one after the
     other for equal parts of the run; name a size twice and it lasts twice as long."""
@@ -162,8 +163,8 @@ class TrainingConfig:
     evaluate: bool = setting(False, check_flag)
     """Report the test accuracy at the end."""
     mirror: bool = setting(False, check_flag)
-    """Report it also with flip test-time augmentation: the mean over each image and its mirror
-    images along --flip-axes."""
+    """Also report the test accuracy with flip test-time augmentation: the mean over each image and
+    its mirror images along --flip-axes."""
 
     def __post_init__(self) -> None:
         spec = WideResNetSpec(**self.network_settings)
@@ -175,7 +176,7 @@ class TrainingConfig:
         )
         require(
             self.optimizer != "adam" or not (self.momentum or self.weight_decay),
-            "adam takes no momentum, nesterov or weight_decay: set them to 0, no and 0",
+            "adam does not use momentum or weight_decay: set both to 0",
         )
         require(
             self.optimizer != "muon" or self.momentum,

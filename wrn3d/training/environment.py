@@ -98,10 +98,7 @@ class TrainingEnvironment(ABC):
 
     @abstractmethod
     def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
-        """Update the weights once on volumes (N, D, H, W, C) and labels (N,).
-
-        Returns (loss, accuracy) before the update.
-        """
+        """Update once on volumes (N, D, H, W, C), labels (N,); return (loss, accuracy) before."""
 
     @abstractmethod
     def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:

@@ -56,13 +56,13 @@ def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
     """Raise UsageError unless it is a Checkpoint, DataError if another optimizer trained it."""
     require(
         isinstance(checkpoint, Checkpoint),
-        "restore takes what snapshot returned; set_weights takes what get_weights returned",
+        "restore takes a Checkpoint from snapshot(); set_weights takes arrays from get_weights()",
     )
     trained_with = checkpoint.config.get("optimizer", optimizer)
     if trained_with != optimizer:
         raise DataError(
             f"the checkpoint was trained with {quoted(trained_with)}, but this run uses "
-            f"{optimizer}, whose momentum is not the same: take the weights alone with "
+            f"{optimizer}, which cannot continue its momentum: load the weights alone with "
             "set_weights(checkpoint.weights)"
         )
 

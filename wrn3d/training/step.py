@@ -43,8 +43,8 @@ def adjusted_settings(config: TrainingConfig, chosen: Mapping[str, Any]) -> dict
     for name, value in chosen.items():
         require(
             settings[name],
-            f"{name} cannot be chosen for an iteration of a run that has none: give its "
-            f"settings a {name} above 0",
+            f"{name} is 0 in this run, so an iteration cannot change it: start the run with a "
+            f"{name} above 0",
         )
         settings[name] = ADJUSTABLE[name](name, value)
     return settings

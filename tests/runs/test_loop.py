@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.environments import environment_class, small_environment
 from tests.support.runs import SMALL, contents, files, train
+from wrn3d.runs import output
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.loop import TrainingLoop
@@ -48,6 +49,36 @@ def test_a_second_signal_stops_during_an_iteration(tmp_path, command, iteration,
     assert (status, errors) == (128 + signal.SIGINT, f"stopped at once by Ctrl-C{message}")
     saved = ["checkpoint-00000005.safetensors"] if iteration > 5 else []
     assert files(tmp_path / "run") == [*saved, "epochs.csv", "log.csv"]
+
+
+def test_a_second_signal_while_curves_are_drawn_finds_the_checkpoint(
+    tmp_path, command, monkeypatch
+):
+    def interrupted(runs, path):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(output, "draw", interrupted)
+    monkeypatch.setattr(output, "FIRST_DRAWING", 0.0)
+    flags = [*SMALL, "--save-every", "5", "--output", tmp_path / "run"]
+    status, _, errors = command(*flags)
+    assert status == 128 + signal.SIGINT
+    assert "the last checkpoint is of iteration 5: add --resume" in errors
+
+
+def test_a_stop_draws_the_curves_once(run, monkeypatch):
+    env, path = run
+    pictures = []
+    monkeypatch.setattr(output, "draw", lambda runs, path: pictures.append(path))
+    monkeypatch.setattr(output, "FIRST_DRAWING", 0.0)
+    config = RunConfig(**env.config.settings | {"iterations": 4}, output=path)
+    with StopRequest() as stop, RunFolder(path) as folder:
+        loop = TrainingLoop(env, config, stop, folder)
+        loop.start()
+        with pytest.raises(Stopped, match="after iteration 1 of 4"):
+            for _ in loop:
+                signal.raise_signal(signal.SIGTERM)
+    assert pictures == [path / "curves.png"]
 
 
 def test_a_validation_split_without_all_classes_has_no_auc(tmp_path):

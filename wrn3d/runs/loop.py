@@ -118,6 +118,8 @@ class TrainingLoop:
             self.output.add(result, *self.environment.epoch, must=is_last)
         if self.takes_snapshots and self._is_due():
             self._save(must=is_last)
+            if self.output:
+                self.output.draw_curves()
         return result
 
     def _validate(self) -> None:

@@ -55,9 +55,8 @@ class RunOutput:
 
     def save(self, checkpoint: Checkpoint, must: bool) -> bool:
         """Save a checkpoint; return whether that succeeded."""
-        saved = self._write("checkpoints", checkpoint.iteration, must, self.folder.save, checkpoint)
-        self.draw_curves()
-        return saved
+        iteration = checkpoint.iteration
+        return self._write("checkpoints", iteration, must, self.folder.save, checkpoint)
 
     def draw_curves(self, force: bool = False) -> None:
         """Redraw curves.png if enough time has passed since the last drawing, or if `force`."""

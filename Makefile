@@ -1,6 +1,6 @@
 # make train      train on the embedded digits
-# make test       the quick tests: five minutes on two cores
-# make check      lint, types and every test: twenty-five minutes
+# make test       the quick tests: at most five minutes on two cores
+# make check      lint, types and every test: at most twenty-five minutes
 # make soak       hours: runs killed by the hundred, long trainings, several workers over a bad link
 #                 (which needs root for hosts of its own)
 # make fuzz       every reader of files on ten thousand damaged ones: ten minutes

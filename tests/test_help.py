@@ -21,3 +21,4 @@ def test_help_imports_no_large_library():
     *help_texts, imported = process.stdout.splitlines()
     assert imported == "[]"
     assert sum(line.startswith("usage: ") for line in help_texts) == len(COMMANDS)
+    assert all(line.count("python -m ") < 2 for line in help_texts)  # examples, one a line

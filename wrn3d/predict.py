@@ -1,7 +1,9 @@
 """Classify pictures and volumes with a trained network.
 
-python -m wrn3d.predict runs/first/best.safetensors cat.png dog.jpg
-python -m wrn3d.predict runs/adrenal/best.safetensors volume.npy --json
+    python -m wrn3d.predict runs/first/best.safetensors cat.png dog.jpg
+    python -m wrn3d.predict runs/adrenal/best.safetensors volume.npy --json
+
+The network is read from a checkpoint.
 """
 
 import json

@@ -80,6 +80,14 @@ def test_a_killed_side_raises_a_user_error():
             side.step()
 
 
+def test_a_side_that_neither_answers_nor_ends_is_said_to_hang(monkeypatch):
+    with Side("Keras", SETTINGS) as side, monkeypatch.context() as patch:
+        patch.setattr(side.process, "join", lambda timeout: None)  # as if 5 s had passed
+        side.connection.close()
+        with pytest.raises(UserError, match="ended without an answer .it hangs."):
+            side.step()
+
+
 @pytest.mark.slow
 def test_a_side_killed_during_training_ends_the_other():
     with pytest.raises(UserError, match="killed by SIGKILL, out of memory"), Pair(SETTINGS) as pair:

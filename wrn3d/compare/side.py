@@ -110,7 +110,9 @@ class Side:
 
 
 def _ending(code):
-    if code is None or code >= 0:
+    if code is None:
+        return "it hangs"
+    if code >= 0:
         return f"exit status {code}; its output is above"
     name = signal.Signals(-code).name
     return f"killed by {name}" + (", out of memory?" if name == "SIGKILL" else "")

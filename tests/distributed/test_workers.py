@@ -46,6 +46,7 @@ def test_the_environment_gives_the_rank(variables, rank):
         config(0, ps=["a:1"])["TF_CONFIG"],
         config(0, chief=["a:1", "b:1"])["TF_CONFIG"],
         '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        config(0, kind=["worker"])["TF_CONFIG"],
     ],
 )
 def test_an_invalid_cluster_is_refused(text):

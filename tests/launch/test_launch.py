@@ -3,10 +3,12 @@
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.processes import FROM_ANYWHERE, finished, start_python
+from wrn3d.launch import processes
 
 # The worker whose index is the first flag acts; the others wait for ever.
 SCRIPT = """
@@ -136,3 +138,16 @@ def test_all_end_when_nobody_reads_their_output(folder):
     )
     assert process.returncode == 128 + signal.SIGPIPE
     assert process.stderr in ("", "[0] ended\n")  # or it was ended before it could say so
+
+
+def test_workers_are_killed_without_sigkill_which_windows_lacks(monkeypatch):
+    monkeypatch.setattr(processes, "signal", SimpleNamespace(SIGTERM=signal.SIGTERM))
+    command = ["-c", "import time; time.sleep(600)"]
+    with processes.WorkerProcess(command, 0, ["127.0.0.1:1"]) as left:
+        assert left.running
+    with processes.WorkerProcess(command, 0, ["127.0.0.1:1"]) as told_twice:
+        stop = processes._ForwardedSignals([told_twice])
+        stop.number = signal.SIGINT
+        stop._note(signal.SIGINT, None)
+        told_twice.process.wait(60)
+    assert left.status == told_twice.status == 128 + signal.SIGKILL

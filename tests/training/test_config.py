@@ -96,6 +96,11 @@ def test_numpys_numbers_and_whole_ones_become_pythons():
     assert WideResNetSpec(10, np.uint8(8)).group_filters == (128, 256, 512)
 
 
+def test_sizes_that_round_to_the_same_shape_give_it_once():
+    config = TrainingConfig(sizes=(0.5, 0.55, 0.95, 1.0))
+    assert config.volume_shapes((1, 8, 8, 3)) == [(1, 8, 8, 3), (1, 4, 4, 3)]
+
+
 def test_epochs_replace_iterations_and_drop_the_incomplete_last_batch():
     assert TrainingConfig(iterations=7).total_iterations(1500) == 7
     assert TrainingConfig(iterations=7, epochs=3, batch_size=64).total_iterations(1500) == 3 * 23

@@ -46,8 +46,9 @@ def test_bfloat16_trains_and_warns_where_it_gains_nothing(front_end, monkeypatch
         warnings.simplefilter("default")
         env = small_environment(front_end, batch_size=8, precision="bfloat16")
         loss = env.step().loss
-    messages = [str(warning.message) for warning in caught if "bfloat16" in str(warning.message)]
-    assert len(messages) == (not fast)
+    places = [warning.filename for warning in caught if "bfloat16" in str(warning.message)]
+    assert len(places) == (not fast)
+    assert all(place == small_environment.__code__.co_filename for place in places)
     exact = small_environment(front_end, batch_size=8).step().loss
     assert loss != exact and loss == pytest.approx(exact, rel=0.02)
     assert {array.dtype for array in env.get_weights().values()} == {np.dtype(np.float32)}
@@ -84,6 +85,12 @@ def test_arrays_train_as_the_same_arrays_in_a_file(front_end, tmp_path):
     assert expected["title"] == "file" and config["data"] == expected["data"] == env.fingerprint
     own = dict.fromkeys(("dataset", "title"))
     assert config | own == expected | own
+
+
+def test_one_worker_does_not_wait_for_the_fingerprint_of_the_data():
+    data = Dataset.from_arrays(*split(0, 40))
+    small_environment("keras", data=data, batch_size=8)
+    assert "fingerprint" not in vars(data)
 
 
 @tensorlayer_slow

@@ -119,6 +119,11 @@ def test_weights_of_another_network_are_refused_before_anything_changes(env, cha
             assign(weights)
 
 
+def test_a_checkpoint_without_weights_is_refused_before_anything_changes(env):
+    with refused(env, DataError, "^weights for WRN-10-1 belong to another network: conv0 is miss"):
+        env.restore(Checkpoint({}))
+
+
 def test_momentum_that_does_not_fit_is_refused_before_anything_changes(env):
     state = env.snapshot()
     state = replace(state, weights={name: array + 1 for name, array in state.weights.items()})

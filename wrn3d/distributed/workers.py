@@ -105,7 +105,7 @@ def _rank_in_cluster(text: str) -> WorkerRank:
         }
         if not cluster:
             return WorkerRank()
-        task = config["task"]["type"], int(config["task"]["index"])
+        task = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UsageError(f"TF_CONFIG does not describe a cluster ({reason(error)})") from error
     require(

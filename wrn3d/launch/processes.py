@@ -81,7 +81,7 @@ class WorkerProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
         for reader in self.readers:
             reader.join()
@@ -120,7 +120,11 @@ class _ForwardedSignals(StopRequest):
             self._send(self.number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._send(number if self.number is None else signal.SIGKILL)
+        if self.number is None:
+            self._send(number)
+        else:
+            for worker in self.workers:
+                worker.process.kill()  # Windows has no SIGKILL
         self.number = number
 
     def _send(self, number: int) -> None:

@@ -217,8 +217,8 @@ class TrainingConfig:
     def volume_shapes(self, input_shape: Shape) -> list[Shape]:
         """Return the shapes (D, H, W, C) that training batches may have."""
         *sides, channels = input_shape
-        sizes = dict.fromkeys((1.0, *self.sizes))
-        return [(*resized_shape(sides, longest(sides, size)), channels) for size in sizes]
+        shapes = (resized_shape(sides, longest(sides, size)) for size in (1.0, *self.sizes))
+        return [(*shape, channels) for shape in dict.fromkeys(shapes)]
 
     def total_iterations(self, num_examples: int) -> int:
         """Return the run's length; an epoch's incomplete last batch is dropped."""

@@ -80,7 +80,7 @@ class TrainingEnvironment(ABC):
         self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
         check_data(self.spec, self.dataset, self.config)
-        self.worker = start_worker(self.spec, self.dataset, self.config, self.fingerprint)
+        self.worker = start_worker(self.spec, self.dataset, self.config, self.feed.loaded)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.optimizer.order = variables.network_order(self.model, self.spec)

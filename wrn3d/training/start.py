@@ -51,9 +51,11 @@ def check_data(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) -
 
 
 def start_worker(
-    spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig, fingerprint: str
+    spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig, loaded: Dataset
 ) -> Worker:
     """Import TensorFlow and return this process's worker, joined with the others if there are any.
+
+    `loaded` is the data before the validation split: several workers compare its fingerprint.
 
     Raises UsageError in a forked process, for a batch that is too small for the workers, or if the
     workers' settings or data differ. Raises NotEnoughMemoryError before it builds anything large,
@@ -68,7 +70,7 @@ def start_worker(
         warnings.warn(
             "precision bfloat16 is no faster than float32 on this machine, which has no known "
             "bfloat16 instructions (AVX512_BF16, AMX, or a GPU's): prefer float32",
-            stacklevel=4,
+            stacklevel=3,  # the line that makes the CNNEnv
         )
     if rank.world_size == 1:
         return Worker()
@@ -77,5 +79,5 @@ def start_worker(
     synchronised = config.batch_norm == "synchronised"
     worker = ClusterWorker(rank, synchronised, single_depth=spec.input_shape[0] == 1)
     shared = config.settings | {"data_dir": "", "dataset": ""}
-    worker.check_same_everywhere(f"{shared} {fingerprint}")
+    worker.check_same_everywhere(f"{shared} {loaded.fingerprint}")
     return worker

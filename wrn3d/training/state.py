@@ -75,8 +75,12 @@ def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network:
     """
     complete: dict[str, Any] = {}
     for kind, named in variables.items():
-        zeros = {name: np.zeros(variable.shape, np.float32) for name, variable in named.items()}
-        complete[kind] = arrays.get(kind) or (arrays[WEIGHTS] if kind == AVERAGE else zeros)
+        if kind in (WEIGHTS, AVERAGE):
+            complete[kind] = arrays.get(kind) or arrays[WEIGHTS]
+        else:
+            complete[kind] = arrays.get(kind) or {
+                name: np.zeros(variable.shape, np.float32) for name, variable in named.items()
+            }
         check_names_and_shapes(named, complete[kind], f"{kind} for {network}")
     for kind, named in variables.items():
         assign(named, complete[kind], f"{kind} for {network}")

@@ -142,7 +142,7 @@ def test_all_end_when_nobody_reads_their_output(folder):
 
 def test_workers_are_killed_without_sigkill_which_windows_lacks(monkeypatch):
     monkeypatch.setattr(processes, "signal", SimpleNamespace(SIGTERM=signal.SIGTERM))
-    command = ["-c", "import time; time.sleep(600)"]
+    command = ["-c", "import time; time.sleep(60)"]
     with processes.WorkerProcess(command, 0, ["127.0.0.1:1"]) as left:
         assert left.running
     with processes.WorkerProcess(command, 0, ["127.0.0.1:1"]) as told_twice:

@@ -1,4 +1,4 @@
-"""Which batches a run deals out, and of which data."""
+"""The batches of a run: their samples, their order, and the data they come from."""
 
 import numpy as np
 import pytest

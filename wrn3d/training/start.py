@@ -16,9 +16,11 @@ from wrn3d.training.memory_estimate import check_memory
 def open_dataset(data: Dataset | None, config: TrainingConfig, given: Collection[str]) -> Dataset:
     """Return the caller's data set, resized to `volume_size`, or load the one in the settings.
 
-    Raises UsageError if `data` is not a Dataset, or if the caller has `given` settings that name
-    a data set, too. Also raises what `load_dataset` raises.
+    Raises UsageError in a forked process, before it loads anything, if `data` is not a Dataset, or
+    if the caller has `given` settings that name a data set, too. Also raises what `load_dataset`
+    raises.
     """
+    check_process()
     if data is None:
         return load_dataset(config.dataset, config.data_dir, config.volume_size)
     require(
@@ -57,11 +59,10 @@ def start_worker(
 
     `loaded` is the data before the validation split: several workers compare its fingerprint.
 
-    Raises UsageError in a forked process, for a batch that is too small for the workers, or if the
-    workers' settings or data differ. Raises NotEnoughMemoryError before it builds anything large,
-    and WorkerError if another worker is lost.
+    Raises UsageError for a batch that is too small for the workers, or if the workers' settings or
+    data differ. Raises NotEnoughMemoryError before it builds anything large, and WorkerError if
+    another worker is lost.
     """
-    check_process()
     rank = find_rank()
     check_workers(config.batch_size, rank.world_size)
     check_memory(spec, config, dataset.nbytes, rank.world_size, rank.local_count)

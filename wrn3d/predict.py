@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
+from wrn3d.data.arrays import own_images
 from wrn3d.data.dataset import normalise
 from wrn3d.data.npy import read_volume
 from wrn3d.data.pictures import ENDINGS, MODES, read_picture
@@ -80,9 +81,12 @@ class Classifier:
         self.model = keras_model(self.spec, precision=precision)
         assign(named_variables(self.model), checkpoint.evaluated, f"weights for {self.spec.name}")
 
-    def __call__(self, volumes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8."""
-        probabilities = []
+    def __call__(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8.
+
+        Raises UsageError for what `Dataset.normalise` refuses.
+        """
+        volumes, probabilities = own_images("volumes", volumes, self.spec.input_shape), []
         for rows in batches(volumes):
             with enough_for(len(volumes[rows]), "evaluation"):
                 logits = self.model.predict_on_batch(normalise(volumes[rows], self.mean, self.std))

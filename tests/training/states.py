@@ -47,8 +47,11 @@ def full_state(env):
 
 @contextmanager
 def refused(env, error, message=None):
-    """Check that the context raises `error` with a matching message and changes no state."""
+    """Check that the context raises `error` with a matching message and changes no state.
+
+    Yields what `pytest.raises` yields.
+    """
     before = full_state(env)
-    with pytest.raises(error, match=message):
-        yield
+    with pytest.raises(error, match=message) as refusal:
+        yield refusal
     assert same(full_state(env), before)

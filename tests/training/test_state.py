@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.environments import SCRIPTS, small_environment
 from tests.training.states import full_state, refused, same
@@ -107,7 +108,12 @@ def test_weights_are_got_and_set(env):
             {"\x1b]0;owned" + "x" * 5000: np.zeros(1)},
             r"another network: \?\]0;ownedx{180,200}\.\.\. is unexpected$",
         ),
-        ({"fc.bias": np.array(["x"] * 10)}, "are not all arrays of numbers"),
+        ({"fc.bias": np.array(["1"] * 10)}, "are not all arrays of numbers: fc.bias is <U1$"),
+        ({"fc.bias": np.zeros(10, bool)}, "are not all arrays of numbers: fc.bias is bool$"),
+        ({"fc.bias": np.zeros(10, complex)}, "are not all arrays of numbers: fc.bias is complex1"),
+        ({"fc.bias": [[1], [1, 2]]}, "numbers: fc.bias cannot be converted to an array"),
+        ({"fc.bias": torch.ones(10, requires_grad=True)}, "numbers: fc.bias cannot be converted t"),
+        ({3: np.zeros(1)}, "another network: 3 is unexpected$"),
         ({"fc.bias": np.zeros(3)}, r"fc.bias is \(3,\) instead of \(10,\)"),
     ],
 )
@@ -129,6 +135,9 @@ def test_momentum_that_does_not_fit_is_refused_before_anything_changes(env):
     state = replace(state, weights={name: array + 1 for name, array in state.weights.items()})
     with refused(env, DataError, "momentum for WRN-10-1 belong to another network: conv0 "):
         env.restore(replace(state, momentum={"x": np.zeros(1)}))
+    texts = {name: array.astype(str) for name, array in state.momentum.items()}
+    with refused(env, DataError, "momentum for WRN-10-1 are not all arrays of numbers: conv0 is <"):
+        env.restore(replace(state, momentum=texts))
     with refused(env, DataError, "trained with 'adam', but this run uses sgd, which can"):
         env.restore(replace(state, config=state.config | {"optimizer": "adam"}))
 

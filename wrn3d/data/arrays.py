@@ -1,6 +1,6 @@
 """Convert a caller's arrays to volumes, labels and class names; raise UsageError if invalid."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,27 @@ MOST_CHANNELS = 4  # of an image: a longer last axis is probably the width of a 
 SCALING = "(images - low) / (high - low), with the same low and high for every split"
 
 
-def as_array(name: str, values: npt.ArrayLike | None) -> npt.NDArray[Any]:
-    """Return `values` as an array; raise UsageError if NumPy cannot convert them."""
+def as_array(name: str, values: Any) -> npt.NDArray[Any]:
+    """Return `values`, an array, a tensor or lists, as an array.
+
+    Raises UsageError if they cannot be converted, or are an array with masked values.
+    """
+    masked = np.ma.is_masked(values)
+    require(not masked, f"{name} have masked values: replace them, such as by images.filled(0)")
     try:
+        if str(getattr(values, "dtype", "")) == "torch.bfloat16":
+            values = values.float()  # PyTorch makes no NumPy array of bfloat16
         return np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} cannot be converted to an array ({reason(error)})") from error
+    except Exception as error:  # each library raises its own, such as PyTorch a RuntimeError
+        raise UsageError(
+            f"{name} cannot be converted to an array ({reason(error)}): pass a NumPy array, such "
+            "as tensor.detach().cpu().numpy()"
+        ) from error
+
+
+def is_float(array: npt.NDArray[Any]) -> bool:
+    """Return whether the array's type is floating point: NumPy's, or bfloat16 of ml_dtypes."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def as_volumes(images: npt.NDArray[np.uint8]) -> Volumes:
@@ -30,7 +45,7 @@ def as_volumes(images: npt.NDArray[np.uint8]) -> Volumes:
 
 
 def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
-    """Copy images (N, H, W), (N, H, W, C) or (N, D, H, W, C) to uint8 volumes (N, D, H, W, C).
+    """Return images (N, H, W), (N, H, W, C) or (N, D, H, W, C) as uint8 volumes (N, D, H, W, C).
 
     uint8 stays unchanged. Floating point in [0, 1] is scaled to 255 and rounded. Raises UsageError
     for other types and shapes, for values outside [0, 1] and for NaN.
@@ -49,18 +64,35 @@ def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
         f"{MOST_CHANNELS} channels: for volumes (N, D, H, W) pass images[..., None], for images "
         "(N, C, H, W) pass np.moveaxis(images, 1, -1)",
     )
-    pixels = np.array(array, order="C") if array.dtype == np.uint8 else _scaled(name, array)
-    return as_volumes(pixels) if pixels.ndim == 4 else pixels
+    pixels = array if array.dtype == np.uint8 else _scaled(name, array)
+    return as_volumes(pixels) if pixels.ndim == 4 else np.ascontiguousarray(pixels)
+
+
+def own_images(name: str, images: npt.ArrayLike, shape: tuple[int, ...]) -> Volumes:
+    """Return `to_volumes(name, images)`; raise UsageError unless they have `shape` (D, H, W, C)."""
+    volumes = to_volumes(name, images)
+    check_shape(name, volumes, [shape])
+    return volumes
+
+
+def check_shape(name: str, volumes: npt.NDArray[Any], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise UsageError unless `volumes` are (N, D, H, W, C), not empty, with one of `shapes`."""
+    require(
+        volumes.shape[1:] in shapes and len(volumes) > 0,
+        f"{name} have the shape {volumes.shape}, but must be "
+        + " or ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
+        + " with N from 1 up",
+    )
 
 
 def _scaled(name: str, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return floating-point images in [0, 1] as uint8 from 0 to 255."""
     require(
-        images.dtype.kind == "f",
+        is_float(images),
         f"{name} are {images.dtype}, but must be uint8 or floating point in [0, 1]: pass values "
         f"from 0 to 255 as images.astype(np.uint8), others as {SCALING}",
     )
-    low, high = images.min(), images.max()
+    low, high = float(images.min()), float(images.max())
     require(not np.isnan(low), f"{name} contain NaN: replace them, such as by np.nan_to_num")
     require(
         low >= 0 and high <= 1,
@@ -97,7 +129,10 @@ def to_split(
         images is not None and labels is not None,
         f"{name}_images and {name}_labels go together: give both or neither",
     )
+    images = as_array(f"{name}_images", images)
     volumes = to_volumes(f"{name}_images", images)
+    if np.may_share_memory(volumes, images):
+        volumes = volumes.copy()
     return volumes, to_labels(f"{name}_labels", labels, len(volumes))
 
 

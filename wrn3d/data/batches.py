@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.arrays import Labels, as_array
+from wrn3d.data.arrays import Labels, as_array, check_shape, is_float
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.resizing import longest, resize
@@ -56,32 +55,33 @@ def own_batch(
         "a batch of your own needs both images and labels: pass them, and a learning rate by its "
         "name, learning_rate=0.02",
     )
-    images, labels = as_array("images", images), as_array("labels", labels)
+    volumes, labels = own_volumes("images", images, shapes), as_array("labels", labels)
     require(
-        images.dtype.kind == "f",
-        f"images are {images.dtype}, but must be floating point: convert bytes with "
-        "env.dataset.normalise(volumes)",
-    )
-    images = images.astype(np.float32)
-    check_volumes("images", images, shapes)
-    require(
-        labels.shape == images.shape[:1]
+        labels.shape == volumes.shape[:1]
         and labels.dtype.kind in "iu"
         and labels.min() >= 0
         and labels.max() < classes,
-        f"labels must be {len(images)} whole numbers from 0 to {classes - 1}",
+        f"labels must be {len(volumes)} whole numbers from 0 to {classes - 1}",
     )
-    return images, labels.astype(np.int64)
+    return volumes, labels.astype(np.int64)
 
 
-def check_volumes(name: str, volumes: npt.NDArray[Any], shapes: Sequence[tuple[int, ...]]) -> None:
-    """Raise UsageError unless `volumes` are (N, D, H, W, C), not empty, with one of `shapes`."""
+def own_volumes(
+    name: str, volumes: npt.ArrayLike, shapes: Sequence[tuple[int, ...]]
+) -> npt.NDArray[np.float32]:
+    """Return a caller's normalised volumes (N, D, H, W, C), an array or a tensor, as float32.
+
+    Raises UsageError unless they are floating point with one of `shapes` (D, H, W, C).
+    """
+    array = as_array(name, volumes)
     require(
-        volumes.shape[1:] in shapes and len(volumes) > 0,
-        f"{name} have the shape {volumes.shape}, but must be "
-        + " or ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
-        + " with N from 1 up",
+        is_float(array),
+        f"{name} are {array.dtype}, but must be floating point and normalised: pass "
+        f"env.dataset.normalise({name}), which takes uint8 from 0 to 255 or floating point in "
+        "[0, 1]",
     )
+    check_shape(name, array, shapes)
+    return array.astype(np.float32)
 
 
 @lru_cache(maxsize=2)

@@ -210,8 +210,11 @@ class Dataset:
         mean, mean_square = (float(counts @ values**n) / float(counts.sum()) for n in (1, 2))
         return np.float32(np.sqrt(mean_square - mean**2) or 1.0)
 
-    def normalise(self, volumes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Normalise volumes (N, D, H, W, C) to float32 with the training split's mean and std."""
+    def normalise(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Normalise volumes to (N, D, H, W, C) float32 with the training split's mean and std.
+
+        Takes what `from_arrays` takes, in this data set's size, and raises the same errors.
+        """
         return normalise(volumes, self.mean, self.std)
 
     def _arrays(self) -> list[npt.NDArray[Any]]:
@@ -229,9 +232,16 @@ def columns(splits: dict[str, tuple[Volumes, Labels]]) -> dict[str, Any]:
 
 
 def normalise(
-    volumes: npt.NDArray[Any],
+    volumes: npt.ArrayLike,
     mean: npt.NDArray[np.float32],
     std: np.float32 | npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Return (volumes - mean) / std in float32, as the original scripts do."""
-    return (volumes.astype(np.float32) - mean) / std
+    """Return (volumes - mean) / std in float32, (N, D, H, W, C), as the original scripts do.
+
+    `mean` is (1, D, H, W, C). Raises UsageError unless `volumes` are images of that size, in a type
+    that `Dataset.from_arrays` takes.
+    """
+    array = arrays.as_array("volumes", volumes)
+    if array.size:  # a split may be empty
+        array = arrays.own_images("volumes", array, mean.shape[1:])
+    return (array.astype(np.float32) - mean) / std

@@ -5,9 +5,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from wrn3d.data.arrays import as_array, is_float
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
-from wrn3d.system.errors import DataError, printable
+from wrn3d.system.errors import DataError, UsageError, printable
 from wrn3d.system.randomness import dropout_position, dropout_shares
 
 # Aliases rather than the classes: importing a framework takes seconds.
@@ -80,16 +81,12 @@ def assign(variables: Mapping[str, Variable], arrays: Any, what: str) -> None:
     names the arrays in the error message, such as "weights for WRN-10-1".
     """
     check_names_and_shapes(variables, arrays, what)
-    try:
-        arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what} are not all arrays of numbers ({error})") from error
     for name, variable in variables.items():
-        variable.assign(arrays[name])
+        variable.assign(as_array(name, arrays[name]).astype(np.float32, copy=False))
 
 
 def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str) -> None:
-    """Raise DataError with the first difference in names or shapes, if there is one.
+    """Raise DataError with the first difference in names or shapes, or for other than numbers.
 
     `variables` are variables or Parameters; `arrays` may be any object.
     """
@@ -100,10 +97,16 @@ def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str)
         if name not in arrays:
             raise DataError(f"{other}: {printable(name)} is missing")
         if name not in variables:
-            raise DataError(f"{other}: {printable(name)} is unexpected")
-        shape, expected = np.shape(arrays[name]), tuple(variables[name].shape)
-        if shape != expected:
-            raise DataError(f"{other}: {name} is {shape} instead of {expected}")
+            raise DataError(f"{other}: {printable(str(name))} is unexpected")
+        try:
+            array = as_array(name, arrays[name])
+        except UsageError as error:
+            raise DataError(f"{what} are not all arrays of numbers: {error}") from error
+        expected = tuple(variables[name].shape)
+        if array.shape != expected:
+            raise DataError(f"{other}: {name} is {array.shape} instead of {expected}")
+        if not (is_float(array) or array.dtype.kind in "iu"):
+            raise DataError(f"{what} are not all arrays of numbers: {name} is {array.dtype}")
 
 
 def model_layers(model: Model) -> Any:

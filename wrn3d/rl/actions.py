@@ -115,7 +115,7 @@ class Control:
         """Return the action as an array with one number for each setting."""
         try:
             choices = np.asarray(action).ravel()
-        except ValueError:  # lists of different lengths
+        except Exception:  # lists of different lengths, tensors that need gradients
             choices = np.array([])
         valid = len(choices) == len(self.names) and choices.dtype.kind in "iuf"
         if self.kind == "continuous":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wrn3d.data.batches import check_volumes, own_batch
+from wrn3d.data.batches import own_batch, own_volumes
 from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import check_workers
 from wrn3d.network import variables
@@ -299,10 +299,9 @@ class TrainingEnvironment(ABC):
     def predict(self, volumes: Any) -> np.ndarray:
         """Return evaluation mode's logits (N, num_classes) of normalised volumes (N, D, H, W, C).
 
-        Raises UsageError for another shape.
+        Raises UsageError for another shape, or for anything but floating point.
         """
-        volumes = np.asarray(volumes, np.float32)
-        check_volumes("volumes", volumes, [self.spec.input_shape])
+        volumes = own_volumes("volumes", volumes, [self.spec.input_shape])
         with self.averaged():
             return self._logits(volumes)
 

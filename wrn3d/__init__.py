@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 # Keras can load a saved model only if the modules of its custom layers have been imported, and
 # Gymnasium knows an environment only once it is registered.
 import_after(
-    "keras", "wrn3d.network.layers_keras", "wrn3d.training.losses", "wrn3d.training.optimizer"
+    *("keras", "wrn3d.network.layers_keras", "wrn3d.network.network_keras"),
+    *("wrn3d.training.losses", "wrn3d.training.optimizer"),
 )
 import_after("gymnasium", "wrn3d.rl.registration")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from wrn3d.network import ops
 from wrn3d.network.convolution import conv3d
 from wrn3d.system.randomness import dropout_position, dropout_shares
+from wrn3d.system.tensorflow_setup import check_process
 
 serializable = keras.saving.register_keras_serializable(package="wrn3d")
 
@@ -21,6 +22,10 @@ class Layer(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        check_process()
+        return super().__call__(*args, **kwargs)
 
 
 @serializable

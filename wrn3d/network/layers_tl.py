@@ -12,6 +12,7 @@ import tensorlayer as tl
 from wrn3d.network import ops
 from wrn3d.network.convolution import conv3d
 from wrn3d.system.randomness import dropout_position, dropout_shares
+from wrn3d.system.tensorflow_setup import check_process
 
 ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
 
@@ -49,6 +50,10 @@ class Input(Layer, tl.layers.inputs._InputLayer):
     def outputs(self) -> tf.Tensor:
         """The placeholder to pass to the first layer."""
         return self._nodes[0].out_tensors[0]
+
+    def forward(self, inputs: tf.Tensor) -> tf.Tensor:
+        check_process()  # each call of the model begins here
+        return inputs
 
 
 class Cast(Layer):

@@ -19,11 +19,12 @@ def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32")
     import keras
 
     from wrn3d.network import layers_keras
+    from wrn3d.network.network_keras import Network
 
     volumes = keras.Input(spec.input_shape, name="volumes")
     # Keras can save a layer's arguments only if they are Python numbers, not NumPy's.
     logits = wide_resnet(layers_keras, volumes, spec, int(seed), precision)
-    model = keras.Model(volumes, logits, name=spec.name)
+    model = Network(volumes, logits, name=spec.name)
     initialize(model, spec, seed)
     return model
 

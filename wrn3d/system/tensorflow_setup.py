@@ -1,10 +1,12 @@
 """Import TensorFlow quietly, make it deterministic, and ask it for versions and devices."""
 
+import contextlib
 import os
 import platform
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 from wrn3d.system.checks import require
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
@@ -32,20 +34,49 @@ def import_tensorflow() -> None:
             os.close(stderr)
 
 
-_started_in: set[int] = set()  # process ids
+_started_in: set[int] = set()  # id of the process that TensorFlow ran in before a fork
 
 
 def check_process() -> None:
-    """Raise UsageError in a fork of a process that has called this function before.
+    """Raise UsageError in a fork of a process that runs TensorFlow.
 
-    A forked process lacks TensorFlow's threads and would hang.
+    A forked process lacks TensorFlow's threads and would hang. This takes a microsecond, so call it
+    before each computation.
     """
     require(
         not _started_in or os.getpid() in _started_in,
         "this process was forked from one that runs TensorFlow, and would hang: start it with "
         "multiprocessing's spawn method (gymnasium.make_vec: vector_kwargs={'context': 'spawn'})",
     )
-    _started_in.add(os.getpid())
+
+
+def _note_process() -> None:
+    """Remember, before a fork, that TensorFlow runs in this process."""
+    if not _started_in and (_has_context() or any(_tensorflow_threads())):
+        _started_in.add(os.getpid())
+
+
+def _has_context() -> bool:
+    """Return whether TensorFlow computes eagerly here, or did in the process forked from."""
+    module = sys.modules.get("tensorflow.python.eager.context")
+    context = module and module.context_safe()
+    return getattr(context, "_context_handle", None) is not None
+
+
+def _tensorflow_threads() -> list[bool]:
+    """Return for each thread of this process whether it is TensorFlow's; [] where none is known."""
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            names.append(path.read_text())
+    return [name.startswith("tf_") for name in names]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_note_process)
+# If the fork came before the import of this module, TensorFlow's context is left without threads.
+if _has_context() and (found := _tensorflow_threads()) and not any(found):
+    _started_in.add(0)  # in the process that this one was forked from
 
 
 def be_deterministic(seed: int) -> None:
@@ -53,7 +84,10 @@ def be_deterministic(seed: int) -> None:
 
     TensorFlow then refuses random ops without a global seed, and `fit` needs them to shuffle. So
     `seed` becomes the global seed unless the caller has set one.
+
+    Raises UsageError in a fork of a process that runs TensorFlow.
     """
+    check_process()
     import_tensorflow()
     import tensorflow as tf
 

@@ -118,7 +118,7 @@ def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
         ("a.npy", np.zeros((2, 4, 8, 8, 1), np.uint8), "it has the shape"),
         ("a.npy", np.zeros((8, 8, 8), np.uint8), "other proportions"),
         ("a.npy", np.zeros((1, 1, 400_000), np.uint8), "proportions"),
-        ("a.npy", np.array(["x"], object), "does not hold the data"),
+        ("a.npy", np.array(["x"], object), "holds Python objects instead"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(classifier, tmp_path, name, content, message):

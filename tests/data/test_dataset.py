@@ -144,6 +144,14 @@ SCALING = r"\(images - low\) / \(high - low\), with the same low and high for ev
         ({"train_images": [[[1, 2]], [[1]]]}, "train_images cannot be converted to an array"),
         ({"train_images": IMAGES[:, None]}, r"for images \(N, C, H, W\) pass np.moveaxis"),
         ({"train_images": np.stack([IMAGES] * 5, 1)}, r"volumes \(N, D, H, W\) pass images\[..."),
+        (
+            {"train_images": np.stack([IMAGES] * 2, 1)[..., None].repeat(5, -1)},
+            r"shape \(6, 2, 8, 9, 5\), which looks like \(N, C, D, H, W\): move the channels last",
+        ),
+        (
+            {"train_images": np.stack([IMAGES] * 9, -1)[:, None]},
+            r"shape \(6, 1, 8, 9, 9\), which looks like \(N, C, D, H, W\): move the channels last",
+        ),
         ({"train_labels": LABELS[1:]}, r"shape \(5,\), but must be 6 whole numbers, one for each"),
         ({"train_labels": np.eye(6)}, r"one-hot rows as labels.argmax\(axis=1\)"),
         ({"train_labels": LABELS * 1.0}, "train_labels are float64 of the shape"),

@@ -93,7 +93,7 @@ def test_the_script_trains_on_pictures(pictures):
     )
     assert (process.returncode, process.stderr) == (0, "")
     assert (
-        f"{pictures.name} from {pictures}: 60 training and 30 test volumes of 1x16x16x3, 10 cl"
+        f"{pictures.name} from {pictures}: 60 training and 30 test volumes of 1x16x16x3 (D, H"
         in process.stdout
     )
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.processes import run_script
 from wrn3d import load_dataset
-from wrn3d.system.errors import DataError, MissingDataError
+from wrn3d.system.errors import DataError, MissingDataError, UsageError
 
 
 @pytest.fixture
@@ -45,6 +45,12 @@ def test_volumes_and_their_splits_are_read(tmp_path, arrays):
         ((2, 8, 8, 1), (1, 8, 8, 1)),
         ((2, 5, 8, 8), (5, 8, 8, 1)),
         ((2, 5, 8, 8, 3), (5, 8, 8, 3)),
+        # A short axis is a depth or a width where channels are out of the question.
+        ((2, 1, 8, 8), (1, 8, 8, 1)),
+        ((2, 3, 8, 8, 1), (3, 8, 8, 1)),
+        ((2, 8, 8, 4, 1), (8, 8, 4, 1)),
+        ((2, 1, 8, 8, 3), (1, 8, 8, 3)),
+        ((2, 4, 4, 4), (4, 4, 4, 1)),
     ],
 )
 def test_images_have_depth_one_and_channels_come_last(tmp_path, shape, expected):
@@ -64,7 +70,10 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
         *("--iterations", "2", "--save-every", "1", "--output", tmp_path / "run", "--evaluate"),
     )
     assert (process.returncode, process.stderr) == (0, "")
-    assert "40 training, 10 validation and 10 test volumes of 5x8x8x1, 2 classes" in process.stdout
+    assert (
+        "40 training, 10 validation and 10 test volumes of 5x8x8x1 (D, H, W, C), 2 classes"
+        in process.stdout
+    )
     assert "validation 1/2  loss " in process.stdout and "(10 images" in process.stdout
     assert (tmp_path / "run" / "best.safetensors").exists()
 
@@ -72,7 +81,32 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"val_labels": None}, "val_labels.npy"),
+        ({"val_labels": None}, r"it lacks val_labels: it needs train_images, .*val_labels\)$"),
+        (
+            dict.fromkeys(("test_images", "train_labels")),
+            r"\(it lacks train_labels, test_images: it needs train_images, train_labels, "
+            r"test_images, test_labels, and may have val_images and val_labels\)$",
+        ),
+        (
+            {"val_images": np.zeros((0, 5, 8, 8), np.uint8), "val_labels": np.zeros((0, 1), int)},
+            "val_images hold no images: leave out val_images and val_labels",
+        ),
+        ({"test_images": np.zeros((0, 5, 8, 8), np.uint8)}, r"its test_images hold no images\)$"),
+        ({"train_images": np.zeros((40, 5, 8, 8), object)}, "train_images.npy holds Python objec"),
+        ({"train_labels": np.array([[1], [1, 2]], object)}, "train_labels.npy holds Python objec"),
+        (
+            {"train_images": np.zeros((40, 3, 8, 9), np.uint8)},
+            r"the shape \(40, 3, 8, 9\), which looks like \(N, C, H, W\): move the channels last "
+            r"with np.moveaxis\(images, 1, -1\), or add an axis to volumes with images\[...",
+        ),
+        (
+            {"train_images": np.zeros((40, 8, 8, 4), np.uint8)},
+            r"which looks like \(N, H, W, C\): keep 1 or 3 channels, or add an axis to volumes",
+        ),
+        (
+            {"train_images": np.zeros((40, 1, 8, 8, 8), np.uint8)},
+            r"which looks like \(N, C, D, H, W\): move the channels last with np.moveaxis\(images",
+        ),
         (
             {"train_images": np.zeros((40, 5, 8, 8), np.float32)},
             "train_images are float32 of the sh",
@@ -96,6 +130,15 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, change, sentence):
         DataError, match=f"x.npz is not an .npz file in MedMNIST's format .*{sentence}"
     ):
         load_dataset(saved(tmp_path / "x.npz", kept))
+
+
+def test_a_validation_split_is_optional(tmp_path, arrays):
+    kept = {name: array for name, array in arrays.items() if not name.startswith("val")}
+    dataset = load_dataset(saved(tmp_path / "x.npz", kept))
+    assert [len(dataset.split(name)[1]) for name in ("train", "test")] == [40, 10]
+    with pytest.raises(UsageError, match="^x has no validation split: set training images aside"):
+        dataset.split("validation")
+    assert len(dataset.with_validation(8).split("validation")[1]) == 8
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

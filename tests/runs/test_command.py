@@ -40,7 +40,7 @@ def check_lines(lines):
     """Check what a run prints of its settings, iterations and results."""
     assert lines[0] == "network   WRN-10-1, pad shortcut, dropout 0: 223,610 parameters"
     assert lines[1].startswith("data      digits from scikit-learn")
-    assert "1,500 training and 297 test volumes of 1x16x16x3, 10 classes" in lines[1]
+    assert "1,500 training and 297 test volumes of 1x16x16x3 (D, H, W, C), 10 classes" in lines[1]
     assert "10 iterations" in lines[2] and "batch size 32" in lines[2]
     assert re.search(r"tensorflow 2\.\d+\.\d+, tensorlayer 2\.\S+, keras 3\.\S+, numpy", lines[3])
     assert re.match(r"device    (CPU|\d+ GPU) \(", lines[4])

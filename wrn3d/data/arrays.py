@@ -68,6 +68,20 @@ def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
     return as_volumes(pixels) if pixels.ndim == 4 else np.ascontiguousarray(pixels)
 
 
+def check_channels_last(name: str, shape: Sequence[int]) -> None:
+    """Raise UsageError if five axes are plausibly (N, C, D, H, W): few on the second, many last.
+
+    A second axis of 1 is a depth, unless the last axis is as long as another side.
+    """
+    second, *sides, last = shape[1:]
+    first = 1 if last in sides else 2
+    if len(shape) == 5 and first <= second <= MOST_CHANNELS < last:
+        raise UsageError(
+            f"{name} have the shape {tuple(shape)}, which looks like (N, C, D, H, W): move the "
+            "channels last with np.moveaxis(images, 1, -1)"
+        )
+
+
 def own_images(name: str, images: npt.ArrayLike, shape: tuple[int, ...]) -> Volumes:
     """Return `to_volumes(name, images)`; raise UsageError unless they have `shape` (D, H, W, C)."""
     volumes = to_volumes(name, images)
@@ -131,6 +145,7 @@ def to_split(
     )
     images = as_array(f"{name}_images", images)
     volumes = to_volumes(f"{name}_images", images)
+    check_channels_last(f"{name}_images", images.shape)
     if np.may_share_memory(volumes, images):
         volumes = volumes.copy()
     return volumes, to_labels(f"{name}_labels", labels, len(volumes))

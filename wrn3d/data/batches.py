@@ -67,7 +67,7 @@ def own_batch(
 
 
 def own_volumes(
-    name: str, volumes: npt.ArrayLike, shapes: Sequence[tuple[int, ...]]
+    name: str, volumes: npt.ArrayLike | None, shapes: Sequence[tuple[int, ...]]
 ) -> npt.NDArray[np.float32]:
     """Return a caller's normalised volumes (N, D, H, W, C), an array or a tensor, as float32.
 

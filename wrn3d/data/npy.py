@@ -25,7 +25,9 @@ def read_npy(file: IO[bytes], name: str, size: int) -> npt.NDArray[Any]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }[version]
     shape, _, dtype = read_header(file, max_header_size=LARGEST_HEADER)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != size - file.tell():
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects instead of numbers")
+    if math.prod(shape) * dtype.itemsize != size - file.tell():
         raise ValueError(f"{name} does not hold the data that its header describes")
     file.seek(0)
     return np.lib.format.read_array(file, max_header_size=LARGEST_HEADER)

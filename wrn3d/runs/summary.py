@@ -100,7 +100,7 @@ def _data_line(environment: TrainingEnvironment) -> str:
     return (
         f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
         f"{validation} and {len(dataset.test_labels):,} test volumes of "
-        f"{'x'.join(map(str, spec.input_shape))}, {spec.num_classes} classes"
+        f"{'x'.join(map(str, spec.input_shape))} (D, H, W, C), {spec.num_classes} classes"
     )
 
 

@@ -147,7 +147,8 @@ def test_all_stop_after_the_same_iteration_and_one_alone_continues(tmp_path):
 
 def workers_of(launcher):
     """Return the process ids of a launcher's workers, in order."""
-    pids = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
+    command = ["pgrep", "-P", str(launcher.pid), "--full", "cifar_"]  # not the launcher's watchdog
+    pids = subprocess.run(command, capture_output=True, text=True)
     return [int(pid) for pid in pids.stdout.split()]
 
 

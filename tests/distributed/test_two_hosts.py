@@ -43,7 +43,7 @@ def test_runs_whose_workers_are_killed_or_hang_end_with_the_same_bits(tmp_path, 
             folder = tmp_path / f"run{faults.total()}"
         number = draw.choice([signal.SIGKILL, signal.SIGSTOP])
         status, took = disturb(draw.choice(["keras", "tensorlayer"]), folder, log, number, draw)
-        assert status in (0, WorkerError.exit_status, 128 + signal.SIGKILL), log.read_text()
+        assert status in (0, WorkerError.exit_status), log.read_text()
         assert took < SECONDS_TO_NOTICE and "Traceback" not in log.read_text()
         if status:
             faults[number.name] += 1

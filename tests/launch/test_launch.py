@@ -1,37 +1,45 @@
 """The launcher's command line, with a small script in place of a training."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from tests.support.processes import FROM_ANYWHERE, finished, start_python
-from wrn3d.launch import processes
+from wrn3d.launch import group, processes
+from wrn3d.launch.group import ProcessGroup
+from wrn3d.system.errors import WorkerError
 
 # The worker whose index is the first flag acts; the others wait for ever.
 SCRIPT = """
-import json, os, signal, sys, time
+import json, os, signal, subprocess, sys, time
 
 index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 chosen, action = sys.argv[1:3]
 print("flags", *sys.argv[1:], flush=True)
-if action == "done" or "--resume" in sys.argv:
+if action == "done" or os.path.exists("lost"):
     print("done", os.environ["TF_CONFIG"].count("127.0.0.1:"), flush=True)
 elif index != int(chosen):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     open("waiting", "w").close()
-    time.sleep(600)
+    time.sleep(60)
 elif action == "fail":
     while not os.path.exists("waiting"):
         time.sleep(0.01)
     sys.exit("failed")
 elif action == "lost":
+    open("lost", "w").close()
     os.kill(os.getpid(), signal.SIGKILL)
+elif action == "leave":
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    print("left", child.pid, end="")
 elif action == "wait":
     print("ready", flush=True)
-    time.sleep(600)
+    time.sleep(60)
 elif action == "print":
     from wrn3d.system.exit_status import exit_status
 
@@ -111,11 +119,38 @@ def test_when_a_worker_fails_the_others_are_ended(folder):
 def test_lost_workers_are_restarted(folder):
     command = ["train", "1", "lost", "--output", "run"]
     process = finished(start(folder, *command))
-    assert process.returncode == 128 + signal.SIGKILL
+    (folder / "lost").unlink()
+    assert process.returncode == WorkerError.exit_status
+    assert process.stderr.splitlines()[-1] == (
+        "error: worker 1 was killed by SIGKILL: start all workers again, with --resume if the run "
+        "has a folder"
+    )
+    (folder / "run").mkdir()
     process = finished(start(folder, "--restarts", "1", *command))
     assert process.returncode == 0, process.stderr
-    assert "restarted 2 workers from the last checkpoint" in process.stdout
+    assert (
+        "restarted 2 workers from the last checkpoint, since worker 1 was killed by SIGKILL; 0 "
+        "more times at most\n" in process.stdout
+    )
     assert "[1] flags 1 lost --output run --resume" in process.stdout
+
+
+@pytest.mark.parametrize("output", ["--output=run", "--output other --output run"])
+def test_a_run_that_was_lost_before_it_had_a_folder_is_started_anew(folder, output):
+    command = ["train", "1", "lost", *output.split()]
+    (folder / "other").mkdir()
+    process = finished(start(folder, "--restarts", "1", *command))
+    assert process.returncode == 0, process.stderr
+    assert "restarted 2 workers anew, since worker 1 was killed by SIGKILL" in process.stdout
+    assert "--resume" not in process.stdout
+
+
+def test_a_process_that_outlives_its_worker_does_not_hold_up_the_launcher(folder):
+    start_time = time.monotonic()
+    process = finished(start(folder, "-n", "1", "train", "0", "leave"))
+    assert time.monotonic() - start_time < 50  # the process sleeps for 60 seconds
+    assert (process.returncode, process.stderr) == (0, "")
+    os.kill(int(process.stdout.split()[-1]), signal.SIGKILL)
 
 
 def test_a_signal_reaches_the_workers(folder):
@@ -142,12 +177,13 @@ def test_all_end_when_nobody_reads_their_output(folder):
 
 def test_workers_are_killed_without_sigkill_which_windows_lacks(monkeypatch):
     monkeypatch.setattr(processes, "signal", SimpleNamespace(SIGTERM=signal.SIGTERM))
-    command = ["-c", "import time; time.sleep(60)"]
-    with processes.WorkerProcess(command, 0, ["127.0.0.1:1"]) as left:
+    monkeypatch.setattr(group, "os", SimpleNamespace(name="nt"))
+    worker = ProcessGroup(), ["-c", "import time; time.sleep(60)"], 0, ["127.0.0.1:1"]
+    with processes.WorkerProcess(*worker) as left:
         assert left.running
-    with processes.WorkerProcess(command, 0, ["127.0.0.1:1"]) as told_twice:
-        stop = processes._ForwardedSignals([told_twice])
+    with processes.WorkerProcess(*worker) as told_twice:
+        stop = processes._ForwardedSignals(worker[0], [told_twice])
         stop.number = signal.SIGINT
         stop._note(signal.SIGINT, None)
         told_twice.process.wait(60)
-    assert left.status == told_twice.status == 128 + signal.SIGKILL
+    assert left.signal_number == told_twice.signal_number == signal.SIGKILL

@@ -9,6 +9,7 @@ with its number. When one worker fails, the launcher ends the others.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from wrn3d.launch.processes import run_workers
 from wrn3d.launch.resources import visible_gpus
 from wrn3d.launch.target import python_arguments
 from wrn3d.system.checks import check_count, require
+from wrn3d.system.errors import WorkerError
 from wrn3d.system.exit_status import exit_status
 
 
@@ -28,9 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
     """Run `command`, a script or module and its flags, in `workers` processes.
 
-    If a worker is lost, starts all of them again with --resume, at most `restarts` times. Returns
-    the exit status of the worker that ended the run, or 128 + the number of the signal that killed
-    it. Raises UsageError for a command that cannot be started.
+    If a worker is lost, starts all of them again, at most `restarts` times, with --resume if the
+    run has its folder. Returns the exit status of the worker that ended the run, or 128 + the
+    number of the signal that stopped the launcher. Raises UsageError for a command that cannot be
+    started, and WorkerError for a worker that a signal killed.
     """
     check_count("workers", workers)
     check_count("restarts", restarts, least=0)
@@ -48,17 +51,29 @@ def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
         "a restart continues from the run's checkpoints: add --output to the script's flags",
     )
     for left in reversed(range(restarts + 1)):
-        status, may_restart = run_workers(arguments, workers)
-        if not (may_restart and left):
+        outcome = run_workers(arguments, workers)
+        if not (outcome.lost and left):
             break
-        if "--resume" not in arguments:
+        resumes = "--resume" in arguments or _run_folder_exists(flags)
+        if resumes and "--resume" not in arguments:
             arguments.append("--resume")
         print(
-            f"restarted {workers} workers from the last checkpoint, since one had ended with "
-            f"status {status}; {left - 1} more times at most",
+            f"restarted {workers} workers {'from the last checkpoint' if resumes else 'anew'}, "
+            f"since {outcome.killed or 'one had lost another'}; {left - 1} more times at most",
             flush=True,
         )
-    return status
+    if outcome.killed:
+        raise WorkerError(
+            f"{outcome.killed}: start all workers again, with --resume if the run has a folder"
+        )
+    return outcome.status
+
+
+def _run_folder_exists(flags: Sequence[str]) -> bool:
+    """Return whether the folder that the last --output of `flags` names exists."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--output", default="")
+    return os.path.isdir(parser.parse_known_args(flags)[0].output)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,15 +1,19 @@
 """Pictures and volumes are classified with a run's checkpoint."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support import picture_files
 from tests.support.environments import environment_class, small_environment
 from tests.support.processes import run_command
 from wrn3d import Checkpoint, Dataset
+from wrn3d.data.load import load_dataset
 from wrn3d.data.resizing import resize_bytes
 from wrn3d.predict import Classifier, PredictConfig, predict
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
@@ -28,12 +32,17 @@ def trained(front_end, tmp_path_factory):
     return env, path
 
 
-def untrained(path, *shape):
+def untrained(path, *shape, **settings):
     """Save an untrained network for images or volumes (N, ...); return its environment."""
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     labels = np.arange(len(images)) % 2
-    data = Dataset.from_arrays(images, labels, images, labels)
-    env = environment_class("keras")(data=data, depth=10, widen_factor=1, batch_size=8)
+    settings["data"] = Dataset.from_arrays(images, labels, images, labels)
+    return save_untrained(path, **settings)
+
+
+def save_untrained(path, **settings):
+    """Save an untrained network for the data of the settings; return its environment."""
+    env = environment_class("keras")(depth=10, widen_factor=1, batch_size=8, **settings)
     env.save(path)
     return env
 
@@ -101,6 +110,129 @@ def test_volumes_are_classified(volumes, classifier, tmp_path):
     assert np.array_equal(classifier(both), expected(env, both))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_kind_of_picture_is_classified_as_it_looks_on_white(tmp_path, capsys, channels):
+    path, files = tmp_path / "saved.safetensors", picture_files.files()
+    untrained(path, 40, 8, 8, channels)
+    classifier, probabilities = Classifier(path), {}
+    for name, file in files.items():
+        picture = tmp_path / f"{name}.{file.ending}"
+        picture.write_bytes(file.content)
+        if name == "12 bits in 16 png":
+            with pytest.warns(UserWarning, match=f"^{picture} is nearly black, at most 15 of 255"):
+                file.check(classifier.read(picture)[0])
+            picture.unlink()
+        else:
+            file.check(classifier.read(picture)[0])
+            volume = np.broadcast_to(file.shown[None, None, ..., None], (1, 1, 8, 8, channels))
+            probabilities[str(picture)] = classifier(volume)[0], 0.05 if file.error else 1e-5
+    refused = [tmp_path / f"{name}.{file[0]}" for name, file in picture_files.refused().items()]
+    for picture, (_, content, _) in zip(refused, picture_files.refused().values(), strict=True):
+        picture.write_bytes(content)
+    assert predict(PredictConfig(path, (*refused, *map(Path, probabilities)), json=True)) == 1
+    output, errors = capsys.readouterr()
+    for line, name in zip(errors.splitlines(), refused, strict=True):
+        assert line.startswith(f"error: {name} ")
+    results = json.loads(output)
+    assert [result["file"] for result in results] == list(probabilities)
+    for result, (expected, error) in zip(results, probabilities.values(), strict=True):
+        actual = [result["probabilities"][name] for name in classifier.class_names]
+        assert np.allclose(actual, expected, rtol=0, atol=error)
+
+
+def test_what_cannot_be_read_does_not_lose_the_rest(volumes, tmp_path):
+    np.save(tmp_path / "good.npy", volumes[0].dataset.test_volumes[0])
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    files = [tmp_path / name for name in ("bad.npy", "good.npy", "missing.png", "good.npy", "")]
+    process = run_command("-m", "wrn3d.predict", volumes[1], *files)
+    assert process.returncode == 1
+    table = process.stdout.splitlines()
+    assert len(table) == 4 and all(str(tmp_path / "good.npy") in row for row in table[2:])
+    messages = ["bad.npy does not fit the network", "missing.png does not exist", "does not exist"]
+    for line, message in zip(process.stderr.splitlines(), messages, strict=True):
+        assert line.startswith("error: ") and message in line
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Write the scans of ten test digits as pictures of 8x8; return the files."""
+    from sklearn.datasets import load_digits
+
+    files = [tmp_path / f"scan {number}.png" for number in range(10)]
+    for file, scan in zip(files, load_digits().images[1500:], strict=False):
+        Image.fromarray(np.round(scan * (255 / 16)).astype(np.uint8)).save(file)
+    return files
+
+
+@pytest.mark.parametrize("size", [None, 32, 16, 40])
+def test_pictures_are_enlarged_as_the_digits_were(tmp_path, scans, size):
+    path = tmp_path / "saved.safetensors"
+    env = save_untrained(path, dataset="digits", volume_size=size)
+    classifier = Classifier(path)
+    volumes = np.stack([classifier.read(file) for file in scans])
+    assert np.array_equal(volumes, env.dataset.test_volumes[:10])
+    np.save(tmp_path / "scan.npy", np.asarray(Image.open(scans[0]).convert("RGB")))
+    assert np.array_equal(classifier.read(tmp_path / "scan.npy"), volumes[0])
+    Image.fromarray(volumes[3, 0]).save(tmp_path / "large.png")
+    assert np.array_equal(classifier.read(tmp_path / "large.png"), volumes[3])
+
+
+def test_pictures_are_resized_as_the_training_data_were(tmp_path, scans):
+    path = tmp_path / "saved.safetensors"
+    images = np.random.default_rng(1).integers(0, 256, (40, 12, 10, 3), np.uint8)
+    data = Dataset.from_arrays(images, np.arange(40) % 2)
+    Image.fromarray(images[0]).save(tmp_path / "0.png")
+    for side in (24, 7):
+        env = save_untrained(path, data=data, volume_size=side)
+        picture = Classifier(path).read(tmp_path / "0.png")
+        assert np.array_equal(picture, env.dataset.train_volumes[0])
+    for number, file in enumerate(scans):
+        folder = tmp_path / "train" / f"class {number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / file.name)
+    shutil.copytree(tmp_path / "train", tmp_path / "test")
+    pictures = load_dataset(str(tmp_path), volume_size=32)
+    for settings in ({}, {"volume_size": 20}):  # bicubic, and then linear
+        env = save_untrained(path, data=pictures, **settings)
+        file = tmp_path / "test" / "class 0" / scans[0].name
+        assert np.array_equal(Classifier(path).read(file), env.dataset.test_volumes[0])
+
+
+def test_volumes_are_resized_as_the_training_data_were(tmp_path):
+    path = tmp_path / "saved.safetensors"
+    images = np.random.default_rng(1).integers(0, 256, (9, 10, 33, 47, 1), np.uint8)
+    data = Dataset.from_arrays(images, np.arange(9) % 2).resized(23)
+    env = save_untrained(path, data=data, volume_size=14)
+    np.save(tmp_path / "0.npy", images[0])
+    assert np.array_equal(Classifier(path).read(tmp_path / "0.npy"), env.dataset.train_volumes[0])
+
+
+def test_pictures_of_other_proportions_are_cropped_to_their_centre(tmp_path):
+    path = tmp_path / "saved.safetensors"
+    save_untrained(path, dataset="digits")
+    pixels = np.zeros((8, 20), np.uint8)
+    pixels[:, 6:14] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray(pixels.repeat(10, 0).repeat(10, 1)).save(tmp_path / "large.png")
+    for name in ("wide.png", "large.png"):
+        assert (Classifier(path).read(tmp_path / name) == 200).all()
+
+
+def test_checkpoints_that_do_not_say_how_to_resize_give_what_they_gave(tmp_path, scans):
+    path = tmp_path / "saved.safetensors"
+    save_untrained(path, dataset="digits")
+    saved = Checkpoint.load(path)
+    config = {name: value for name, value in saved.config.items() if name != "resizing"}
+    replace(saved, config=config).save(path)
+    with Image.open(scans[0]) as image:
+        expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC))
+        np.save(tmp_path / "scan.npy", np.asarray(image.convert("RGB")))
+    classifier = Classifier(path)
+    assert np.array_equal(classifier.read(scans[0])[0], expected)
+    volume = np.load(tmp_path / "scan.npy")[None]
+    assert np.array_equal(classifier.read(tmp_path / "scan.npy"), resize_bytes(volume[None], 32)[0])
+
+
 def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
     untrained(tmp_path / "saved.safetensors", 40, 12, 10)
     Image.new("RGB", (30, 36), (255, 0, 0)).save(tmp_path / "red.jpg")
@@ -112,7 +244,7 @@ def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
     "name, content, message",
     [
         ("a.png", None, r"a.png does not exist or is not a file: name a picture"),
-        ("a.txt", b"text", r"is neither a picture \(.png, .jpg, .jpeg\) nor a volume \(.npy\)"),
+        ("a.txt", b"text", r"is neither a picture \(.png, .*\) nor a volume \(.npy\)"),
         ("a.npy", b"not a volume", "a.npy does not fit the network"),
         ("a.npy", np.zeros((4, 8, 8)), "it is float64 of the shape"),
         ("a.npy", np.zeros((2, 4, 8, 8, 1), np.uint8), "it has the shape"),
@@ -152,6 +284,13 @@ def test_a_picture_is_not_a_volume(volumes, tmp_path):
         ({"config": {"classes": ["a"]}}, "num_classes is 1"),
         ({"config": {"classes": ["a", "a"]}}, "its class names are invalid"),
         ({"config": {"precision": "int4"}}, "precision is 'int4'"),
+        ({"config": {"resizing": [["cubic", [4, 8, 8]]]}}, "resizing is 'cubic', but must be near"),
+        ({"config": {"resizing": [["bicubic", [4, 8, 8]]]}}, "its resizing is invalid"),
+        ({"config": {"resizing": [["linear", [4, 8, 9]]]}}, "its resizing is invalid"),
+        ({"config": {"resizing": [["linear", [999] * 3]]}}, "its resizing is invalid"),
+        ({"config": {"resizing": [["linear", 8]]}}, "resizing is 8, but must be a list"),
+        ({"config": {"resizing": [["linear"]]}}, "its resizing is invalid"),
+        ({"config": {"resizing": 8}}, "resizing is 8, but must be a list"),
         ({"normalisation": {"mean": np.zeros(3, np.float32)}}, "its mean image is invalid"),
         (
             {"normalisation": {"mean": np.zeros((7, 4, 8, 8, 1), np.float32)}},
@@ -178,12 +317,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused(volumes, tmp_path, change, me
     "files, options, message",
     [
         ((), {}, "name pictures or volumes after the checkpoint"),
-        (("folder",), {}, "folder is a folder: name files in it"),
         (("a.png",), {"top": 0}, "top is 0, but must be a whole number from 1 up"),
     ],
 )
 def test_a_mistake_ends_with_one_sentence(volumes, tmp_path, files, options, message):
-    (tmp_path / "folder").mkdir()
     paths = tuple(tmp_path / name for name in files)
     with pytest.raises(UsageError, match=message):
         predict(PredictConfig(volumes[1], paths, **options))

@@ -8,6 +8,7 @@ The network is read from a checkpoint.
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,22 +19,23 @@ import tyro
 
 from wrn3d.data.arrays import own_images
 from wrn3d.data.dataset import normalise
+from wrn3d.data.fitting import Resizing, check_steps, fit
 from wrn3d.data.npy import read_volume
-from wrn3d.data.pictures import ENDINGS, MODES, read_picture
+from wrn3d.data.pictures import DARK, ENDINGS, MODES, read_picture, warn_if_dark
 from wrn3d.network.models import keras_model
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import assign, check_names_and_shapes, named_variables
 from wrn3d.network.wide_resnet import check_precision
 from wrn3d.system.checks import check_count, require
-from wrn3d.system.errors import DataError, UsageError, reason, visible
+from wrn3d.system.errors import DataError, MissingDataError, UsageError, reason, visible
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.files import require_file
 from wrn3d.system.memory import enough_for
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.tensorflow_setup import import_tensorflow
 from wrn3d.training.checkpoint import Checkpoint
-from wrn3d.training.config import CLASSES, NETWORK_FIELDS
+from wrn3d.training.config import CLASSES, NETWORK_FIELDS, RESIZING
 from wrn3d.training.evaluation import batches, log_probabilities
 
 
@@ -44,8 +46,8 @@ class PredictConfig:
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """A .safetensors file of a run. If it has an EMA of the weights, that is used."""
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
-    """Pictures (.png, .jpg), cropped to the network's size, or volumes (.npy, uint8, (D, H, W) or
-    (D, H, W, C))."""
+    """Pictures (.png, .jpg, ...), cropped to the network's proportions, or volumes (.npy, uint8,
+    (D, H, W) or (D, H, W, C)). They are resized as the training data were."""
     top: int = 3
     """Number of classes to show for each file, the most probable ones."""
     json: bool = False
@@ -58,8 +60,9 @@ class Classifier:
         classifier = Classifier("runs/first/best.safetensors")
         probabilities = classifier(np.stack([classifier.read("cat.png")]))
 
-    `spec` is its WideResNetSpec, `class_names` has the names of the classes, `model` is the
-    keras.Model. It normalises its input, the uint8 volumes of the data set.
+    `spec` is its WideResNetSpec, `class_names` has the names of the classes, `resizing` says how
+    the training data were resized, `model` is the keras.Model. It normalises its input, the uint8
+    volumes of the data set.
 
     Raises MissingDataError if the checkpoint's file does not exist, and DataError if it is not a
     checkpoint or lacks what classifying needs.
@@ -68,7 +71,7 @@ class Classifier:
     def __init__(self, path: str | Path) -> None:
         checkpoint = Checkpoint.load(path)
         try:
-            self.spec, self.class_names, precision = read_network(checkpoint)
+            self.spec, self.class_names, precision, self.resizing = read_network(checkpoint)
         except KeyError as error:
             raise DataError(
                 f"{path} does not record its {error.args[0]}, as converted weights and files of "
@@ -96,32 +99,46 @@ class Classifier:
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a picture or a volume and return it in the network's size, (D, H, W, C) uint8.
 
+        It is resized as the network's training data were; if they were not, or if the checkpoint
+        comes from version 0.1, pictures are resized bicubically and volumes linearly. Warns of a
+        picture that is nearly black, unless the training data were.
+
         Raises MissingDataError if there is no file, and DataError if the file does not fit.
         """
         path = Path(path)
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume (.npy)")
-        depth, height, width, channels = self.spec.input_shape
+        *sides, channels = self.spec.input_shape
         ending = path.suffix.lower()
         if ending == ".npy":
-            return read_volume(path, self.spec.input_shape)
+            return self._fit(read_volume(path, self.spec.input_shape), "linear")
         if ending not in ENDINGS:
             raise DataError(
                 f"{path} is neither a picture ({', '.join(ENDINGS)}) nor a volume (.npy)"
             )
-        if depth > 1:
+        if sides[0] > 1:
             raise DataError(
                 f"{path} is a picture, but the network takes volumes of "
                 f"{'x'.join(map(str, self.spec.input_shape))}: name a .npy file"
             )
-        return read_picture(path, (height, width), channels)[None]
+        picture = read_picture(path, channels)[None]
+        if self.mean.max() > DARK:
+            warn_if_dark(visible(str(path)), [picture])
+        return self._fit(picture, "bicubic")
+
+    def _fit(self, volume: npt.NDArray[np.uint8], usual: str) -> npt.NDArray[np.uint8]:
+        """Bring a volume to the network's size as the training data were, or by `usual`."""
+        sides = self.spec.input_shape[:3]
+        return fit(volume, sides, self.resizing or [Resizing(usual, sides)])
 
 
-def read_network(checkpoint: Checkpoint) -> tuple[WideResNetSpec, list[str], str]:
-    """Return (spec, names of the classes, precision) of a checkpoint's network.
+def read_network(
+    checkpoint: Checkpoint,
+) -> tuple[WideResNetSpec, list[str], str, tuple[Resizing, ...]]:
+    """Return (spec, names of the classes, precision, resizing of the data) of a checkpoint.
 
-    Raises KeyError for what the checkpoint does not record, and UsageError, DataError or TypeError
-    for invalid contents. Nothing is built before this check: a damaged file could ask for a network
-    of any size.
+    Raises KeyError for what the checkpoint does not record, except for the resizing, and
+    UsageError, DataError or TypeError for invalid contents. Nothing is built before this check: a
+    damaged file could ask for a network of any size.
     """
     mean, std = (checkpoint.normalisation[name] for name in ("mean", "std"))
     settings = {name: checkpoint.config[name] for name in (*NETWORK_FIELDS, "precision")}
@@ -146,7 +163,7 @@ def read_network(checkpoint: Checkpoint) -> tuple[WideResNetSpec, list[str], str
         weights,
         f"weights for {spec.name}",
     )
-    return spec, names, precision
+    return spec, names, precision, check_steps(checkpoint.config.get(RESIZING, ()), mean.shape[1:4])
 
 
 def main() -> int:
@@ -156,30 +173,44 @@ def main() -> int:
     )
 
 
-def predict(config: PredictConfig) -> None:
-    """Classify the files and print the classes; raises UserError."""
+def predict(config: PredictConfig) -> int:
+    """Classify the files, print the classes, and return the exit status.
+
+    It is 1 if a file cannot be read; standard error says which. Raises UserError.
+    """
     top = check_count("top", config.top)
     require(config.files, "no files are named: name pictures or volumes after the checkpoint")
-    for path in (config.checkpoint, *config.files):
-        require(not path.is_dir(), f"{path} is a folder: name files in it")
+    require(not config.checkpoint.is_dir(), f"{config.checkpoint} is a folder: name a file in it")
     classifier = Classifier(config.checkpoint)
-    volumes = np.stack([classifier.read(path) for path in config.files])
+    readable, volumes = [], []
+    for path in config.files:
+        try:
+            volumes.append(classifier.read(path))
+            readable.append(str(path))
+        except (DataError, MissingDataError) as error:
+            print(f"error: {visible(str(error))}", file=sys.stderr)
     rows = []  # (file, {class: probability}, most probable first)
-    for path, probabilities in zip(config.files, classifier(volumes).tolist(), strict=True):
+    results = classifier(np.stack(volumes)).tolist() if volumes else []
+    for path, probabilities in zip(readable, results, strict=True):
         pairs = zip(classifier.class_names, probabilities, strict=True)
-        rows.append((str(path), dict(sorted(pairs, key=lambda pair: -pair[1]))))
+        rows.append((path, dict(sorted(pairs, key=lambda pair: -pair[1]))))
     if config.json:
         content = [
             {"file": path, "class": next(iter(row)), "probabilities": row} for path, row in rows
         ]
         print(json.dumps(content, indent=2))
-        return
-    top = min(top, len(classifier.class_names))
+    elif rows:
+        print(_table(rows, min(top, len(classifier.class_names))))
+    return 1 if len(rows) < len(config.files) else 0
+
+
+def _table(rows: Sequence[tuple[str, dict[str, float]]], top: int) -> str:
+    """Return the `top` most probable classes of each (file, {class: probability}) as a table."""
     cells = [
         [visible(path), *[f"{visible(name)} {share:.2%}" for name, share in row.items()][:top]]
         for path, row in rows
     ]
-    print(markdown_table(["file", "most probable", *["then"] * (top - 1)], cells))
+    return markdown_table(["file", "most probable", *["then"] * (top - 1)], cells)
 
 
 if __name__ == "__main__":

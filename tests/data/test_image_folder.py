@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support import picture_files
 from tests.support.processes import run_script
 from tests.support.runs import SMALL
 from wrn3d import load_dataset
@@ -73,11 +74,127 @@ def test_sizes_and_kinds_of_pictures_become_one(pictures):
     (pictures / "train" / "digit 3" / "notes.txt").write_text("no picture")
     with pytest.raises(DataError, match="pictures differ in size .*: choose one side for all"):
         load_dataset(str(pictures))
-    dataset = load_dataset(str(pictures), volume_size=20)
+    with pytest.warns(UserWarning, match="1 of the files and folders in .*notes.txt: pictures"):
+        dataset = load_dataset(str(pictures), volume_size=20)
     assert dataset.volume_shape == (1, 20, 20, 3)
     threes = dataset.train_volumes[dataset.train_labels == 3]
     for colour in (200, (255, 0, 0)):
         assert (threes == colour).all(axis=(1, 2, 3, 4)).sum() == 1
+
+
+def write(path, picture=8):
+    """Write a picture, its bytes or a grey level, and make its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(picture, bytes):
+        path.write_bytes(picture)
+    else:
+        Image.new("L", (8, 8), picture).save(path)
+
+
+def small_folder(path):
+    """Write a folder with two classes of a picture each; return the path as a string."""
+    for split in ("train", "test"):
+        for name in "ab":
+            write(path / split / name / "0.png", 200)
+    return str(path)
+
+
+def test_every_kind_of_picture_is_read_as_it_looks_on_white(tmp_path):
+    small_folder(tmp_path)
+    files = picture_files.files()
+    for name, file in files.items():
+        for split in ("test", "val"):
+            write(tmp_path / split / "b" / f"{name}.{file.ending}", file.content)
+    dataset = load_dataset(str(tmp_path))
+    names = sorted(f"{name}.{file.ending}" for name, file in files.items())
+    for volumes in (dataset.test_volumes[2:], dataset.validation_volumes):
+        assert len(volumes) == len(names)
+        for name, volume in zip(names, volumes, strict=True):
+            files[name.rpartition(".")[0]].check(volume[0])
+
+
+@pytest.mark.parametrize("name", picture_files.refused())
+def test_pictures_of_unknown_range_or_without_content_are_refused(tmp_path, name):
+    ending, content, message = picture_files.refused()[name]
+    folder = small_folder(tmp_path)
+    write(tmp_path / "train" / "a" / f"1.{ending}", content)
+    with pytest.raises(DataError, match=f"^{tmp_path / 'train' / 'a'}/1.{ending} .*{message}"):
+        load_dataset(folder, volume_size=8)
+
+
+def test_a_transparent_png_reads_as_if_flattened_on_white(tmp_path, digits):
+    folder = small_folder(tmp_path)
+    for number, volume in enumerate(digits.test_volumes[:9]):
+        ink = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+        ink.putalpha(Image.fromarray(volume[0, ..., 0]))
+        flat = Image.new("RGB", ink.size, "white")
+        flat.paste(ink, mask=ink)
+        write(tmp_path / "test" / "b" / f"{number}0.png", picture_files.saved(ink, "png"))
+        write(tmp_path / "test" / "b" / f"{number}1.png", picture_files.saved(flat, "png"))
+    volumes = load_dataset(folder, volume_size=32).test_volumes[2:]
+    assert np.array_equal(volumes[::2], volumes[1::2])
+    assert np.array_equal(volumes[::2], 255 - digits.test_volumes[:9])
+
+
+def test_a_folder_of_nearly_black_pictures_gives_a_warning(tmp_path):
+    folder = small_folder(tmp_path)
+    for file in tmp_path.rglob("*.png"):
+        write(file, picture_files.files()["12 bits in 16 png"].content)
+    with pytest.warns(UserWarning) as caught:
+        assert load_dataset(folder).train_volumes.max() == 15
+    assert [str(one.message) for one in caught] == [
+        f"every picture in {folder} is nearly black, at most 15 of 255: scale its values to the "
+        "whole range of the file, such as 12-bit values to 16 bits"
+    ]
+
+
+def test_pictures_in_inner_folders_are_read_and_what_is_not_read_is_named(tmp_path):
+    folder = small_folder(tmp_path)
+    inner = tmp_path / "train" / "b" / "more" / "0.PNG"
+    write(inner, 99)
+    (tmp_path / "train" / "b" / "link.png").symlink_to(inner)
+    (tmp_path / "train" / ".cache").mkdir()
+    for quiet in (".DS_Store", "train/a/.DS_Store", "README.md", "train/a/.x/0.png", "runs/0.png"):
+        write(tmp_path / quiet, b"")
+    dataset = load_dataset(folder)  # a warning would be an error
+    assert sorted(dataset.train_volumes[:, 0, 0, 0, 0].tolist()) == [99, 99, 200, 200]
+    assert sorted(dataset.train_labels.tolist()) == [0, 1, 1, 1]
+    others = ["train/a/._0.png", "train/a/x.ppm", "test/0.png", "train/b/Thumbs.db"]
+    for other in others:
+        write(tmp_path / other, b"")
+    (tmp_path / "train" / "a" / "linked").symlink_to(tmp_path / "test" / "b")
+    (tmp_path / "validation").mkdir()
+    with pytest.warns(UserWarning) as caught:
+        assert load_dataset(folder).fingerprint == dataset.fingerprint
+    assert [str(one.message) for one in caught] == [
+        f"6 of the files and folders in {folder} are not read, such as {folder}/test/0.png: "
+        "pictures are files in train/<class>/, test/<class>/ or val/<class>/ that end in .png, "
+        ".jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp and do not begin with a dot"
+    ]
+
+
+def test_a_link_to_a_missing_picture_is_named(tmp_path):
+    folder = small_folder(tmp_path)
+    (tmp_path / "train" / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match="gone.png cannot be read as a picture .no such file"):
+        load_dataset(folder)
+
+
+def test_class_names_are_compared_as_text_not_as_bytes(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for split, name in (("train", composed), ("test", decomposed)):
+        write(tmp_path / split / name / "0.png", 100)
+        write(tmp_path / split / "x" / "0.png", 200)
+    dataset = load_dataset(str(tmp_path))
+    assert dataset.class_names == (composed, "x") and dataset.test_labels.tolist() == [0, 1]
+    assert dataset.test_volumes[:, 0, 0, 0, 0].tolist() == [100, 200]
+    write(tmp_path / "train" / decomposed / "0.png", 100)
+    with pytest.raises(DataError) as caught:
+        load_dataset(str(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path / 'train'} has the class {composed!r} twice, as 'cafe\\u0301' and as "
+        "'caf\\xe9', two ways to write it in Unicode: move the pictures into one folder"
+    )
 
 
 def test_a_validation_folder_is_the_validation_split(pictures):

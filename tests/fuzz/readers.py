@@ -126,6 +126,15 @@ def picture(ending, folder):
     return Reader(path, lambda path: load_dataset(str(folder), volume_size=16))
 
 
+def webp(folder):
+    """Leave the size in the header: the decoder takes the memory of a picture of that size."""
+
+    def damage(content, draw):
+        return content[:30] + mutated(content[30:], draw)
+
+    return picture("webp", folder)._replace(damage=damage)
+
+
 def safetensors(folder):
     small_checkpoint(folder / "x.safetensors", asdict(RunConfig()))
 
@@ -258,8 +267,8 @@ READERS = {
     "archive": archive,
     "npz": npz,
     "npy": npy,
-    "png": partial(picture, "png"),
-    "jpg": partial(picture, "jpg"),
+    **{ending: partial(picture, ending) for ending in ("png", "jpg", "bmp", "gif", "tif")},
+    "webp": webp,
     "safetensors": safetensors,
     "checkpoint": checkpoint,
     "checkpoint-to-predict": checkpoint_to_predict,

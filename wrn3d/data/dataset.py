@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from wrn3d.data import arrays
 from wrn3d.data.arrays import Labels, Volumes
+from wrn3d.data.fitting import Resizing
 from wrn3d.data.resizing import resize_bytes, resized_shape
 from wrn3d.system.checks import check_choice, require
 from wrn3d.system.errors import quoted
@@ -26,8 +27,9 @@ class Dataset:
     """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
 
     A label is an index into `class_names`. `title` is the name to display, and `origin` says where
-    the arrays come from. The test and the validation split may be empty. Do not change the arrays:
-    their mean, standard deviation and fingerprint are computed once.
+    the arrays come from. The test and the validation split may be empty. `resizing` says how the
+    volumes got their size, so that others can be resized alike. Do not change the arrays: their
+    mean, standard deviation and fingerprint are computed once.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Dataset:
     test_labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
     validation_volumes: Volumes = field(default_factory=lambda: np.zeros((0, 1, 1, 1, 1), np.uint8))
     validation_labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
+    resizing: tuple[Resizing, ...] = ()
 
     @classmethod
     def from_arrays(
@@ -153,7 +156,7 @@ class Dataset:
             for name in SPLITS
             if len(volumes := getattr(self, f"{name}_volumes"))
         }
-        return replace(self, **resized)
+        return replace(self, **resized, resizing=(*self.resizing, Resizing("linear", shape[:3])))
 
     @property
     def is_uneven(self) -> bool:

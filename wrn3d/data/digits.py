@@ -4,6 +4,7 @@ import numpy as np
 
 from wrn3d.data.arrays import as_volumes
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.fitting import Resizing
 
 TRAIN_COUNT = 1500  # of 1,797; the last 297 are the test split
 
@@ -29,4 +30,5 @@ def load() -> Dataset:
         labels[:TRAIN_COUNT],
         volumes[TRAIN_COUNT:],
         labels[TRAIN_COUNT:],
+        resizing=(Resizing("nearest", volumes.shape[1:4]),),
     )

@@ -7,7 +7,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.resizing import resize_bytes, resized_shape
+from wrn3d.data.resizing import resized_shape
 from wrn3d.system.errors import DataError, reason
 
 LARGEST_HEADER = 4096  # bytes, for an array's type and shape
@@ -34,7 +34,7 @@ def read_npy(file: IO[bytes], name: str, size: int) -> npt.NDArray[Any]:
 
 
 def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Read a uint8 volume from an .npy file and resize it to `shape` (D, H, W, C).
+    """Read a uint8 volume from an .npy file, to be resized to `shape` (D, H, W, C).
 
     The file may leave out the axis C if C is 1, and the axis D if D is 1. Raises DataError for a
     damaged file, another type, or proportions or channels that differ from `shape`.
@@ -52,9 +52,7 @@ def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> npt.NDArr
             raise ValueError(f"it has the shape {volume.shape}")
         if resized_shape(volume.shape[:3], max(shape[:3])) != tuple(shape[:3]):
             raise ValueError(f"it has other proportions, {volume.shape}")
-        if volume.shape[:3] == tuple(shape[:3]):
-            return volume
-        return resize_bytes(volume[None], max(shape[:3]))[0]
+        return volume
     except Exception as error:  # NumPy raises nearly anything for a damaged file
         raise DataError(
             f"{path} does not fit the network ({reason(error)}): name a NumPy file (.npy) with a "

@@ -1,15 +1,23 @@
-"""Read pixels from picture files."""
+"""Read pixels from picture files, whatever their number of bits, their colours and transparency."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn3d.system.errors import DataError, reason
 
-ENDINGS = (".png", ".jpg", ".jpeg")
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MODES = {1: "L", 3: "RGB"}  # {channels: Pillow's mode}
+DARK = 16  # of 255; 12-bit data in 16 bits reach 15, the digits of scikit-learn 16
+# A PNG names its transparent colour in the file's bits; Pillow gives the pixels 8 bits.
+COLOUR_KEY_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
+WHITE_IS_ZERO, SIGNED = 0, 2  # values of the last two
 
 
 def picture_size(file: Path) -> tuple[int, int]:
@@ -19,30 +27,119 @@ def picture_size(file: Path) -> tuple[int, int]:
     return _opened(file, lambda image: ImageOps.exif_transpose(image).size[::-1])
 
 
-def read_picture(file: Path, size: tuple[int, int], channels: int = 3) -> npt.NDArray[np.uint8]:
-    """Return a picture as (H, W, C) uint8, centre-cropped and resized to `size` (H, W).
+def read_picture(file: Path, channels: int = 3) -> npt.NDArray[np.uint8]:
+    """Return a picture as (H, W, C) uint8, with the EXIF rotation applied.
 
-    Applies the EXIF rotation. Raises DataError if the picture is damaged.
+    16 bits become the upper 8, numbers from 0 to 1 are multiplied by 255, and transparent pixels
+    get a white background. Raises DataError if the picture is damaged or has another range, if the
+    file holds several pictures, or if nothing of it shows on white.
     """
-    from PIL import ImageOps
 
-    def pixels(image):
-        image = ImageOps.exif_transpose(image).convert(MODES[channels])
-        image = image if image.size[::-1] == size else ImageOps.fit(image, size[::-1])
-        return np.asarray(image).reshape(*size, channels)
+    def pixels(image: Any) -> npt.NDArray[np.uint8]:
+        array = np.asarray(_on_white(file, _in_eight_bits(file, image)).convert(MODES[channels]))
+        return array.reshape(*array.shape[:2], channels)
 
     return _opened(file, pixels)
 
 
-def _opened(file, use):
+def fit_picture(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return a picture (H, W, C) uint8, centre-cropped and resized to `size` (H, W), bicubic."""
+    from PIL import Image, ImageOps
+
+    if pixels.shape[:2] == size:
+        return pixels
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    return np.asarray(ImageOps.fit(image, size[::-1])).reshape(*size, -1)
+
+
+def warn_if_dark(name: str, volumes: Sequence[npt.NDArray[np.uint8]]) -> None:
+    """Warn if no value of the volumes exceeds DARK; `name` says whose they are."""
+    if (brightest := max(int(array.max()) for array in volumes)) <= DARK:
+        warnings.warn(
+            f"{name} is nearly black, at most {brightest} of 255: scale its values to the whole "
+            "range of the file, such as 12-bit values to 16 bits",
+            stacklevel=3,
+        )
+
+
+def _in_eight_bits(file: Path, image: Any) -> Any:
+    """Return an opened image, turned upright, with 8 bits a channel and perhaps an alpha channel.
+
+    Raises DataError for pixels whose range the file does not tell.
+    """
+    from PIL import Image, ImageOps
+
+    tags = getattr(image, "tag_v2", {})
+    signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
+    shift = tags.get(BITS_PER_SAMPLE, (16,))[0] - 8
+    raw_mode = image.tile[0][3] if image.format == "PNG" and image.tile else None
+    upright = ImageOps.exif_transpose(image)
+    key = upright.info.get("transparency")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        values = np.asarray(upright)
+        levels, key = (values >> shift).astype(np.uint8), None if key is None else values == key
+    elif image.mode == "F" and _all_in_unit_range(values := np.asarray(upright)):
+        levels, key = np.rint(values * 255).astype(np.uint8), None
+    elif image.mode in ("I", "F") or signed:
+        raise DataError(
+            f"{file} has pixels of another kind than 8 or 16 bits, or numbers from 0 to 1, so that "
+            "their range is not known: scale them to one of these"
+        )
+    else:
+        if key is not None and raw_mode in COLOUR_KEY_SCALES:
+            scale = COLOUR_KEY_SCALES[raw_mode]
+            scaled = tuple(int(one * scale) for one in np.ravel(key))
+            upright.info["transparency"] = scaled if len(scaled) > 1 else scaled[0]
+        return upright
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts up to 8 bits only
+        levels = 255 - levels
+    grey = Image.fromarray(levels)
+    if key is not None:
+        grey.putalpha(Image.fromarray(np.where(key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _all_in_unit_range(values: npt.NDArray[np.float32]) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())  # False for NaN
+
+
+def _on_white(file: Path, image: Any) -> Any:
+    """Return an image without its transparency, on white; raise DataError if only that is left."""
+    from PIL import Image
+
+    if image.mode == "LAB":  # which Pillow converts to nothing but RGB
+        return image.convert("RGB")
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+    if image.getextrema()[3] == (255, 255):
+        return image
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if flat.getextrema() == ((255, 255),) * 4:
+        raise DataError(
+            f"{file} shows nothing on white, which is put behind transparent pictures: flatten it "
+            "on another colour"
+        )
+    return flat
+
+
+def _opened(file: Path, use: Any) -> Any:
     """Open a picture and return the result of `use` on it; raise DataError if that fails."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
+            with Image.open(file, formats=FORMATS) as image:
+                # A photo in the format MPO has a preview as its second picture.
+                if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                    raise DataError(
+                        f"{file} holds {image.n_frames} pictures, as an animation or a stack does: "
+                        "save each as a file of its own, or a volume as .npy or .npz"
+                    )
                 return use(image)
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise DataError(
             f"{file} cannot be read as a picture ({reason(error)}): repair it or delete it"

@@ -26,8 +26,13 @@ def resize(volumes: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float3
     Interpolates linearly between the centres of voxels. When a side shrinks, the filter widens in
     proportion, so that every voxel counts (PyTorch's "bilinear" with antialiasing).
     """
+    return resize_to(volumes, resized_shape(volumes.shape[1:-1], side))
+
+
+def resize_to(volumes: npt.NDArray[np.float32], targets: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return volumes (N, D, H, W, C) float32 of the sides `targets` (D, H, W), as `resize` does."""
     count, *sides, channels = volumes.shape
-    for axis, target in enumerate(resized_shape(sides, side)):
+    for axis, target in enumerate(targets):
         if target != sides[axis]:
             matrix = _interpolation(sides[axis], target)
             # One small matrix product per volume or slice: its result does not depend on how many
@@ -50,12 +55,12 @@ def resize_bytes(volumes: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.ui
     """
     together = max(1, MOST_VALUES // volumes[0].size)
     parts = (volumes[first : first + together] for first in range(0, len(volumes), together))
-    return np.concatenate(
-        [
-            np.rint(resize(part.astype(np.float32), side)).clip(0, 255).astype(np.uint8)
-            for part in parts
-        ]
-    )
+    return np.concatenate([as_bytes(resize(part.astype(np.float32), side)) for part in parts])
+
+
+def as_bytes(volumes: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Round to uint8."""
+    return np.rint(volumes).clip(0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=16)

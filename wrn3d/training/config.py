@@ -29,9 +29,9 @@ SCORES = ("accuracy", "auc")
 BATCH_NORMS = ("synchronised", "local")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # a spec has them, too
 LENGTH_FIELDS = ("iterations", "epochs")
-# A checkpoint's `config` holds these besides the settings: the data's fingerprint and title, and
-# the names of the classes.
-DATA, TITLE, CLASSES = DESCRIPTION = ("data", "title", "classes")
+# A checkpoint's `config` holds these besides the settings: the data's fingerprint and title, the
+# names of the classes, and how the data were resized.
+DATA, TITLE, CLASSES, RESIZING = DESCRIPTION = ("data", "title", "classes", "resizing")
 
 T = TypeVar("T")
 Shape = tuple[int, ...]

@@ -17,7 +17,7 @@ from wrn3d.network.variables import (
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
 from wrn3d.training.checkpoint import COUNTERS, Checkpoint
-from wrn3d.training.config import CLASSES, DATA, TITLE, TrainingConfig
+from wrn3d.training.config import CLASSES, DATA, RESIZING, TITLE, TrainingConfig
 
 WEIGHTS, AVERAGE = "weights", "average"
 Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array}}
@@ -46,10 +46,15 @@ def capture(
 def description(
     config: TrainingConfig, dataset: Dataset, fingerprint: str, own_data: bool
 ) -> dict[str, Any]:
-    """Return a checkpoint's `config`: the settings, the data, the names of the classes."""
+    """Return a checkpoint's `config`: the settings and the DESCRIPTION of the data."""
     name = {"dataset": dataset.title} if own_data else {}
-    classes = list(dataset.class_names)
-    return asdict(config) | name | {DATA: fingerprint, TITLE: dataset.title, CLASSES: classes}
+    data = {
+        DATA: fingerprint,
+        TITLE: dataset.title,
+        CLASSES: list(dataset.class_names),
+        RESIZING: list(dataset.resizing),
+    }
+    return asdict(config) | name | data
 
 
 def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:

@@ -1,0 +1,87 @@
+"""Bring a picture or volume to a network's size in the way its data set was resized."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn3d.data.pictures import fit_picture
+from wrn3d.data.resizing import as_bytes, resize_to, resized_shape
+from wrn3d.system.checks import check_choice, check_count, check_each, require
+
+MOST_VOXELS = 2**27  # in a volume after a step of a file
+INVALID = "its resizing is invalid"
+
+Volume = npt.NDArray[np.uint8]  # (D, H, W, C)
+Sides = tuple[int, ...]  # (D, H, W)
+
+
+class Resizing(NamedTuple):
+    """A step in which a data set was resized: the method, and the sides (D, H, W) after it.
+
+    "nearest" repeats voxels; "linear" is `resizing.resize`; "bicubic" is Pillow's, for pictures.
+    """
+
+    method: str
+    sides: Sides
+
+
+def fit(volume: Volume, sides: Sides, steps: Sequence[Resizing]) -> Volume:
+    """Return a volume with `sides`, resized by the `steps` of a data set with these sides.
+
+    Only a picture (D == 1) may have other proportions: it is cropped to its centre.
+    """
+    if volume.shape[:3] == sides:
+        return volume
+    for step in steps:
+        volume = _METHODS[step.method](volume, step.sides)
+    return volume
+
+
+def check_steps(steps: Any, sides: Sides) -> tuple[Resizing, ...]:
+    """Return the steps of a file, for a data set with `sides`; raise UsageError if invalid."""
+    checked = check_each("resizing", steps, _check_step)
+    require(len(checked) < 9 and (not checked or checked[-1].sides == sides), INVALID)
+    require(all(step.sides[0] == 1 for step in checked if step.method == "bicubic"), INVALID)
+    return checked
+
+
+def _check_step(name: str, step: Any) -> Resizing:
+    require(isinstance(step, (list, tuple)) and len(step) == 2, INVALID)
+    sides = check_each(name, step[1], check_count)
+    require(len(sides) == 3 and prod(sides) <= MOST_VOXELS, INVALID)
+    return Resizing(check_choice(name, step[0], _METHODS), sides)
+
+
+def _bicubic(volume: Volume, sides: Sides) -> Volume:
+    """Resize the first slice, a picture."""
+    return fit_picture(volume[0], (sides[1], sides[2]))[None]
+
+
+def _linear(volume: Volume, sides: Sides) -> Volume:
+    cropped = _cropped(volume, sides)
+    return as_bytes(resize_to(cropped[None].astype(np.float32), sides))[0]
+
+
+def _nearest(volume: Volume, sides: Sides) -> Volume:
+    """Repeat voxels; reduce as `_linear` does, so that every voxel counts."""
+    cropped = _cropped(volume, sides)
+    if max(cropped.shape[:3]) > max(sides):
+        return _linear(cropped, sides)
+    places = zip(cropped.shape, sides, strict=False)
+    return cropped[np.ix_(*(np.arange(new) * old // new for old, new in places))]
+
+
+_METHODS = {"nearest": _nearest, "linear": _linear, "bicubic": _bicubic}
+
+
+def _cropped(volume: Volume, sides: Sides) -> Volume:
+    """Cut a picture to the proportions of `sides`, at its centre."""
+    if sides[0] > 1 or resized_shape(volume.shape[:3], max(sides)) == sides:
+        return volume
+    scale = min(volume.shape[axis] / sides[axis] for axis in (1, 2))
+    lengths = [min(volume.shape[axis], max(1, round(scale * sides[axis]))) for axis in (1, 2)]
+    top, left = ((volume.shape[axis] - lengths[axis - 1]) // 2 for axis in (1, 2))
+    return volume[:, top : top + lengths[0], left : left + lengths[1]]

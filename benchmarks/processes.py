@@ -6,10 +6,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from wrn3d.system.errors import UserError
+from wrn3d.system.interrupts import uninterrupted
 
 ROOT = Path(__file__).resolve().parents[1]  # holds the project's modules
 
@@ -22,21 +23,19 @@ def started(title: str, command: Sequence[str], **variables: str) -> Iterator[It
     message calls the process `title`. The process ends with the context.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with (
-        tempfile.TemporaryFile("w+", errors="replace") as errors,
-        subprocess.Popen(
-            command,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=os.environ | {"PYTHONPATH": path} | variables,
-        ) as process,
-    ):
-        try:
-            yield _results(title, process, errors)
-        finally:  # also after Ctrl-C
-            process.terminate()
-            process.wait()
+    with tempfile.TemporaryFile("w+", errors="replace") as errors, ExitStack() as stack:
+        with uninterrupted():  # Ctrl-C between start and `with` would leave the process behind
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    text=True,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=os.environ | {"PYTHONPATH": path} | variables,
+                )
+            )
+            stack.callback(process.terminate)
+        yield _results(title, process, errors)
 
 
 def _results(title, process, errors):

@@ -25,7 +25,7 @@ from wrn3d.data.pictures import DARK, ENDINGS, MODES, read_picture, warn_if_dark
 from wrn3d.network.models import keras_model
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
-from wrn3d.network.variables import assign, check_names_and_shapes, named_variables
+from wrn3d.network.variables import assign, check_names_and_shapes, fitting_arrays, named_variables
 from wrn3d.network.wide_resnet import check_precision
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import DataError, MissingDataError, UsageError, reason, visible
@@ -82,7 +82,8 @@ class Classifier:
         self.mean, self.std = (checkpoint.normalisation[name] for name in ("mean", "std"))
         import_tensorflow()
         self.model = keras_model(self.spec, precision=precision)
-        assign(named_variables(self.model), checkpoint.evaluated, f"weights for {self.spec.name}")
+        variables, what = named_variables(self.model), f"weights for {self.spec.name}"
+        assign(variables, fitting_arrays(variables, checkpoint.evaluated, what))
 
     def __call__(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8.

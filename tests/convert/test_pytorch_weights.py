@@ -168,7 +168,7 @@ def test_inflated_kernels_see_equal_slices_as_the_2d_network_does(digits):
     def activations(volumes, kernels):
         spec = WideResNetSpec(10, 1, input_shape=volumes.shape[1:], shortcut="projection")
         model = wrn3d.keras_model(spec)
-        assign(named_variables(model), from_pytorch(arrays, kernels)[1], "weights")
+        assign(named_variables(model), from_pytorch(arrays, kernels)[1])
         return keras.Model(model.input, model.get_layer("bn").output)(volumes).numpy()
 
     flat = activations(images, "centre")

@@ -30,7 +30,7 @@ def model_outputs(front_end, spec, weights, volumes, labels, precision="float32"
     """
     model = BUILDERS[front_end](spec, precision=precision)
     variables, flag = named_variables(model), FLAGS[front_end]
-    assign(variables, weights, "weights")
+    assign(variables, weights)
     # The tape knows TensorFlow's variables, not Keras's wrappers.
     trained = {
         name: variable.value if front_end == "keras" else variable

@@ -58,7 +58,7 @@ def as_keras_model(
     if not isinstance(model, keras.Model):
         arrays = values(named_variables(model))
         model = keras_model(spec, seed, precision)
-        assign(named_variables(model), arrays, f"weights for {spec.name}")
+        assign(named_variables(model), arrays)
     # Keras exports a model to ONNX only after the model has been called.
     model(np.zeros((1, *spec.input_shape), np.float32), training=False)
     return model
@@ -66,5 +66,5 @@ def as_keras_model(
 
 def initialize(model: Model, spec: WideResNetSpec, seed: int) -> None:
     """Set a model of either framework to its initial weights and its dropout to iteration 0."""
-    assign(named_variables(model), initial_weights(spec, seed), f"weights for {spec.name}")
+    assign(named_variables(model), initial_weights(spec, seed))
     set_dropout(model, spec.dropout, seed, 0)

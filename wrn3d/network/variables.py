@@ -74,15 +74,22 @@ def values(variables: Mapping[str, Variable]) -> dict[str, np.ndarray]:
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def assign(variables: Mapping[str, Variable], arrays: Any, what: str) -> None:
-    """Assign {name: array} to the variables of the same names, all or none.
+def assign(variables: Mapping[str, Variable], arrays: Mapping[str, np.ndarray]) -> None:
+    """Assign {name: array} to the variables of the same names and shapes."""
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
 
-    Raises DataError unless `arrays` has the variables' names and shapes, and holds numbers. `what`
-    names the arrays in the error message, such as "weights for WRN-10-1".
+
+def fitting_arrays(variables: Mapping[str, Any], arrays: Any, what: str) -> dict[str, np.ndarray]:
+    """Return `arrays`, {name: array of any numbers}, in float32.
+
+    Raises DataError unless they have the names and shapes of `variables`, and hold real numbers.
+    `what` names the arrays in the error message, such as "weights for WRN-10-1".
     """
     check_names_and_shapes(variables, arrays, what)
-    for name, variable in variables.items():
-        variable.assign(as_array(name, arrays[name]).astype(np.float32, copy=False))
+    return {
+        name: as_array(name, arrays[name]).astype(np.float32, copy=False) for name in variables
+    }
 
 
 def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str) -> None:

@@ -14,8 +14,9 @@ from wrn3d.distributed.workers import find_rank
 from wrn3d.network.parameters import network_parameters, part_of
 from wrn3d.rl.actions import Control
 from wrn3d.rl.observations import Observer
-from wrn3d.system.checks import check_choice, check_count, check_number, require
+from wrn3d.system.checks import NotCopyable, check_choice, check_count, check_number, require
 from wrn3d.system.errors import quoted
+from wrn3d.system.interrupts import uninterrupted
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import EvalResult
@@ -35,7 +36,6 @@ class Moment(NamedTuple):
     """An episode's whole state at one moment; `restore` goes back to it."""
 
     network: int
-    rows: np.ndarray | None
     checkpoint: Checkpoint
     settings: dict[str, float]
     validation: EvalResult
@@ -44,7 +44,7 @@ class Moment(NamedTuple):
     observation: Observation
 
 
-class TrainingEpisode(gymnasium.Env[Observation, Any]):
+class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
     """A training run as an episode: each step is one iteration.
 
     Args:
@@ -114,17 +114,20 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         self.action_space, self.observation_space = self.control.space, self.observer.space
         self.over = True  # until `reset`
 
+    @uninterrupted()
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, Info]:
         """Start an episode; return its first observation and info."""
         super().reset(seed=seed)
+        self.over = True  # until the end: an exception in here leaves no episode half started
         network = int(self.np_random.integers(len(self._settings)))
         run_seed = int(self.np_random.integers(2**31))
         rows = None
         if self.subset:
             rows = np.sort(self.np_random.choice(self._num_examples, self.subset, replace=False))
-        self._use(network, rows)
+        self._use(network)
+        self.training.use_only(rows)
         self.training.reset(seed=run_seed)
         self.settings = {"learning_rate": self.training.learning_rate} | self._start
         self.validation = self.training.evaluate("validation")
@@ -133,14 +136,17 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         self.observation = self._observe()
         return self.observation, self._info()
 
+    @uninterrupted()
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         """Train one iteration with the settings after `action`.
 
-        Returns (observation, reward, terminated, False, info). Raises UsageError for an invalid
+        Returns (observation, reward, terminated, False, info). Ctrl-C gets out when the step is
+        complete; any other exception within it ends the episode. Raises UsageError for an invalid
         action, and after the episode's end.
         """
         require(not self.over, "no episode is running: call reset()")
         chosen: dict[str, Any] = self.control.apply(action, self.settings)
+        self.over = True  # until the end: no later step may continue one that was cut short
         result = self.training.step(**chosen)
         self.settings = {"learning_rate": result.learning_rate} | chosen
         self.observer.note(result)
@@ -158,7 +164,6 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         """Return the episode's state; `restore` goes back to it, any number of times."""
         return Moment(
             self._network,
-            self._rows,
             self.training.snapshot(),
             self.settings,
             self.validation,
@@ -167,16 +172,18 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
             self.observation,
         )
 
+    @uninterrupted()
     def restore(self, moment: Moment) -> tuple[Observation, Info]:
         """Go back to a moment; return its observation and info.
 
         The random generator that draws later episodes is not restored.
         """
-        self._use(moment.network, moment.rows)
+        self.over = True
+        self._use(moment.network)
         self.training.restore(moment.checkpoint)
         self.settings, self.validation = moment.settings, moment.validation
-        self.over, self.observation = moment.over, moment.observation
-        self.observer.history = moment.history
+        self.observation, self.observer.history = moment.observation, moment.history
+        self.over = moment.over
         return self.observation, self._info()
 
     def _reward_function(self, reward: str | Reward) -> Reward:
@@ -206,8 +213,8 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
         )
         return float(reward)
 
-    def _use(self, network: int, rows: np.ndarray | None) -> None:
-        """Select the network with this index, and these rows of the training split (None: all).
+    def _use(self, network: int) -> None:
+        """Select the network with this index.
 
         One CNNEnv serves all episodes of a network, so that its graph is built once. It is made
         when first needed, because TensorFlow must not start before `make_vec` forks.
@@ -219,8 +226,7 @@ class TrainingEpisode(gymnasium.Env[Observation, Any]):
                 if name not in ("dataset", "data_dir")
             }
             self._made[network] = self._front_end(data=self._data, **own)
-        self._network, self._rows, self.training = network, rows, self._made[network]
-        self.training.use_only(rows)
+        self._network, self.training = network, self._made[network]
 
     def _observer(self) -> Observer:
         specs = [config.network_spec(self._data) for config in self._configs]

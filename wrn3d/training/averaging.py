@@ -1,13 +1,14 @@
 """An EMA of the weights over the iterations (after Polyak and Juditsky 1992)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from wrn3d.network.variables import assign, values
+from wrn3d.system.interrupts import complete
 
 EVERY = 5  # iterations between updates: more updates would cost time and change little
 
@@ -26,19 +27,23 @@ class WeightAverage:
         self.average = {
             name: tf.Variable(array, trainable=False) for name, array in values(variables).items()
         }
+        self.users: set[InUse] = set()
+        self._updated = tf.Variable(-1, trainable=False, dtype=tf.int64)  # the last iteration
 
         @tf.function(autograph=False)
-        def move(kept: Any) -> None:
+        def move(kept: Any, iteration: Any) -> None:
             for name, average in self.average.items():
                 average.assign(average * kept + variables[name] * (1 - kept))
+            self._updated.assign(iteration)
 
         self._move = move
 
     def update(self, iteration: int) -> None:
         """Update the average with the weights after `iteration`, if an update is due.
 
-        Before iteration EVERY the average equals the weights. From then on each EVERY-th iteration
-        updates it. The decay is lower at first, to forget the early weights sooner.
+        A second call for the same iteration does nothing. Before iteration EVERY the average equals
+        the weights. From then on each EVERY-th iteration updates it. The decay is lower at first,
+        to forget the early weights sooner.
         """
         if iteration < EVERY:
             kept = 0.0
@@ -46,15 +51,46 @@ class WeightAverage:
             kept = min(self.decay**EVERY, iteration / (iteration + 10 * EVERY))
         else:
             return
-        self._move(np.asarray(kept, np.float32))
+        if self._updated.numpy() != iteration:
+            self._move(np.asarray(kept, np.float32), np.asarray(iteration, np.int64))
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Let the variables hold the average inside this context."""
-        self.last = values(self.variables)
-        assign(self.variables, values(self.average), "the average of the weights")
-        try:
-            yield
-        finally:
-            assign(self.variables, self.last, "the last weights")
+    def forget(self) -> None:
+        """Forget which iteration was the last to update the average."""
+        self._updated.assign(np.asarray(-1, np.int64))
+
+    def in_use(self) -> "InUse":
+        """Return a context in which the variables hold the average."""
+        return InUse(self)
+
+    def take_up(self, user: "InUse") -> None:
+        """Let the variables hold the average until no user is left."""
+        if not self.users:
+            if self.last is None:
+                self.last = values(self.variables)
+            assign(self.variables, values(self.average))
+        self.users.add(user)
+
+    def put_down(self, user: "InUse") -> None:
+        """Let the variables hold the last weights again, unless another user is left."""
+        self.users.discard(user)
+        if not self.users and self.last is not None:
+            assign(self.variables, self.last)
             self.last = None
+
+
+class InUse:
+    """A context in which a WeightAverage's variables hold the average; contexts can be nested."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def __enter__(self) -> Self:
+        try:
+            complete(partial(self.average.take_up, self))
+        except BaseException:  # the context does not begin, so it does not end either
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        complete(partial(self.average.put_down, self))

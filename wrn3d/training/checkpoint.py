@@ -18,6 +18,7 @@ FORMAT = 3  # the file format's version; 1 and 2 had another header
 HEADER = "wrn3d checkpoint"  # the only metadata key: safetensors would shuffle several
 LEARNED = ("momentum", "velocity", "average")
 KINDS = (*LEARNED, "normalisation")  # kinds of arrays besides the weights
+ROWS = "training/rows"  # the name of `rows` in a file
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
 
@@ -37,8 +38,9 @@ class Checkpoint:
 
     `momentum` and, for Adam, `velocity` are the optimizer's state. `average` is the EMA of the
     weights. Each is empty if the run has none. `normalisation` has the "mean" and "std" of the
-    training data. `config` holds the settings of the run that wrote the checkpoint.
-    `learning_rate_scale` multiplies the learning rate; it is below 1 after divergence.
+    training data. `rows` are the training rows in use, (N,) int64, or None if all are. `config`
+    holds the settings of the run that wrote the checkpoint. `learning_rate_scale` multiplies the
+    learning rate; it is below 1 after divergence.
 
     There is no other state: order, crops, flips and dropout follow from the seed and the position.
     """
@@ -53,6 +55,7 @@ class Checkpoint:
     velocity: dict[str, np.ndarray] = field(default_factory=dict)
     average: dict[str, np.ndarray] = field(default_factory=dict)
     normalisation: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: np.ndarray | None = None
 
     @property
     def evaluated(self) -> dict[str, np.ndarray]:
@@ -67,6 +70,8 @@ class Checkpoint:
         arrays = self.weights | {
             f"{kind}/{name}": array for kind in KINDS for name, array in getattr(self, kind).items()
         }
+        if self.rows is not None:
+            arrays[ROWS] = self.rows
         # safetensors ignores an array's strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         header = {
@@ -119,7 +124,8 @@ class Checkpoint:
             }
             for kind in KINDS
         }
-        return cls(weights=arrays, config=config, **others, **numbers)
+        rows = arrays.pop(ROWS, None)
+        return cls(weights=arrays, config=config, rows=rows, **others, **numbers)
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:

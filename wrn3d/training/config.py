@@ -30,8 +30,9 @@ BATCH_NORMS = ("synchronised", "local")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # a spec has them, too
 LENGTH_FIELDS = ("iterations", "epochs")
 # A checkpoint's `config` holds these besides the settings: the data's fingerprint and title, the
-# names of the classes, and how the data were resized.
-DATA, TITLE, CLASSES, RESIZING = DESCRIPTION = ("data", "title", "classes", "resizing")
+# names of the classes, how the data were resized, and the number of training images in use.
+DESCRIPTION = ("data", "title", "classes", "resizing", "training_images")
+DATA, TITLE, CLASSES, RESIZING, IMAGES = DESCRIPTION
 
 T = TypeVar("T")
 Shape = tuple[int, ...]

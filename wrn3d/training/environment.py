@@ -1,11 +1,9 @@
 """A training run whose iterations the caller drives: CNNEnv without its framework."""
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +12,36 @@ import numpy as np
 from wrn3d.data.batches import own_batch, own_volumes
 from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import check_workers
-from wrn3d.network import variables
 from wrn3d.network.models import as_keras_model
 from wrn3d.network.parameters import initial_weights
 from wrn3d.network.spec import WideResNetSpec
-from wrn3d.network.variables import assign, named_variables, set_dropout, trained_names, values
-from wrn3d.system.checks import check_flag, check_number
+from wrn3d.network.variables import (
+    assign,
+    fitting_arrays,
+    named_variables,
+    network_order,
+    set_dropout,
+    trained_names,
+    values,
+)
+from wrn3d.system.checks import NotCopyable, check_flag, check_number, require
+from wrn3d.system.interrupts import complete, uninterrupted
 from wrn3d.system.memory import enough_for
-from wrn3d.training import evaluation, state
+from wrn3d.system.tensorflow_setup import check_process
+from wrn3d.training import evaluation, state, step
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
 from wrn3d.training.evaluation import EvalResult, Predictions, Track
-from wrn3d.training.feed import Feed, Position
+from wrn3d.training.feed import Feed, Position, Selection
+from wrn3d.training.front_ends import FrontEnd
 from wrn3d.training.norms import Norms, norm_meter
+from wrn3d.training.original import OriginalAttributes, alias
 from wrn3d.training.recipes import configuration
 from wrn3d.training.schedules import learning_rate
 from wrn3d.training.start import check_data, open_dataset, start_worker
-from wrn3d.training.step import StepResult, adjusted_settings, reduce_scores, sum_over_workers
+from wrn3d.training.step import StepResult
 
 
-def _alias(path: str) -> Any:
-    """Return a read-only property with the value at `path`."""
-    return property(attrgetter(path))
-
-
-class TrainingEnvironment(ABC):
+class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
     """A training run in which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields (`evaluate` and `mirror` concern the scripts alone) and
@@ -51,26 +55,9 @@ class TrainingEnvironment(ABC):
     not fit into memory, and what `load_dataset` raises.
     """
 
-    front_end: str  # the framework's name, as users read it
-    model: Any
-    optimizer: Any
-
-    dataset = _alias("feed.dataset")  # the Dataset that the run trains and measures on
-    fingerprint = _alias("feed.loaded.fingerprint")  # of the data before the validation split
-    num_examples = _alias("feed.num_examples")  # training images
-
-    # The original scripts' attributes, under their names.
-    x_train = property(lambda self: self.dataset.normalise(self.dataset.train_volumes))
-    x_test = property(lambda self: self.dataset.normalise(self.dataset.test_volumes))
-    y_train, y_test = _alias("dataset.train_labels"), _alias("dataset.test_labels")
-    mean, std = _alias("dataset.mean"), _alias("dataset.std")
-    epochs_completed = _alias("feed.position.epochs_completed")
-    index_in_epoch = _alias("feed.position.index_in_epoch")
-    blocks_per_group, widening_factor = _alias("spec.blocks_per_group"), _alias("spec.widen_factor")
-    batch_num, nb_classes = _alias("config.batch_size"), _alias("spec.num_classes")
-    img_row = property(lambda self: self.dataset.volume_shape[1])
-    img_col = property(lambda self: self.dataset.volume_shape[2])
-    img_channels = property(lambda self: self.dataset.volume_shape[3])
+    dataset = alias("feed.dataset")  # the Dataset that the run trains and measures on
+    fingerprint = alias("feed.loaded.fingerprint")  # of the data before the validation split
+    num_examples = alias("feed.num_examples")  # training images
 
     def __init__(
         self, *, spec: WideResNetSpec | None = None, data: Dataset | None = None, **settings: Any
@@ -83,35 +70,16 @@ class TrainingEnvironment(ABC):
         self.worker = start_worker(self.spec, self.dataset, self.config, self.feed.loaded)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
-        self.optimizer.order = variables.network_order(self.model, self.spec)
+        self.optimizer.order = network_order(self.model, self.spec)
         self.average = None
         if self.config.averaging:
             from wrn3d.training.averaging import WeightAverage  # which imports TensorFlow
 
             self.average = WeightAverage(named_variables(self.model), self.config.averaging)
         self._measure_norms = norm_meter(self.model, self.optimizer)
-        self._go_to(Checkpoint({}))  # fresh weights and no momentum, as after `reset`
+        self._go_to(Checkpoint({}), self.config, self.feed.selection)  # as after `reset`
 
-    @abstractmethod
-    def build(self) -> None:
-        """Set `model` and `optimizer` (by `make_optimizer`), and prepare to train them."""
-
-    @abstractmethod
-    def train_batch(self, volumes: Any, labels: Any, learning_rate: Any) -> tuple[Any, Any]:
-        """Update once on volumes (N, D, H, W, C), labels (N,); return (loss, accuracy) before."""
-
-    @abstractmethod
-    def loss_and_gradients(self, volumes: Any, labels: Any) -> tuple[Any, Any, Any]:
-        """Return, in training mode, (loss, accuracy, gradients of `model.trainable_weights`).
-
-        With several workers, each returns its part of the loss and gradients, and the accuracy on
-        its rows.
-        """
-
-    @abstractmethod
-    def logits(self, volumes: Any) -> np.ndarray:
-        """Return, in evaluation mode, logits (N, num_classes) of volumes (N, D, H, W, C)."""
-
+    @uninterrupted()
     def step(
         self,
         images: Any = None,
@@ -125,6 +93,9 @@ class TrainingEnvironment(ABC):
     ) -> StepResult:
         """Train ONE iteration on the next batch.
 
+        Ctrl-C, or another exception from outside, gets out before the iteration has begun or after
+        it is counted, and never in between.
+
         Args:
             images, labels: train on this batch instead, volumes (N, D, H, W, C) and labels (N,) as
                 `next_batch` gives them. This does not use up the next batch.
@@ -134,10 +105,11 @@ class TrainingEnvironment(ABC):
             momentum, weight_decay, dropout: replace the run's in this iteration. A setting that is
                 0 in the run cannot be replaced.
 
-        Raises UsageError for invalid settings or a batch that does not fit the network, and
-        NotEnoughMemoryError if the batch does not fit into memory.
+        Raises UsageError for invalid settings, a batch that does not fit the network, or inside
+        `averaged`. Raises NotEnoughMemoryError if the batch does not fit into memory.
         """
-        check_flag("update", update)
+        if check_flag("update", update):
+            self._check_last_weights()
         rate = self.learning_rate if learning_rate is None else learning_rate
         rate = check_number("learning_rate", rate)
         chosen = {"momentum": momentum, "weight_decay": weight_decay, "dropout": dropout}
@@ -174,32 +146,40 @@ class TrainingEnvironment(ABC):
 
     def _update(self, images: Any, labels: Any, rate: float) -> tuple[float, float, int]:
         """Train one iteration; return (loss, accuracy, samples)."""
-        position = self.feed.position
+        before, position = self.iteration, self.feed.position
         try:
             volumes, labels, count = self._batch(images, labels)
             with enough_for(count), self.worker.step(count):
                 # An array: TensorFlow keeps every Python number it has seen, for good.
                 scores = self.train_batch(volumes, labels, np.asarray(rate, np.float32))
-        except BaseException:  # Ctrl-C, too: a batch that was not trained on is still the next
-            self.feed.position = position
+            self._count(before + 1)
+        except BaseException as error:
+            if step.has_failed(error) or int(self.optimizer.iterations.numpy()) == before:
+                self.feed.position = position  # the batch is still the next
+            else:  # another thread raised it here after the update
+                complete(lambda: self._count(before + 1))
             raise
-        self.iteration += 1
+        return *step.reduce_scores(self.worker, *scores, len(labels), count), count
+
+    def _count(self, iteration: int) -> None:
+        self.iteration = iteration
         if self.average:
-            self.average.update(self.iteration)
-        return *reduce_scores(self.worker, *scores, len(labels), count), count
+            self.average.update(iteration)
 
     def _prepare(self, chosen: Mapping[str, Any] | None = None) -> None:
         """Set the next iteration's momentum, weight decay and dropout: `chosen`, or the run's."""
-        current = adjusted_settings(self.config, chosen or {})
+        current = step.adjusted_settings(self.config, chosen or {})
         self.optimizer.adjust(current["momentum"], current["weight_decay"])
-        # This sets the masks' position, too, which Keras's `fit`, for example, may have moved.
+        # Keras's `fit`, for example, may have moved the masks' position and Adam's count.
         set_dropout(self.model, current["dropout"], self.config.seed, self.iteration)
+        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))
 
     @property
     def epoch(self) -> tuple[int, bool]:
         """The last iteration's epoch, from 1, and whether it was the epoch's last iteration."""
         return self.epochs_completed + 1, self.feed.epoch_ends
 
+    @uninterrupted()
     def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the next samples, as `step` takes them, and move on.
 
@@ -212,9 +192,9 @@ class TrainingEnvironment(ABC):
         """Train only on these rows of the training split; None stands for all rows.
 
         The rows also decide the normalisation and the length of an epoch. Class weights stay those
-        of the whole split. Raises UsageError for fewer rows than a batch.
+        of the whole split. Snapshots include the rows. Raises UsageError for fewer than a batch.
         """
-        self.feed.use_only(rows)
+        self.feed.selection = self.feed.select(rows)
 
     def _next_rows(self, batch_size: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         size = self.config.size_at(self.iteration, self.total)
@@ -232,6 +212,7 @@ class TrainingEnvironment(ABC):
         rows = self.worker.rows(len(labels))
         return images[rows], labels[rows], len(labels)
 
+    @uninterrupted()
     def gradients(self, images: Any = None, labels: Any = None) -> dict[str, np.ndarray]:
         """Return the loss's gradients before weight decay, {canonical name: float32 array}.
 
@@ -247,27 +228,19 @@ class TrainingEnvironment(ABC):
 
     def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list[Any], int]:
         """Return (loss, accuracy, gradients, samples) of a batch without training on it."""
-        with self._state_unchanged():
-            volumes, labels, count = self._batch(images, labels)
-            with enough_for(count), self.worker.step(count):
-                loss, accuracy, gradients = self.loss_and_gradients(volumes, labels)
-        loss, accuracy = reduce_scores(self.worker, loss, accuracy, len(labels), count)
-        gradients = sum_over_workers(self.worker, gradients, self.optimizer.order)
-        self.optimizer.note(gradients)
-        return loss, accuracy, gradients, count
-
-    @contextmanager
-    def _state_unchanged(self) -> Iterator[None]:
-        """Restore on exit what training mode changes: batch norm's averages and the positions."""
-        named = named_variables(self.model)
-        averages = {name: named[name] for name in named if ".running_" in name}
-        before, position = values(averages), self.feed.position
+        position = self.feed.position
         try:
-            yield
+            with state.unchanged(self.model):
+                volumes, labels, count = self._batch(images, labels)
+                with enough_for(count), self.worker.step(count):
+                    loss, accuracy, gradients = self.loss_and_gradients(volumes, labels)
         finally:
             self.feed.position = position
-            assign(averages, before, "batch norm's averages")
             self._prepare()
+        loss, accuracy = step.reduce_scores(self.worker, loss, accuracy, len(labels), count)
+        gradients = step.sum_over_workers(self.worker, gradients, self.optimizer.order)
+        self.optimizer.note(gradients)
+        return loss, accuracy, gradients, count
 
     def evaluate(
         self, split: str = "test", track: Track = iter, mirror: bool = False
@@ -306,7 +279,11 @@ class TrainingEnvironment(ABC):
             return self._logits(volumes)
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Return a context in which the model holds the EMA of its weights, if there is one."""
+        """Return a context in which the model holds the EMA of its weights, if there is one.
+
+        Contexts can be nested. Inside, calls that change the weights raise UsageError.
+        """
+        check_process()
         return self.average.in_use() if self.average else nullcontext()
 
     @property
@@ -328,10 +305,11 @@ class TrainingEnvironment(ABC):
         """Return {canonical name: float32 array}, batch norm's running averages included."""
         return values(named_variables(self.model))
 
+    @uninterrupted()
     def snapshot(self) -> Checkpoint:
         """Return the run's whole state; `restore` goes back to it, any number of times."""
         parts: dict[str, Any] = state.capture(self._state_variables(), self.average)
-        parts |= {name: getattr(self, name) for name in NUMBERS}
+        parts |= self._numbers() | {"rows": self.feed.selection.rows}
         config = state.description(self.config, self.dataset, self.fingerprint, self._has_own_data)
         normalisation = {"mean": self.mean, "std": self.std.reshape(1)}
         return Checkpoint(**parts, config=config, normalisation=normalisation)
@@ -346,31 +324,41 @@ class TrainingEnvironment(ABC):
         Another `seed` makes it another run. `first`, which the original script had, has no effect.
         Raises UsageError for a seed that is not a whole number from 0 up.
         """
-        if seed is not None:
-            self.config = replace(self.config, seed=seed)
-        self.restore(Checkpoint(initial_weights(self.spec, self.config.seed)))
+        config = self.config if seed is None else replace(self.config, seed=seed)
+        self.restore(Checkpoint(initial_weights(self.spec, config.seed)), config.seed)
 
+    @uninterrupted()
     def restore(self, checkpoint: Checkpoint, seed: int | None = None) -> None:
         """Continue from a checkpoint of either front end, with its seed or with `seed`.
 
-        A missing momentum starts at zero, a missing average at the weights. Raises DataError (a
-        ValueError) for another network or optimizer, before it changes anything.
+        Selects the training rows that the checkpoint was trained on, where it says so. A missing
+        momentum starts at zero, a missing average at the weights. Raises DataError (a ValueError)
+        for another network or optimizer, or rows that the data lack, before it changes anything.
         """
+        self._check_last_weights()
         state.check_checkpoint(checkpoint, self.config.optimizer)
         own = checkpoint.config.get("seed", self.config.seed)
         config = replace(self.config, seed=own if seed is None else seed)
-        state.restore(self._state_variables(), vars(checkpoint), self.spec.name)
-        self.config = config
-        self._go_to(checkpoint)
+        selection = self.feed.selection_of(checkpoint)
+        variables = self._state_variables()
+        arrays = state.fitting(variables, vars(checkpoint), self.spec.name)
+
+        def change() -> None:
+            state.restore(variables, arrays)
+            self._go_to(checkpoint, config, selection)
+
+        complete(change)
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Assign weights that `get_weights` returned, and restart the EMA from them.
 
         Raises DataError for names or shapes of another network, before it changes anything.
         """
+        self._check_last_weights()
+        named = named_variables(self.model)
+        arrays = fitting_arrays(named, weights, f"weights for {self.spec.name}")
         averages = [self.average.average] if self.average else []
-        for named in (named_variables(self.model), *averages):
-            assign(named, weights, f"weights for {self.spec.name}")
+        complete(lambda: [assign(each, arrays) for each in (named, *averages)])
 
     def load(self, path: str | Path) -> None:
         """Continue from a file that `save` wrote, with this run's settings and seed."""
@@ -380,19 +368,32 @@ class TrainingEnvironment(ABC):
         """Take over the state of the first worker, the only one that reads checkpoints."""
         if self.worker.count == 1:
             return
-        numbers = [*(getattr(self, name) for name in NUMBERS), self.config.seed]
-        checkpoint, seed = state.broadcast(self._state_variables(), numbers, self.worker)
-        self.config = replace(self.config, seed=seed)
-        self._go_to(checkpoint)
+        own = Checkpoint({}, rows=self.feed.selection.rows, **self._numbers())
+        variables = self._state_variables()
+        checkpoint = state.broadcast(variables, own, self.config.seed, self.worker)
+        config = replace(self.config, seed=checkpoint.config["seed"])
+        self._go_to(checkpoint, config, self.feed.selection_of(checkpoint))
 
     def _state_variables(self) -> dict[str, dict[str, Any]]:
         return state.state_variables(self.model, self.optimizer, self.average)
 
-    def _go_to(self, checkpoint: Checkpoint) -> None:
+    def _numbers(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in NUMBERS}
+
+    def _check_last_weights(self) -> None:
+        require(
+            not (self.average and self.average.last),
+            "inside `with env.averaged():` the model holds an average of its weights, which cannot "
+            "be changed: leave the context first",
+        )
+
+    def _go_to(self, checkpoint: Checkpoint, config: Any, selection: Selection) -> None:
         """Take over the checkpoint's position; its arrays are assigned already."""
+        self.config, self.feed.selection = config, selection
         self.iteration = checkpoint.iteration
         self.feed.position = Position(checkpoint.epochs_completed, checkpoint.index_in_epoch)
         self.learning_rate_scale = checkpoint.learning_rate_scale
         self.optimizer.forget()  # the last gradients
-        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))  # Adam counts them
-        set_dropout(self.model, self.spec.dropout, self.config.seed, self.iteration)
+        if self.average:
+            self.average.forget()
+        self._prepare()

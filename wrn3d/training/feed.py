@@ -1,13 +1,16 @@
 """Provide a run's batches, and keep the position of the next one."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.data.batches import batch_at
 from wrn3d.data.dataset import Dataset
 from wrn3d.system.checks import check_count, require
-from wrn3d.training.config import TrainingConfig
+from wrn3d.system.errors import DataError, UsageError, reason
+from wrn3d.training.checkpoint import Checkpoint
+from wrn3d.training.config import IMAGES, TrainingConfig
 
 
 class Position(NamedTuple):
@@ -17,13 +20,19 @@ class Position(NamedTuple):
     index_in_epoch: int = 0
 
 
+class Selection(NamedTuple):
+    """Data with the training `rows` (N,) int64 in use; None stands for all rows."""
+
+    dataset: Dataset
+    rows: npt.NDArray[np.int64] | None
+
+
 class Feed:
     """Provides the batches of a data set.
 
-    A batch is a pure function of (data, seed, position), so `position` is the only state.
-
-    `loaded` is the data before the validation split, `whole` the data after it. The run uses
-    `dataset`, which is `whole` or, after `use_only`, `whole` with some of its training rows.
+    A batch is a pure function of (data, seed, position), so `selection` and `position` are the only
+    state. `loaded` is the data before the validation split, `whole` the data after it, and
+    `selection` has all or some of its training rows.
 
     Raises UsageError if the training split is smaller than a batch, or if the validation split
     cannot be cut from it.
@@ -34,16 +43,42 @@ class Feed:
         self.whole = loaded.with_validation(config.validation)
         self.augmentation, self.batch_size = config.augmentation, config.batch_size
         self.position = Position()
-        self.use_only(None)
+        self.selection = self.select(None)
 
-    def use_only(self, rows: np.ndarray | None) -> None:
-        """Use only these rows of the training split; None stands for all rows.
+    def select(self, rows: npt.NDArray[Any] | None) -> Selection:
+        """Return the selection of these rows of the training split; None stands for all rows.
 
-        Raises UsageError if they are fewer than a batch.
+        Raises UsageError if they are fewer than a batch, or no rows of the split.
         """
-        dataset = self.whole if rows is None else self.whole.with_training_rows(rows)
+        if rows is None:
+            dataset = self.whole
+        elif self.selection.rows is not None and np.array_equal(rows, self.selection.rows):
+            return self.selection  # which has computed its mean already
+        else:
+            dataset = self.whole.with_training_rows(rows)
+            rows = np.array(rows, np.int64)  # a copy: the caller may change his
         check_batch_size(self.batch_size, dataset)
-        self.dataset = dataset
+        return Selection(dataset, rows)
+
+    def selection_of(self, checkpoint: Checkpoint) -> Selection:
+        """Return the selection that a checkpoint was trained on; the present one if it has none.
+
+        Raises DataError if the data lack its rows.
+        """
+        if checkpoint.rows is None and IMAGES not in checkpoint.config:  # of an earlier version
+            return self.selection
+        try:
+            return self.select(checkpoint.rows)
+        except UsageError as error:
+            raise DataError(
+                f"the checkpoint was trained on rows that {self.whole.title} lacks "
+                f"({reason(error)}): load its weights alone with set_weights(checkpoint.weights)"
+            ) from error
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data that the run trains and measures on."""
+        return self.selection.dataset
 
     def next_rows(
         self, batch_size: int, rows: slice, seed: int, size: float
@@ -59,9 +94,10 @@ class Feed:
         epoch, start = self.position
         if start + batch_size > self.num_examples:
             epoch, start = epoch + 1, 0
-        self.position = Position(epoch, start + batch_size)
         first, count = start + rows.start, rows.stop - rows.start
-        return batch_at(self.dataset, seed, epoch, first, count, self.augmentation, size)
+        batch = batch_at(self.dataset, seed, epoch, first, count, self.augmentation, size)
+        self.position = Position(epoch, start + batch_size)
+        return batch
 
     @property
     def num_examples(self) -> int:

@@ -1,25 +1,29 @@
 """A run's arrays: capture them from the model and the optimizer, and put them back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from wrn3d.data.dataset import Dataset
+from wrn3d.distributed.workers import Worker
 from wrn3d.network.variables import (
     assign,
-    check_names_and_shapes,
+    fitting_arrays,
     named_slots,
     named_variables,
     values,
 )
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
-from wrn3d.training.checkpoint import COUNTERS, Checkpoint
-from wrn3d.training.config import CLASSES, DATA, RESIZING, TITLE, TrainingConfig
+from wrn3d.system.interrupts import complete
+from wrn3d.training.checkpoint import COUNTERS, NUMBERS, Checkpoint
+from wrn3d.training.config import CLASSES, DATA, IMAGES, RESIZING, TITLE, TrainingConfig
 
 WEIGHTS, AVERAGE = "weights", "average"
+Variables = Mapping[str, Mapping[str, Any]]  # {kind: {canonical name: variable}}
 Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array}}
 
 
@@ -33,9 +37,7 @@ def state_variables(model: Any, optimizer: Any, average: Any) -> dict[str, dict[
     return variables | ({AVERAGE: average.average} if average else {})
 
 
-def capture(
-    variables: Mapping[str, Mapping[str, Any]], average: Any
-) -> dict[str, dict[str, np.ndarray]]:
+def capture(variables: Variables, average: Any) -> dict[str, dict[str, np.ndarray]]:
     """Return copies {kind: {canonical name: array}} of the variables of `state_variables`."""
     arrays = {kind: values(named) for kind, named in variables.items()}
     if average and average.last:  # the model temporarily holds the average
@@ -53,6 +55,7 @@ def description(
         TITLE: dataset.title,
         CLASSES: list(dataset.class_names),
         RESIZING: list(dataset.resizing),
+        IMAGES: len(dataset.train_labels),
     }
     return asdict(config) | name | data
 
@@ -72,37 +75,61 @@ def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
         )
 
 
-def restore(variables: Mapping[str, Mapping[str, Any]], arrays: Arrays, network: str) -> None:
-    """Assign `arrays` to the variables of `state_variables`.
+def fitting(variables: Variables, arrays: Arrays, network: str) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays, {kind: {canonical name: array}}, for the variables of `state_variables`.
 
     A missing slot starts at zero, a missing average at the weights. Raises DataError for names or
-    shapes of another network, before it changes anything.
+    shapes of another network, or for anything but numbers.
     """
-    complete: dict[str, Any] = {}
+    fitted: dict[str, Any] = {}
     for kind, named in variables.items():
-        if kind in (WEIGHTS, AVERAGE):
-            complete[kind] = arrays.get(kind) or arrays[WEIGHTS]
-        else:
-            complete[kind] = arrays.get(kind) or {
-                name: np.zeros(variable.shape, np.float32) for name, variable in named.items()
-            }
-        check_names_and_shapes(named, complete[kind], f"{kind} for {network}")
+        zeros = {name: np.zeros(variable.shape, np.float32) for name, variable in named.items()}
+        default = arrays[WEIGHTS] if kind in (WEIGHTS, AVERAGE) else zeros
+        fitted[kind] = fitting_arrays(named, arrays.get(kind) or default, f"{kind} for {network}")
+    return fitted
+
+
+def restore(variables: Variables, arrays: Arrays) -> None:
+    """Assign the arrays that `fitting` returned."""
     for kind, named in variables.items():
-        assign(named, complete[kind], f"{kind} for {network}")
+        assign(named, arrays[kind])
+
+
+@contextmanager
+def unchanged(model: Any) -> Iterator[None]:
+    """Restore batch norm's running averages, which training mode changes, on exit."""
+    named = named_variables(model)
+    averages = {name: named[name] for name in named if ".running_" in name}
+    before = values(averages)
+    try:
+        yield
+    finally:
+        complete(lambda: assign(averages, before))
 
 
 def broadcast(
-    variables: Mapping[str, Mapping[str, Any]], numbers: Sequence[float], worker: Any
-) -> tuple[Checkpoint, int]:
+    variables: Variables, checkpoint: Checkpoint, seed: int, worker: Worker
+) -> Checkpoint:
     """Broadcast the first worker's arrays to the variables of every worker.
 
-    `numbers` are a checkpoint's NUMBERS and the seed. Returns those of the first worker as (a
-    Checkpoint without arrays, the seed).
+    Returns the first worker's `checkpoint` with its `seed`, but without arrays except for `rows`.
     """
     every = [variable for named in variables.values() for variable in named.values()]
+    rows = checkpoint.rows
+    numbers = [getattr(checkpoint, name) for name in NUMBERS]
+    numbers += [seed, -1 if rows is None else len(rows)]
     *arrays, sent = worker.broadcast([*(one.numpy() for one in every), np.array(numbers)])
     for variable, array in zip(every, arrays, strict=True):
         variable.assign(array)
-    *counters, scale, seed = sent.tolist()
+    *counters, scale, seed, count = sent.tolist()
+    if count >= 0:
+        own = np.zeros(int(count), np.int64) if rows is None or worker.index else rows
+        (rows,) = worker.broadcast([own])
     position: dict[str, Any] = dict(zip(COUNTERS, map(int, counters), strict=True))
-    return Checkpoint({}, **position, learning_rate_scale=scale), int(seed)
+    return Checkpoint(
+        {},
+        **position,
+        learning_rate_scale=scale,
+        rows=rows if count >= 0 else None,
+        config={"seed": int(seed), IMAGES: None},
+    )

@@ -8,6 +8,7 @@ import numpy as np
 
 from wrn3d.distributed.workers import Worker
 from wrn3d.system.checks import check_number, check_share, require
+from wrn3d.system.errors import UserError
 from wrn3d.training.config import TrainingConfig
 
 # The settings, besides the learning rate, that one iteration can change, and their checks.
@@ -48,6 +49,13 @@ def adjusted_settings(config: TrainingConfig, chosen: Mapping[str, Any]) -> dict
         )
         settings[name] = ADJUSTABLE[name](name, value)
     return settings
+
+
+def has_failed(error: BaseException) -> bool:
+    """Return whether an iteration itself raised the error, so that it was not trained."""
+    import tensorflow as tf
+
+    return isinstance(error, (UserError, MemoryError, tf.errors.OpError))
 
 
 def reduce_scores(

@@ -1,0 +1,94 @@
+"""End a change before an interrupt gets out, so that no change is left half made.
+
+Python runs signal handlers, such as Ctrl-C's, between any two steps of the main thread, and an
+exception that another thread raises in this one arrives there as well.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class _HeldSignals:
+    """Stands in for Python's signal handlers; notes each signal, or passes it on once released."""
+
+    def __init__(self) -> None:
+        numbers = signal.valid_signals()
+        self.handlers: dict[int, Any] = {
+            number: handler for number in numbers if callable(handler := signal.getsignal(number))
+        }
+        self.noted: dict[int, FrameType | None] = {}
+        self.released = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.released:
+            self.handlers[number](number, frame)
+        else:
+            self.noted[number] = frame
+
+    def hold(self) -> None:
+        for number in self.handlers:
+            signal.signal(number, self)
+
+    def release(self) -> None:
+        self.released = True
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) is self:  # nobody has set another since
+                signal.signal(number, handler)
+
+    def deliver(self) -> None:
+        while self.noted:
+            number, frame = self.noted.popitem()
+            try:
+                self.handlers[number](number, frame)
+            finally:
+                self.deliver()
+
+
+_held: list[_HeldSignals] = []  # the outermost context's, in the main thread
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Python's signal handlers back until the context, or the decorated function, ends.
+
+    In other threads than the main one, where no handlers run, and inside another such context it
+    does nothing.
+    """
+    if _held or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = _HeldSignals()
+    try:
+        _held.append(signals)
+        signals.hold()
+        yield
+    finally:
+        _held.clear()
+        signals.release()
+        signals.deliver()
+
+
+def complete(change: Callable[[], object]) -> None:
+    """Call `change` uninterrupted, and once more if an exception gets into it all the same.
+
+    A second call must end what the first has begun. Another thread can raise an exception in this
+    one (PyThreadState_SetAsyncExc), and a signal can arrive while `uninterrupted` is entered.
+    """
+    is_complete = False
+
+    def call() -> None:
+        nonlocal is_complete
+        change()
+        is_complete = True
+
+    try:
+        with uninterrupted():
+            call()
+    finally:
+        if not is_complete:
+            with uninterrupted():
+                call()

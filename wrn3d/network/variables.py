@@ -87,9 +87,7 @@ def fitting_arrays(variables: Mapping[str, Any], arrays: Any, what: str) -> dict
     `what` names the arrays in the error message, such as "weights for WRN-10-1".
     """
     check_names_and_shapes(variables, arrays, what)
-    return {
-        name: as_array(name, arrays[name]).astype(np.float32, copy=False) for name in variables
-    }
+    return {name: as_array(name, arrays[name]).astype(np.float32, copy=False) for name in variables}
 
 
 def check_names_and_shapes(variables: Mapping[str, Any], arrays: Any, what: str) -> None:

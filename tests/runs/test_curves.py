@@ -9,15 +9,16 @@ from PIL import Image
 
 from tests.support.processes import run_command
 from wrn3d.plot import main
+from wrn3d.runs import curves
 from wrn3d.runs.curves import POINTS, read_curves
 from wrn3d.runs.folder import RunFolder
 
 
 def test_curves_are_the_numbers_of_the_logs(undisturbed):
     path, _ = undisturbed
-    curves, log = read_curves(path), RunFolder(path).log
-    assert curves.training["loss"].tolist() == list(log.column("loss").values())
-    assert curves.validation["iteration"].tolist() == [*range(7, 57, 7), 60]
+    drawn, log = read_curves(path), RunFolder(path).log
+    assert drawn.training["loss"].tolist() == list(log.column("loss").values())
+    assert drawn.validation["iteration"].tolist() == [*range(7, 57, 7), 60]
 
 
 def test_long_runs_are_drawn_as_means(tmp_path):
@@ -27,11 +28,11 @@ def test_long_runs_are_drawn_as_means(tmp_path):
     for iteration in range(1, count + 1):
         log.buffer(iteration, 1, 0.1, float(iteration % 4), 0.5)
     log.write()
-    curves = read_curves(tmp_path)
+    drawn = read_curves(tmp_path)
     losses = np.arange(1, count + 1) % 4
     expected = [losses[start : start + 4].mean() for start in range(0, count, 4)]
-    assert np.allclose(curves.training["loss"], expected, rtol=1e-15)
-    assert len(curves.training["iteration"]) <= POINTS and curves.training["accuracy"].max() == 0.5
+    assert np.allclose(drawn.training["loss"], expected, rtol=1e-15)
+    assert len(drawn.training["iteration"]) <= POINTS and drawn.training["accuracy"].max() == 0.5
 
 
 def test_runs_are_drawn_over_each_other(undisturbed, tmp_path):
@@ -44,6 +45,31 @@ def test_runs_are_drawn_over_each_other(undisturbed, tmp_path):
     assert (process.returncode, process.stdout, process.stderr) == (0, f"{target}\n", "")
     with Image.open(target) as image:
         assert image.format == "PNG" and len(image.getcolors(2**24)) > 20
+
+
+def test_titles_and_legends_say_run_splits_and_score(undisturbed, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    titles, named = [], []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **_: titles.append(text))
+    monkeypatch.setattr(curves, "add_legend", lambda panel, lines, **_: named.append([*lines]))
+    path, _ = undisturbed
+    log = RunFolder(path).validations.column("accuracy")
+    best = max(log.values())
+    iteration = next(number for number, accuracy in log.items() if accuracy == best)
+    shutil.copytree(path, tmp_path / "bare", ignore=shutil.ignore_patterns("validation.csv"))
+    loss = read_curves(path).training["loss"][-1]
+    monkeypatch.chdir(path)
+    runs = [read_curves("."), read_curves(tmp_path / "bare")]
+    for some in (runs[:1], runs[1:], runs):
+        curves.draw(some, tmp_path / "x.png")
+    assert titles == [
+        f"{path.name}, training and validation split: best validation accuracy {best:.4f} after "
+        f"iteration {iteration}",
+        f"bare, training split: last loss {loss:.4g}",
+        "2 runs, training and validation split, with the best validation accuracy of each",
+    ]
+    assert named[2] == [f"{path.name}  {best:.4f}", "bare"]
 
 
 @pytest.mark.parametrize(

@@ -54,33 +54,61 @@ def test_the_most_confident_mistakes_are_drawn(tmp_path, predictions, shape, mon
     monkeypatch.setattr(Axes, "imshow", lambda self, picture, **_: pictures.append(picture))
     monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **_: titles.append(text))
     volumes = np.random.default_rng(1).integers(0, 256, (200, *shape), np.uint8)
-    draw_mistakes(volumes, predictions, "abcd", tmp_path / "worst.png")
+    draw_mistakes(volumes, predictions, "abcd", tmp_path / "worst.png", "first, test split")
     confidence = np.exp(predictions.log_probabilities)
     wrong = np.flatnonzero(predictions.classes != predictions.labels)
     expected = sorted(wrong, key=lambda row: -confidence[row].max())[:24]
     assert len(pictures) == 24
+    assert titles.pop(0) == (
+        f"first, test split: accuracy {1 - len(wrong) / 200:.4f}, the 24 most confident of "
+        f"{len(wrong)} mistakes"
+    )
     for row, picture, title in zip(expected, pictures, titles, strict=True):
         assert np.array_equal(picture, volumes[row, shape[0] // 2].squeeze())
         assert title == (
-            f"{'abcd'[predictions.classes[row]]} ({confidence[row].max():.1%})\n"
+            f"image {row}\n{'abcd'[predictions.classes[row]]} ({confidence[row].max():.1%})\n"
             f"true: {'abcd'[predictions.labels[row]]}"
         )
 
 
+@pytest.mark.parametrize(
+    "labels, heading",
+    [
+        ([0, 1, 2, 3], "run, test split: accuracy 1.0000, no mistakes"),
+        ([0, 1, 2, 2], "run, test split: accuracy 0.7500, 1 mistake"),
+    ],
+)
+def test_titles_say_run_split_and_score(tmp_path, monkeypatch, labels, heading):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    titles = []
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **_: titles.append(text))
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **_: titles.append(text))
+    predictions = Predictions(np.log(np.eye(4) + 1e-9), np.array(labels))
+    volumes, title = np.zeros((4, 1, 2, 2, 1), np.uint8), "run, test split"
+    draw_mistakes(volumes, predictions, "abcd", tmp_path / "worst.png", title)
+    matrix = confusion_matrix(predictions, 4)
+    draw_confusion(matrix, "abcd", tmp_path / "confusion.png", title)
+    right = np.trace(matrix)
+    assert titles[0] == heading
+    assert f"{title}\naccuracy {right / 4:.4f} ({right} of 4)" in titles
+
+
 def test_no_mistakes_and_many_classes_can_be_drawn(tmp_path):
     perfect = Predictions(np.log(np.eye(4) + 1e-9), np.arange(4))
-    draw_mistakes(np.zeros((4, 1, 2, 2, 1), np.uint8), perfect, "abcd", tmp_path / "none.png")
+    draw_mistakes(np.zeros((4, 1, 2, 2, 1), np.uint8), perfect, "abcd", tmp_path / "none.png", "x")
     names = [str(number) for number in range(200)]
-    draw_confusion(np.diag(np.arange(200)), names, tmp_path / "many.png")
+    draw_confusion(np.diag(np.arange(200)), names, tmp_path / "many.png", "x")
     assert colours(tmp_path / "many.png") > 20 and colours(tmp_path / "none.png") > 2
 
 
 def test_class_names_may_be_any_name_of_a_folder(tmp_path, predictions):
     names = ["$x^{$", "_x\x1b[31m", "caf\udce9 \u65e5\u672c", "a|b" * 80]
     matrix = confusion_matrix(predictions, 4)
-    draw_confusion(matrix, names, tmp_path / "confusion.png")
+    draw_confusion(matrix, names, tmp_path / "confusion.png", "$x^{$, test split")
     volumes = np.zeros((200, 1, 4, 4, 3), np.uint8)
-    draw_mistakes(volumes, predictions, names, tmp_path / "worst.png")
+    draw_mistakes(volumes, predictions, names, tmp_path / "worst.png", "$x^{$, test split")
     assert colours(tmp_path / "confusion.png") > 20 and colours(tmp_path / "worst.png") > 20
     lines = class_table(matrix, names).splitlines()
     assert all(line.count("|") == 5 and line.isprintable() for line in lines)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from wrn3d.runs.figures import add_legend, save_figure
+from wrn3d.runs.figures import MATHLESS, add_legend, run_name, save_figure
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.errors import MissingDataError
 
 POINTS = 200  # at most, in a curve: more would not be visible
 PANELS = ("loss", "accuracy", "learning_rate")
-MARGINS = {"left": 0.05, "right": 0.99, "top": 0.91, "bottom": 0.14, "wspace": 0.2}
+MARGINS = {"left": 0.05, "right": 0.99, "top": 0.84, "bottom": 0.13, "wspace": 0.2}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,15 @@ class Curves:
     name: str
     training: dict[str, np.ndarray]
     validation: dict[str, np.ndarray]
+
+    @property
+    def best(self) -> tuple[float, int] | None:
+        """The best accuracy on the validation split and its iteration, if there is one."""
+        accuracies = self.validation["accuracy"]
+        if not len(accuracies):
+            return None
+        row = int(np.argmax(accuracies))
+        return float(accuracies[row]), int(self.validation["iteration"][row])
 
 
 def read_curves(path: str | Path) -> Curves:
@@ -49,31 +58,46 @@ def read_curves(path: str | Path) -> Curves:
     columns = folder.validations.columns
     validation = np.array(list(folder.validations.rows())).reshape(-1, len(columns))
     return Curves(
-        Path(path).name or str(path),
+        run_name(path),
         dict(zip(folder.log.columns, training.T, strict=True)),
         dict(zip(columns, validation.T, strict=True)),
     )
 
 
 def draw(runs: Sequence[Curves], path: str | Path) -> None:
-    """Draw the curves of one or several runs as a PNG.
+    """Draw the curves of one or several runs as a PNG, with their scores.
 
     Training lines are solid, validation lines dashed. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.6))  # fixed margins: automatic ones take twice as long
+    figure = Figure(figsize=(12, 3.9))  # fixed margins: automatic ones take twice as long
     panels = figure.subplots(1, len(PANELS), gridspec_kw=MARGINS)
     for number, run in enumerate(runs):
         _draw_run(panels, run, f"C{number % 10}", "C1" if len(runs) == 1 else f"C{number % 10}")
     for name, panel in zip(PANELS, panels, strict=True):
         _label(panel, name)
+    figure.suptitle(_title(runs), **MATHLESS)
     if len(runs) == 1:
         named = zip(("training", "validation"), panels[0].lines, strict=True)
         add_legend(panels[0], {name: line for name, line in named if len(line.get_xdata())})
     else:
         _add_legend_of_several(panels, runs)
     save_figure(figure, path)
+
+
+def _title(runs: Sequence[Curves]) -> str:
+    """Return the title: which run, which splits, which score."""
+    validated = any(run.best for run in runs)
+    splits = "training and validation split" if validated else "training split"
+    if len(runs) > 1:
+        title, score = f"{len(runs)} runs", "with the best validation accuracy of each"
+        return f"{title}, {splits}, {score}" if validated else f"{title}, {splits}"
+    [run] = runs
+    score = f"last loss {run.training['loss'][-1]:.4g}"
+    if run.best:
+        score = "best validation accuracy {:.4f} after iteration {}".format(*run.best)
+    return f"{run.name}, {splits}: {score}"
 
 
 def _draw_run(panels: Sequence[Any], run: Curves, colour: str, validation_colour: str) -> None:
@@ -113,7 +137,9 @@ def _add_legend_of_several(panels: Sequence[Any], runs: Sequence[Curves]) -> Non
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [f"{number} {name}" for number, name in enumerate(names, 1)]
+    scores = [f"  {run.best[0]:.4f}" if run.best else "" for run in runs]
+    names = [name + score for name, score in zip(names, scores, strict=True)]
     add_legend(panels[0], dict(zip(names, panels[0].lines[::2], strict=True)))
-    if any(len(run.validation["iteration"]) for run in runs):
+    if any(run.best for run in runs):
         example = panels[1].plot([], [], "o--", color="0.5", markersize=3)
         add_legend(panels[1], {"validation": example[0]}, loc="lower right")

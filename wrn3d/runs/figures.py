@@ -17,10 +17,15 @@ def drawable(name: object) -> str:
     return printable(str(name), LONGEST_NAME)
 
 
+def run_name(folder: str | Path) -> str:
+    """Return a run's name in a picture: its folder's."""
+    return drawable(Path(folder).resolve().name or folder)
+
+
 def add_legend(panel: Any, lines: Mapping[str, Any], **options: Any) -> None:
-    """Add a legend of {name: line}."""
+    """Add a legend of {name: line}; the names are `drawable`."""
     # matplotlib omits names that begin with an underscore.
-    names = [f" {name}" if name.startswith("_") else name for name in map(drawable, lines)]
+    names = [f" {name}" if name.startswith("_") else name for name in lines]
     legend = panel.legend(list(lines.values()), names, frameon=False, **options)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -14,7 +14,9 @@ from wrn3d.training.evaluation import Predictions
 LONGEST_TABLE = 20  # classes at most; the table has the worst
 WITH_COUNTS, WITH_NAMES = 25, 100  # most classes of a matrix with counts, with names
 MOST_MISTAKES = 24  # pictures, at most
-CELL, TITLE, PICTURE = (1.6, 2.0), 0.45, 1.45  # inches; a cell is (width, height)
+# Inches; a cell is (width, height), and HEADING the height above all cells.
+CELL, TITLE, PICTURE, HEADING = (1.6, 2.15), 0.6, 1.45, 0.35
+LEAST_COLUMNS = 4  # the heading needs their width
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
@@ -46,10 +48,10 @@ def class_table(matrix: np.ndarray, names: Sequence[str]) -> str:
     return markdown_table([title, "images", "accuracy", "most often predicted as"], rows)
 
 
-def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path) -> None:
+def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path, title: str) -> None:
     """Draw a confusion matrix as a PNG, coloured by share of the true class.
 
-    Raises what `atomic_file` raises.
+    `title` says whose it is; the accuracy is added. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 
@@ -59,6 +61,9 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path) -
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, shrink=0.8, label="share of the class's images")
+    right, count = int(np.trace(matrix)), int(matrix.sum())
+    score = f"accuracy {right / max(1, count):.4f} ({right:,} of {count:,})"
+    figure.suptitle(f"{title}\n{score}", fontsize=10, **MATHLESS)
     panel.set_xlabel("predicted as")
     panel.set_ylabel("true class")
     if len(names) <= WITH_NAMES:
@@ -75,36 +80,46 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path) -
 
 
 def draw_mistakes(
-    volumes: np.ndarray, predictions: Predictions, names: Sequence[str], path: str | Path
+    volumes: np.ndarray,
+    predictions: Predictions,
+    names: Sequence[str],
+    path: str | Path,
+    title: str,
 ) -> None:
     """Draw the most confident mistakes as a PNG.
 
-    Each mistake is drawn as the middle slice of its volume, below the predicted class with its
-    probability and the true class. `volumes` are (N, D, H, W, C) uint8. Raises what `atomic_file`
-    raises.
+    Each mistake is drawn as the middle slice of its volume, below its row in `volumes`, the
+    predicted class with its probability, and the true class. `volumes` are (N, D, H, W, C) uint8.
+    `title` says whose they are; the accuracy is added. Raises what `atomic_file` raises.
     """
     from matplotlib.figure import Figure
 
     predicted, labels = predictions.classes, predictions.labels
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
     order = np.argsort(-confidence, kind="stable")
-    worst = [row for row in order if predicted[row] != labels[row]][:MOST_MISTAKES]
-    columns = min(8, max(1, len(worst)))
+    mistakes = [row for row in order if predicted[row] != labels[row]]
+    worst = mistakes[:MOST_MISTAKES]
+    columns = min(8, max(LEAST_COLUMNS, len(worst)))
     # All pictures share one panel, in inches: one panel each would take five times as long.
-    width, height = CELL[0] * columns, CELL[1] * max(1, ceil(len(worst) / columns))
+    width = CELL[0] * columns
+    height = HEADING + CELL[1] * ceil(len(worst) / columns)
     figure = Figure(figsize=(width, height))
     panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     panel.set_axis_off()
+    score = f"accuracy {1 - len(mistakes) / len(labels):.4f}"
+    shown = f"the {len(worst)} most confident of " if len(worst) < len(mistakes) else ""
+    counted = f"{len(mistakes) or 'no'} mistake{'' if len(mistakes) == 1 else 's'}"
+    heading = f"{title}: {score}, {shown}{counted}"
+    panel.text(0.1, HEADING - 0.08, heading, fontsize=10, **MATHLESS)
     for place, row in enumerate(worst):
-        title = (
-            f"{drawable(names[predicted[row]])} ({confidence[row]:.1%})\n"
+        caption = (
+            f"image {row}\n{drawable(names[predicted[row]])} ({confidence[row]:.1%})\n"
             f"true: {drawable(names[labels[row]])}"
         )
-        x, y = CELL[0] * (place % columns + 0.5), CELL[1] * (place // columns) + TITLE
-        panel.text(x, y - 0.06, title, ha="center", fontsize=8, **MATHLESS)
+        x = CELL[0] * (place % columns + 0.5)
+        y = HEADING + CELL[1] * (place // columns) + TITLE
+        panel.text(x, y - 0.06, caption, ha="center", fontsize=8, **MATHLESS)
         _draw_slice(panel, volumes[row, volumes.shape[1] // 2], x, y)
-    if not worst:
-        panel.text(width / 2, height / 2, "no mistakes", ha="center")
     save_figure(figure, path)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from wrn3d.network.parameters import parameter_count
 from wrn3d.runs.config import RunConfig
+from wrn3d.runs.figures import run_name
 from wrn3d.runs.mistakes import draw_confusion, draw_mistakes
 from wrn3d.system import machine, tensorflow_setup
 from wrn3d.system.errors import reason
@@ -89,9 +90,10 @@ def record_test(
         "confusion": matrix.tolist(),
     }
     _warn_if_fails(_write_json, folder / "test.json", content)
-    _warn_if_fails(draw_confusion, matrix, names, folder / "confusion.png")
+    title = f"{run_name(folder)}, test split"
+    _warn_if_fails(draw_confusion, matrix, names, folder / "confusion.png", title)
     mistakes = folder / "mistakes.png"
-    _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions, names, mistakes)
+    _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions, names, mistakes, title)
 
 
 def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:

@@ -11,6 +11,8 @@ import shlex
 import shutil
 import tarfile
 import zipfile
+from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -194,7 +196,14 @@ def checkpoint_to_predict(folder):
 
 def pytorch(zipped, folder):
     params = {name: array for name, array in authors_params(10, 1).items() if array.numel() < 300}
-    torch.save({"params": params}, folder / "x.pt", _use_new_zipfile_serialization=zipped)
+    saved = {
+        "params": params,
+        "optimizer": {"state": {140_234_567_890_123: {"momentum_buffer": params["fc.bias"]}}},
+        "history": defaultdict(list, loss=[2.3]),
+        "args": Namespace(out=Path("runs"), device=torch.device("cpu"), seeds={1, 2}),
+        "best": np.float64(0.9),
+    }
+    torch.save(saved, folder / "x.pt", _use_new_zipfile_serialization=zipped)
     damage = partial(
         damaged_zip,
         likely=lambda name: 0.9 if name.endswith("data.pkl") else 0.1,

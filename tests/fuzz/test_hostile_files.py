@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickletools
 import shutil
 import zipfile
 from dataclasses import asdict, replace
@@ -137,6 +138,33 @@ COLLIDING = (
 )
 NESTED_KEY = b"\x80\x02}(" + b"U\x01a" + b"q\x000h\x00h\x00\x86" * 60 + b"U\x01bu."
 MANY = b"\x80\x02](" + b"]" * 3_000_000 + b"e."
+# A thousand dictionaries, each of the same 30,000 pairs.
+PAIRS = b"".join(b"X\x05\x00\x00\x00%05dN\x86" % number for number in range(30_000))
+REPEATED = b"\x80\x02ccollections\nOrderedDict\nq\x01]q\x00(%be0](%be." % (
+    PAIRS,
+    b"h\x01h\x00\x85R" * 1000,
+)
+# A thousand tensors whose shape has 100,000 axes, and one with an axis of a megabyte's number.
+REBUILD = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x01"
+STORAGE = b"(%bctorch\nFloatStorage\n%b%bK\x03tQ" % tuple(
+    b"X%b%b" % (len(word).to_bytes(4, "little"), word) for word in (b"storage", b"0", b"cpu")
+)
+AXES = b"%b(%btq\x000](%be." % (
+    REBUILD,
+    b"K\x01" * 100_000,
+    b"h\x01(%bK\x00h\x00h\x00tR" % STORAGE * 1000,
+)
+LONG = b"%b(%bK\x00\x8b%b%b\x85q\x00h\x00tR." % (
+    REBUILD,
+    STORAGE,
+    (10**6).to_bytes(4, "little"),
+    b"\x01" * 10**6,
+)
+OPENED = b"\x80\x02cio\nopen\nU\x01xU\x01w\x86\x81."
+CLASS_STATE = b"\x80\x02cargparse\nNamespace\n}b."
+TYPE_STATE = b"\x80\x02ctorch\nfloat32\n}b."
+ITSELF = b"\x80\x02}q\x00U\x01ah\x00s."
+DOUBLED = b"\x80\x02]q\x00%b." % (b"](h\x00h\x00eq\x00" * 60)
 TENSOR = b"\x80\x02ctorch\nFloatTensor\nJ" + (2 * 10**8).to_bytes(4, "little") + b"\x85R."
 CALLED = b"\x80\x02cbuiltins\nbytearray\nJ" + (10**9).to_bytes(4, "little") + b"\x85R."
 
@@ -175,7 +203,8 @@ def older_pytorch_reader(folder, content):
     torch.save({"x": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
     good = path.read_bytes()
     start = good.index(b"\x80\x02}q\x00X\x01\x00\x00\x00x")
-    path.write_bytes(good[:start] + content + good[good.index(b".", start) + 1 :])
+    *_, (_, _, stop) = pickletools.genops(good[start:])
+    path.write_bytes(good[:start] + content + good[start + stop + 1 :])
     return read_arrays, path
 
 
@@ -187,6 +216,14 @@ PYTORCH_PICKLES = [
     (NESTED_KEY, "a dictionary with unusual keys"),
     (MANY, "takes more than 2,000,000 steps"),
     (BYTEARRAY, "cannot be read as PyTorch weights"),
+    (REPEATED, "has no dictionary of tensors|its storages are damaged"),
+    (AXES, "a tensor of an impossible shape"),
+    (LONG, "a tensor of an impossible shape"),
+    (OPENED, "it holds io.open"),
+    (CLASS_STATE, "cannot be read as PyTorch weights"),
+    (TYPE_STATE, "sets the state of an object without one"),
+    (ITSELF, "has no dictionary of tensors|its storages are damaged"),
+    (DOUBLED, "has no dictionary of tensors|its storages are damaged"),
 ]
 CIFAR_PICKLES = [
     (BYTEARRAY, "not a pickled CIFAR batch"),

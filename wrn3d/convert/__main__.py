@@ -3,7 +3,8 @@
     python -m wrn3d.convert wrn-28-10.pt7 weights.safetensors      # then env.load reads it
     python -m wrn3d.convert weights.safetensors wrn-28-10.pt       # and back
 
-It reads the files of the paper's authors and those of WideResNet-pytorch.
+It reads the weights of the paper's authors' program and of WideResNet-pytorch, wherever they are
+in the file and whatever prefix their names have.
 """
 
 import sys
@@ -16,7 +17,13 @@ from typing import Annotated
 import tyro
 
 from wrn3d.convert.pytorch_files import read_arrays, write_arrays
-from wrn3d.convert.pytorch_weights import Kernels, Naming, from_pytorch, to_pytorch
+from wrn3d.convert.pytorch_weights import (
+    Kernels,
+    Naming,
+    convert_network,
+    normalisation,
+    to_pytorch,
+)
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.spec import PAPER_STRIDES
 from wrn3d.system.checks import require
@@ -46,6 +53,8 @@ class ConvertConfig:
     inflated (spread over the depth, for real volumes), or whole (3D kernels stay 3D)."""
     naming: Naming = "authors"
     """Names for PyTorch: the authors', the same on torch.nn modules, or WideResNet-pytorch's."""
+    network: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Which network of a PyTorch file with several: its keys and prefix, as in state_dict_ema."""
 
 
 def main() -> int:
@@ -67,6 +76,10 @@ def convert(config: ConvertConfig) -> None:
 
 
 def _to_pytorch(config: ConvertConfig) -> str:
+    require(
+        config.network is None,
+        f"--network chooses a network of a PyTorch file, but {config.source} is a checkpoint",
+    )
     checkpoint = Checkpoint.load(config.source)
     strides = checkpoint.config.get("strides", PAPER_STRIDES)
     require(
@@ -88,17 +101,20 @@ def _from_pytorch(config: ConvertConfig) -> str:
         config.target.suffix == ".safetensors",
         f"{config.target} is not a name for a checkpoint of this project: end it in .safetensors",
     )
-    arrays = read_arrays(config.source)
+    arrays = read_arrays(config.source, config.network)
     with _named(config.source):
-        spec, weights = from_pytorch(arrays, config.kernels)
+        converted = convert_network(arrays, config.kernels)
+    spec = converted.spec
     network = {"depth": spec.depth, "widen_factor": spec.widen_factor, "shortcut": spec.shortcut}
-    Checkpoint(weights, config=network).save(config.target)
+    Checkpoint(converted.weights, config=network).save(config.target)
     keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
     return (
         f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
         f"{spec.num_classes} classes, {spec.input_shape[-1]} channels. To use it, name the data "
         "set that it was trained on:\n"
         f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})"
+        + "".join(f"\nleft out   {names}" for names in converted.left_out)
+        + (f"\ninputs     {normalisation(converted)}" if converted.normaliser else "")
     )
 
 

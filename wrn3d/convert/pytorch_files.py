@@ -1,7 +1,6 @@
 """Read and write files of PyTorch weights without running code from them."""
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,43 +8,36 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from wrn3d.system.errors import DataError, UserError, quoted, reason
+from wrn3d.convert.pytorch_contents import dictionaries, open_pytorch
+from wrn3d.convert.pytorch_names import Arrays, check_type, choose_network, prefixes
+from wrn3d.system.errors import DataError, UserError, printable, quoted, reason
 from wrn3d.system.files import require_file, write_atomic
-from wrn3d.system.unpickling import RestrictedUnpickler
 
-# Keys that programs give the weights in a file with other contents. The authors' older files have
-# a separate key for batch norm's running averages.
-WRAPPERS = (("state_dict",), ("params", "stats"), ("model",))
-ZIP_START = b"PK\x03\x04"  # PyTorch, too, tells its two formats apart by this
-OLDER_PICKLES = 5  # at the start of a file of older PyTorch versions; the fourth has the weights
-STORAGES = ["Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"]
+# Keys of programs that save the weights in two dictionaries: the authors', and torch.func's.
+HALVES = (("params", "stats"), ("params", "buffers"))
+MOST_SHARED = 10  # times the file's size that its tensors may claim, by sharing storages
+HOW_TO_SAVE = (
+    "save the weights alone, in the program that made it, with "
+    'torch.save(model.state_dict(), "weights.pt")'
+)
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Return {name: array} from a .safetensors file, or from a file that `torch.save` wrote.
+def read_arrays(path: str | Path, network: str | None = None) -> Arrays:
+    """Return {name: array} of a .safetensors file, or of a file that `torch.save` wrote.
 
-    Raises MissingDataError if there is no file, DataError for another kind of file, and UserError
-    if PyTorch is needed but not installed.
+    If the file has several dictionaries, it is the one with a Wide ResNet. `network` chooses it,
+    as in `choose_network`.
+
+    Raises MissingDataError if there is no file, and DataError for another kind of file, or if there
+    are several networks and `network` names none.
     """
     path = Path(path)
     require_file(path, "name a file of weights")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    torch = _torch(path)
+    found = {"": _read_safetensors(path)} if path.suffix == ".safetensors" else _read_pytorch(path)
     try:
-        _check_contents(path)
-        # weights_only: PyTorch's unpickler then makes tensors and containers, and calls no code.
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch raises nearly anything for a damaged file
-        raise DataError(
-            f"{path} cannot be read as PyTorch weights ({reason(error)}): name a file that has "
-            "only tensors"
-        ) from error
-    tensors = _tensors(path, saved)
-    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if claimed > path.stat().st_size:
-        raise DataError(f"{path} claims {claimed:,} bytes of weights, more than the file has")
-    return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
+        return choose_network(found, network)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def write_arrays(
@@ -71,66 +63,68 @@ def _read_safetensors(path):
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: _safetensors_array(file, name) for name in file.keys()}  # noqa: SIM118
+            # Of names that share a storage, safetensors keeps one, and notes it for the others.
+            for name, kept in (file.metadata() or {}).items():
+                if kept in arrays:
+                    arrays.setdefault(name, arrays[kept])
+        _check_claim(path, sum(array.nbytes for array in arrays.values()))
+        return arrays
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read as a safetensors file ({reason(error)})") from error
 
 
-def _check_contents(path):
-    """Raise an exception for contents that PyTorch would read but `torch.save` never writes.
+def _safetensors_array(file, name):
+    try:
+        return file.get_tensor(name)
+    except AttributeError as error:  # NumPy lacks types of 8 bits and less
+        check_type(name, file.get_slice(name).get_dtype())
+        raise ValueError(f"{printable(name)} has an unknown type") from error
 
-    It refuses compressed entries, which could need a thousand times the file's size in memory, and
-    pickles of more than tensors. It loads the pickles with a stand-in for each object.
+
+def _read_pytorch(path):
+    """Return {keys that lead to it: {name: array}} of the dictionaries that have a network.
+
+    If none has one, it is the largest dictionary.
     """
-    with path.open("rb") as file:
-        if file.read(len(ZIP_START)) != ZIP_START:
-            file.seek(0)
-            for _ in range(OLDER_PICKLES):
-                _TensorUnpickler(file).load()
-            return
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if len({entry.filename.lower() for entry in entries}) < len(entries):
-            raise ValueError("it has two entries of one name")  # PyTorch ignores case
-        claimed = sum(entry.file_size for entry in entries)
-        if claimed > path.stat().st_size or any(entry.compress_type for entry in entries):
-            raise ValueError(
-                f"it is compressed, as torch.save never does, and unpacks to {claimed:,} bytes"
-            )
-        for entry in entries:
-            if entry.filename.lower().endswith("data.pkl"):
-                with archive.open(entry) as file:
-                    _TensorUnpickler(file).load()
+    try:
+        with open_pytorch(path) as saved:
+            found = dictionaries(saved)
+            if not found:
+                raise ValueError("it has no dictionary of tensors")
+            found = _joined_halves(found)
+            chosen = [keys for keys in found if prefixes(found[keys])]
+            chosen = chosen or [max(found, key=lambda keys: len(found[keys]))]
+            return {keys: _read_tensors(path, found[keys]) for keys in chosen}
+    except Exception as error:  # a damaged file can raise anything
+        raise DataError(
+            f"{path} cannot be read as PyTorch weights ({reason(error)}): {HOW_TO_SAVE}"
+        ) from error
 
 
-class _StandIn:
-    """Stand-in for every object in a pickle of tensors; it keeps nothing."""
-
-    def __init__(self, *arguments):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-    def __setitem__(self, name, value):
-        pass
+def _joined_halves(found):
+    """Return the dictionaries, two halves of a network as one."""
+    for keys in list(found):
+        start = keys.removesuffix("params")
+        for first, second in HALVES:
+            if keys == start + first and start + second in found:
+                found[keys] = found.pop(start + second) | found[keys]
+    return found
 
 
-class _TensorUnpickler(RestrictedUnpickler):
-    """Admit dictionaries of tensors, as `torch.save` writes them, and nothing else."""
+def _read_tensors(path, tensors):
+    for name, tensor in tensors.items():
+        if not tensor.dense:
+            raise ValueError(f"{quoted(name)} is not a dense array of numbers")
+    _check_claim(path, sum(tensor.claimed for tensor in tensors.values()))
+    return {name: tensor.array() for name, tensor in tensors.items()}
 
-    def __init__(self, file):
-        rebuild = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-        names = [
-            ("collections", "OrderedDict"),
-            ("torch", "Size"),
-            *(("torch", f"{kind}Storage") for kind in STORAGES),
-            *(("torch._utils", name) for name in rebuild),
-        ]
-        super().__init__(file, dict.fromkeys(names, _StandIn))
 
-    def persistent_load(self, key):  # a storage: its size is limited by the file's
-        return _StandIn()
+def _check_claim(path, claimed):
+    if claimed > MOST_SHARED * path.stat().st_size:
+        raise ValueError(f"it claims {claimed:,} bytes of weights, more than it has")
 
 
 def _torch(path):
@@ -142,25 +136,3 @@ def _torch(path):
             ".safetensors file"
         ) from error
     return torch
-
-
-def _tensors(path, saved):
-    """Return {name: tensor} of a file's contents; raise DataError if one is not dense and real."""
-    if not isinstance(saved, dict):
-        raise DataError(f"{path} has a {type(saved).__name__}, but must have a dictionary")
-    for keys in WRAPPERS:
-        parts = [saved[key] for key in keys if isinstance(saved.get(key), dict)]
-        if parts:
-            saved = {name: tensor for part in parts for name, tensor in part.items()}
-            break
-    for name, tensor in saved.items():
-        dense = (
-            hasattr(tensor, "detach")
-            and not tensor.is_sparse
-            and not tensor.is_quantized
-            and not tensor.is_nested
-            and tensor.device.type == "cpu"
-        )
-        if not (isinstance(name, str) and dense and not tensor.is_complex()):
-            raise DataError(f"{path} has {quoted(name)}, which is not a dense array of numbers")
-    return saved

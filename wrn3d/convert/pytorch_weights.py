@@ -6,12 +6,13 @@
 PyTorch's kernels are (out, in, [depth,] height, width), its dense weights (out, in).
 """
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+import warnings
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from wrn3d.convert.pytorch_names import NAMINGS, Arrays, Normaliser, check_type, find_network
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.wide_resnet import STEM_FILTERS
@@ -20,36 +21,17 @@ from wrn3d.system.errors import DataError, printable
 
 Kernels = Literal["centre", "inflated", "whole"]
 Naming = Literal["authors", "modules", "wideresnet-pytorch"]
-Arrays = dict[str, np.ndarray]
 
 MOST_BLOCKS = 200  # in a group; the deepest published network has 166
-_TOP_LAYERS = {"conv0": "conv1", "bn": "bn1", "fc": "fc"}
-_BLOCK_LAYERS = {
-    "bn0": "bn1",
-    "conv0": "conv1",
-    "bn1": "bn2",
-    "conv1": "conv2",
-    "convdim": "convShortcut",
-}
 
 
-def _module_name(name):
-    return f"{name}.weight" if name.rsplit(".", 1)[-1].startswith("conv") else name
+class Converted(NamedTuple):
+    """A network of PyTorch in this project's names and layout."""
 
-
-def _wideresnet_pytorch_name(name):
-    *block, layer, end = _module_name(name).split(".")
-    if not block:
-        return f"{_TOP_LAYERS[layer]}.{end}"
-    group, number = (int(re.sub(r"\D", "", part)) for part in block)  # "group0", "block0"
-    return f"block{group + 1}.layer.{number}.{_BLOCK_LAYERS[layer]}.{end}"
-
-
-NAMINGS: dict[str, Callable[[str], str]] = {  # from the canonical name to PyTorch's
-    "authors": str,  # szagoruyko/wide-residual-networks, pytorch/resnet.py: the canonical names
-    "modules": _module_name,  # the authors' names on torch.nn modules
-    "wideresnet-pytorch": _wideresnet_pytorch_name,  # xternalz/WideResNet-pytorch, wideresnet.py
-}
+    spec: WideResNetSpec
+    weights: Arrays  # by canonical name, float32
+    left_out: list[str]  # for each kind of arrays that the network does not need, their names
+    normaliser: Normaliser | None  # of its inputs, if the network itself normalised them
 
 
 def from_pytorch(
@@ -57,30 +39,49 @@ def from_pytorch(
 ) -> tuple[WideResNetSpec, Arrays]:
     """Return (spec, {canonical name: float32 array}) of a PyTorch network's arrays by name.
 
+    Raises what `convert_network` raises. Warns if the network normalised its inputs itself.
+    """
+    converted = convert_network(arrays, kernels)
+    if converted.normaliser:
+        warnings.warn(normalisation(converted), stacklevel=2)
+    return converted.spec, converted.weights
+
+
+def convert_network(arrays: Mapping[str, np.ndarray], kernels: Kernels = "centre") -> Converted:
+    """Convert a PyTorch network's arrays, {name: array}, whatever prefix all names have.
+
     `kernels` says how 2D kernels become 3D. "centre" puts them into the centre slice: on volumes
     of depth 1 the network gives the logits of the 2D one. "inflated" spreads them over the depth
     (Carreira and Zisserman 2017, section 2.4): on a volume of equal slices the network gives the
     activations of the 2D one, except near the ends. 3D kernels stay as they are; "whole" refuses
     2D kernels. The spec's input has depth 1.
 
-    Raises DataError, which names the first parameter that is missing, unknown or of a wrong shape.
+    Raises DataError, which names the first parameter that is missing, unknown, of a wrong shape or
+    type, or that has impossible values.
     """
     check_choice("kernels", kernels, get_args(Kernels))
-    arrays = {
-        name.removeprefix("module."): array
-        for name, array in arrays.items()
-        if not name.endswith("num_batches_tracked")
-    }
-    pytorch_name = _naming(arrays)
-    spec = _checked_network(arrays, pytorch_name)
-    if kernels == "whole" and arrays[pytorch_name("conv0")].ndim == 4:
+    network = find_network(dict(arrays))
+    spec = _checked_network(network.arrays, network.rename)
+    if kernels == "whole" and network.arrays[network.rename("conv0")].ndim == 4:
         raise DataError("its kernels are 2D: convert them with --kernels centre or inflated")
-    return spec, {
+    weights = {
         parameter.name: _from_pytorch_layout(
-            arrays[pytorch_name(parameter.name)], parameter.shape, kernels
+            _checked_values(network.rename(parameter.name), network.arrays),
+            parameter.shape,
+            kernels,
         )
         for parameter in network_parameters(spec)
     }
+    return Converted(spec, weights, network.left_out, network.normaliser)
+
+
+def normalisation(converted: Converted) -> str:
+    """Return a sentence for a network that normalised its inputs itself."""
+    mean, std = (", ".join(f"{x:.6g}" for x in values) for values in converted.normaliser or ())
+    return (
+        f"the network computed (x - mean) / std itself, with the mean {mean} and the std {std}: "
+        "give the converted network inputs that are normalised in this way"
+    )
 
 
 def to_pytorch(
@@ -109,13 +110,17 @@ def to_pytorch(
     }
 
 
-def _naming(arrays):
-    """Return the function in NAMINGS that gives the names of a network's arrays."""
-    for pytorch_name in NAMINGS.values():
-        if pytorch_name("conv0") in arrays:
-            return pytorch_name
-    names = ", ".join(name("conv0") for name in NAMINGS.values())
-    raise DataError(f"it has none of {names}, so it is not a Wide ResNet of a known program")
+def _checked_values(name, arrays):
+    """Return an array as float32; raise DataError for other types, NaN and negative variances."""
+    array = arrays[name]
+    check_type(name, array.dtype.name)
+    with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite
+        array = np.asarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} has NaN or infinite numbers in float32: the network had diverged")
+    if name.endswith("running_var") and (array < 0).any():
+        raise DataError(f"{name} has negative numbers, which are no variances: the file is damaged")
+    return array
 
 
 def _checked_network(arrays, pytorch_name):
@@ -180,7 +185,6 @@ def _to_pytorch_layout(array, kernels):
 
 
 def _from_pytorch_layout(array, shape, kernels):
-    array = np.asarray(array, np.float32)
     array = np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array
     if array.shape == shape:
         return array.copy()

@@ -2,12 +2,12 @@
 
 import pickle
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO, ClassVar, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 
 MOST_OPERATIONS = 2_000_000  # CIFAR-100's training file has half a million
 MOST_ARGUMENTS = 16  # of the call that makes an array or a tensor
 KEYS = (bytes, str, int)  # hashing others, such as nested tuples, can take for ever
-LARGEST_KEY = 2**32  # larger numbers can be chosen so that they all collide in a dictionary
+LARGEST_KEY = 2**60  # larger numbers can be chosen so that they all collide in a dictionary
 
 # Operations of protocol 2 and later for numbers, strings, lists, tuples, dictionaries and calls.
 OPERATIONS = (
@@ -48,6 +48,7 @@ OPERATIONS = (
     "GLOBAL",
     "STACK_GLOBAL",
     "REDUCE",
+    "NEWOBJ",
     "BUILD",
     "BINPERSID",
     "BINPUT",
@@ -78,6 +79,13 @@ class _Operations(dict):
 _Unpickler: Any = pickle._Unpickler  # written in Python; the type stubs lack its methods
 
 
+def check_keys(keys: Iterable) -> None:
+    """Raise UnpicklingError for keys that could make a dictionary slow."""
+    for key in keys:
+        if type(key) not in KEYS or (type(key) is int and abs(key) > LARGEST_KEY):
+            raise pickle.UnpicklingError("it has a dictionary with unusual keys")
+
+
 class RestrictedUnpickler(_Unpickler):
     """An unpickler that reads strings as bytes and admits only the OPERATIONS.
 
@@ -90,7 +98,7 @@ class RestrictedUnpickler(_Unpickler):
     dispatch: ClassVar[dict] = _Operations()
     operations = 0
 
-    def __init__(self, file: BinaryIO, admitted: dict[tuple[str, str], Any]) -> None:
+    def __init__(self, file: IO[bytes], admitted: dict[tuple[str, str], Any]) -> None:
         super().__init__(file, encoding="bytes")
         self.admitted = admitted
 
@@ -100,10 +108,17 @@ class RestrictedUnpickler(_Unpickler):
         return self.admitted[module, name]
 
     def load_reduce(self) -> None:
+        self._check_arguments()
+        super().load_reduce()
+
+    def load_newobj(self) -> None:
+        self._check_arguments()
+        super().load_newobj()
+
+    def _check_arguments(self) -> None:
         arguments = self.stack[-1]
         if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
             raise pickle.UnpicklingError("it calls something with more than a few arguments")
-        super().load_reduce()
 
     def load_build(self) -> None:
         if not hasattr(self.stack[-2], "__setstate__"):
@@ -111,23 +126,19 @@ class RestrictedUnpickler(_Unpickler):
         super().load_build()
 
     def load_setitem(self) -> None:
-        self._check_keys(self.stack[-2:-1])
+        check_keys(self.stack[-2:-1])
         super().load_setitem()
 
     def load_setitems(self) -> None:
-        self._check_keys(self.stack[::2])
+        check_keys(self.stack[::2])
         super().load_setitems()
-
-    def _check_keys(self, keys: Iterable) -> None:
-        for key in keys:
-            if type(key) not in KEYS or (type(key) is int and abs(key) > LARGEST_KEY):
-                raise pickle.UnpicklingError("it has a dictionary with unusual keys")
 
     for name in OPERATIONS:
         code = getattr(pickle, name)[0]
         dispatch[code] = _counted(_Unpickler.dispatch[code])
     for name, operation in (
         ("REDUCE", load_reduce),
+        ("NEWOBJ", load_newobj),
         ("BUILD", load_build),
         ("SETITEM", load_setitem),
         ("SETITEMS", load_setitems),

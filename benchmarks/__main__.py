@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks import report
 from benchmarks.cases import CASES, QUICK
 from benchmarks.contenders import CONTENDERS, MATMUL
@@ -18,7 +16,7 @@ from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system import machine
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import UserError
-from wrn3d.system.exit_status import exit_status
+from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import new_folder, writing_to
 from wrn3d.system.terminal import Progress
 
@@ -43,8 +41,7 @@ class BenchmarkConfig:
 def main() -> int:
     """Measure and show the results; return the exit status (1: a turn failed)."""
     leave_others()
-    config = tyro.cli(BenchmarkConfig, prog="python -m benchmarks", description=__doc__)
-    return exit_status(benchmark, config)
+    return run_command(benchmark, BenchmarkConfig, "benchmarks", __doc__)
 
 
 def benchmark(config: BenchmarkConfig) -> None:

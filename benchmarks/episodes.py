@@ -13,11 +13,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import tyro
 
 from wrn3d.system import machine
 from wrn3d.system.checks import check_count, require
-from wrn3d.system.exit_status import exit_status
+from wrn3d.system.flags import run_command
 from wrn3d.system.memory import resident_memory
 
 WARM_UP = 3  # iterations that build graphs and settle memory
@@ -45,9 +44,7 @@ class EpisodeCosts:
 
 def main() -> int:
     """Measure and print; return the exit status."""
-    description = __doc__.splitlines()[0]
-    config = tyro.cli(EpisodeCosts, prog="python -m benchmarks.episodes", description=description)
-    return exit_status(measure, config)
+    return run_command(measure, EpisodeCosts, "benchmarks.episodes", __doc__)
 
 
 def measure(config: EpisodeCosts) -> None:

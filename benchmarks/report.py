@@ -7,6 +7,7 @@ from statistics import median
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, MATMUL
 from benchmarks.turn import Measurement
+from wrn3d.system.plotting import import_matplotlib
 from wrn3d.system.reporting import markdown_table
 
 SUMMARY_TITLES = (
@@ -174,8 +175,7 @@ def _mebibytes(size):
 
 def draw(groups: Sequence[Group], path: Path) -> None:
     """Write a PNG with a row of panels for each case and a column for each precision."""
-    import matplotlib
-
+    matplotlib = import_matplotlib()
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -7,15 +7,14 @@ Each episode trains a small network on digits with another seed. Then five new s
 agent with constant and cosine schedules. Writes agent.png.
 """
 
+import sys
+from importlib.util import find_spec
 from math import cos, pi
 from statistics import mean, median
 
-import gymnasium
-import matplotlib
-from stable_baselines3 import PPO
-
 import wrn3d  # noqa: F401  (registers the environment)
-from wrn3d.rl.actions import RANGES
+from wrn3d.system.checks import require
+from wrn3d.system.flags import run_without_flags
 
 ITERATIONS, LEARNING_STEPS, HELD_OUT_SEEDS = 60, 12_000, range(1000, 1005)
 SETTINGS = {
@@ -34,6 +33,8 @@ RATES = (0.02, 0.05, 0.1, 0.2)
 def constant(rate):
     """Return a policy: a function of the observation and the run's progress, from 0 to 1, that
     returns the action."""
+    from wrn3d.rl.actions import RANGES
+
     return lambda observation, progress: [RANGES["learning_rate"].position_of(rate)]
 
 
@@ -58,6 +59,11 @@ def play(env, seed, policy):
 
 
 def main():
+    missing = [name for name in ("gymnasium", "stable_baselines3") if not find_spec(name)]
+    require(not missing, f'{" and ".join(missing)} not installed: pip install ".[agent]"')
+    import gymnasium  # here, so that --help is instant
+    from stable_baselines3 import PPO
+
     env = gymnasium.make("wrn3d/Training-v0", **SETTINGS).unwrapped
     # log_std_init: the agent starts near the middle of the range and explores nearby. Rates from
     # the whole range would ruin every run and teach it to do nothing.
@@ -79,6 +85,8 @@ def main():
     }
     for rate in RATES:
         policies |= {f"constant {rate:g}": constant(rate), f"cosine {rate:g}": cosine(rate)}
+
+    import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -105,4 +113,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_without_flags(main, "examples.agent", __doc__))

@@ -10,9 +10,8 @@ learning_rate_range.png.
 import sys
 from math import isfinite
 
-import matplotlib
-
 from cifar_wide_resnet_tl import CNNEnv
+from wrn3d.system.flags import run_without_flags
 
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 64, "momentum": 0.9}
 LOWEST, HIGHEST, ITERATIONS = 1e-4, 10.0, 150
@@ -49,6 +48,8 @@ def main():
     rate = steepest(curve)
     print(f"{len(curve)} iterations; the loss falls fastest at a learning rate of {rate:.2g}")
 
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -64,4 +65,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_without_flags(main, "examples.learning_rate_range", __doc__))

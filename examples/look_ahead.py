@@ -9,9 +9,10 @@ each rate also trains alone, for as many iterations. The test split decides. Tak
 writes look_ahead.png.
 """
 
-import matplotlib
+import sys
 
 from cifar_wide_resnet_tl import CNNEnv
+from wrn3d.system.flags import run_without_flags
 
 SETTINGS = {
     "dataset": "digits",
@@ -70,6 +71,8 @@ def main():
         test = env.evaluate()
         print(f"{name}: test loss {test.loss:.4f}, accuracy {test.accuracy:.4f}", flush=True)
 
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -84,4 +87,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_without_flags(main, "examples.look_ahead", __doc__))

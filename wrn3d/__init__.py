@@ -17,13 +17,15 @@ from wrn3d.system.import_hooks import import_after
 __version__ = "0.2.0"
 
 # TensorFlow and Keras read these variables once, when they are imported. The user's own values
-# are kept, except for Keras's backend: this package runs only on TensorFlow.
+# are kept, except for those that choose another Keras: this package runs only on Keras 3 with
+# TensorFlow.
 # oneDNN is off by default on some CPUs, where it triples the speed.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Hide TensorFlow's log: failures raise exceptions, and the log reports even a skipped graph
 # optimisation as an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
 # Import a public name's module when the name is first used, so that `import wrn3d` is instant.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ import tyro
 
 from wrn3d.runs.curves import draw, read_curves
 from wrn3d.system.checks import require
-from wrn3d.system.exit_status import exit_status
+from wrn3d.system.flags import run_command
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PlotConfig:
 
 def main() -> int:
     """Run the command line and return its exit status, as `exit_status` does."""
-    return exit_status(plot, tyro.cli(PlotConfig, prog="python -m wrn3d.plot", description=__doc__))
+    return run_command(plot, PlotConfig, "wrn3d.plot", __doc__)
 
 
 def plot(config: PlotConfig) -> None:

@@ -29,8 +29,8 @@ from wrn3d.network.variables import assign, check_names_and_shapes, fitting_arra
 from wrn3d.network.wide_resnet import check_precision
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import DataError, MissingDataError, UsageError, reason, visible
-from wrn3d.system.exit_status import exit_status
 from wrn3d.system.files import require_file
+from wrn3d.system.flags import run_command
 from wrn3d.system.memory import enough_for
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.tensorflow_setup import import_tensorflow
@@ -169,9 +169,7 @@ def read_network(
 
 def main() -> int:
     """Classify as the command line asks; return what `exit_status` returns."""
-    return exit_status(
-        predict, tyro.cli(PredictConfig, prog="python -m wrn3d.predict", description=__doc__)
-    )
+    return run_command(predict, PredictConfig, "wrn3d.predict", __doc__)
 
 
 def predict(config: PredictConfig) -> int:

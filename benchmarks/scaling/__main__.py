@@ -8,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks.scaling import report
 from benchmarks.scaling.workers import (
     CASE,
@@ -23,7 +21,7 @@ from benchmarks.scaling.workers import (
 from wrn3d.distributed.workers import leave_others
 from wrn3d.system import machine
 from wrn3d.system.checks import check_count, require
-from wrn3d.system.exit_status import exit_status
+from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import new_folder, writing_to
 
 
@@ -42,9 +40,7 @@ class ScalingConfig:
 def main() -> int:
     """Measure and predict; return the exit status."""
     leave_others()
-    description = __doc__.splitlines()[0]
-    config = tyro.cli(ScalingConfig, prog="python -m benchmarks.scaling", description=description)
-    return exit_status(scaling, config)
+    return run_command(scaling, ScalingConfig, "benchmarks.scaling", __doc__)
 
 
 def scaling(config: ScalingConfig) -> None:

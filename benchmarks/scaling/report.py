@@ -19,6 +19,7 @@ from benchmarks.scaling.workers import (
     Figures,
 )
 from wrn3d.system.machine import usable_cores
+from wrn3d.system.plotting import import_matplotlib
 from wrn3d.system.reporting import markdown_table
 
 LARGE_VOLUMES = Case(28, 10, 2, 64)  # too large for this machine
@@ -177,8 +178,7 @@ def draw(rates: dict[tuple, list[float]], path: Path) -> None:
     Each network is a row of panels, each kind of worker a column, each link a colour, and each way
     a line style.
     """
-    import matplotlib
-
+    matplotlib = import_matplotlib()
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

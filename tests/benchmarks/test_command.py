@@ -24,6 +24,7 @@ from benchmarks.report import grouped
 from benchmarks.turn import Measurement, Turn, measure
 from tests.support.processes import run_python, start_python
 from wrn3d.system.errors import UserError
+from wrn3d.system.exit_status import exit_status
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +159,7 @@ def benchmark(folder, monkeypatch, stock):
     monkeypatch.setattr(command, "measure", take_turn)
     names = ("keras", "stock", "tensorlayer")
     config = command.BenchmarkConfig(quick=True, contenders=names, output=folder)
-    return command.exit_status(command.benchmark, config)
+    return exit_status(command.benchmark, config)
 
 
 def test_a_failed_turn_ends_with_status_1_after_the_others(tmp_path, monkeypatch, capsys):

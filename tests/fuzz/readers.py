@@ -238,7 +238,7 @@ def flags(folder):
         except ValueError:  # the shell's, about quotes
             return
         try:
-            read_flags(RunConfig, args=words)
+            read_flags(RunConfig, "script", "", words)
         except SystemExit as ended:
             assert ended.code in (0, 2)  # it printed its help or an error
             if ended.code == 2:

@@ -8,11 +8,12 @@ import pytest
 import wrn3d  # noqa: F401  (registers the environment)
 from tests.support.processes import run_python
 from wrn3d.data import download
+from wrn3d.rl.environment import TrainingEpisode
 
 MAKE = """
 import sys
 assert "tensorflow" not in sys.modules
-env = gymnasium.make("{id}", dataset="digits", depth=10, widen_factor=1)
+env = gymnasium.make("{id}", dataset="digits", depth=10, widen_factor=1, render_mode=None)
 print(env.observation_space.shape, "tensorflow" in sys.modules)
 """
 
@@ -33,6 +34,11 @@ def test_gymnasium_makes_the_environment_without_tensorflow(imports, id):
     process = run_python("-c", f"{imports}\n{MAKE.format(id=id)}")
     assert process.returncode == 0, process.stderr
     assert process.stdout.endswith(",) False\n")
+
+
+def test_there_is_nothing_to_render():
+    with pytest.raises(ValueError, match="render_mode is 'human', but must be None: there is noth"):
+        TrainingEpisode(render_mode="human", dataset="digits")
 
 
 def test_missing_data_say_what_to_do(tmp_path, monkeypatch):

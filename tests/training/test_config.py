@@ -24,7 +24,18 @@ def test_the_defaults_are_the_original_scripts():
             "dataset is 'mnist', but must be cifar10, cifar100, digits, the path",
         ),
         ({"dataset": []}, "dataset is []"),
-        ({"data_dir": 5}, "data_dir is 5, but must be a folder's path"),
+        *[
+            (
+                {"data_dir": value},
+                f"data_dir is {value!r}, but must be the path of a file or folder",
+            )
+            for value in (5, "", None)
+        ],
+        (
+            {"data_dir": "s3://bucket/data"},
+            "data_dir is 's3://bucket/data', but must be a path, no",
+        ),
+        ({"data_dir": Path("gs://bucket")}, "data_dir is 'gs:/bucket', but must be a path, not a"),
         ({"volume_size": 0}, "volume_size is 0"),
         ({"validation": -1}, "validation is -1, but must be a whole number from 0 up"),
         ({"best_by": "loss"}, "best_by is 'loss', but must be accuracy or auc"),

@@ -43,9 +43,7 @@ def main() -> int:
     Return 0 if both sides agree, 1 if they differ, and the status of `exit_status` after an error.
     """
     leave_others()
-    return exit_status(
-        lambda: run(read_flags(CompareConfig, prog="python -m wrn3d.compare", description=__doc__))
-    )
+    return exit_status(lambda: run(read_flags(CompareConfig, "python -m wrn3d.compare", __doc__)))
 
 
 def run(config: CompareConfig) -> int:

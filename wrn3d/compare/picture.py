@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wrn3d.compare.comparison import Comparison
+from wrn3d.system.plotting import import_matplotlib
 
 PLOTS = {  # file: (field of StepResult, label of the axis)
     "loss.png": ("loss", "loss of the batch"),
@@ -20,8 +21,7 @@ STYLES: tuple[dict[str, Any], ...] = (
 
 def draw(comparisons: Sequence[Comparison], folder: Path) -> dict[str, Path]:
     """Write the PNGs into `folder` and return {caption: path}."""
-    import matplotlib
-
+    matplotlib = import_matplotlib()
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.ticker import MaxNLocator

@@ -28,8 +28,8 @@ from wrn3d.network.parameters import parameter_count
 from wrn3d.network.spec import PAPER_STRIDES
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
-from wrn3d.system.exit_status import exit_status
 from wrn3d.system.files import require_file
+from wrn3d.system.flags import run_command
 from wrn3d.training.checkpoint import Checkpoint, is_checkpoint
 
 KEPT = {
@@ -59,9 +59,7 @@ class ConvertConfig:
 
 def main() -> int:
     """Convert as the command line asks; return what `exit_status` returns."""
-    return exit_status(
-        convert, tyro.cli(ConvertConfig, prog="python -m wrn3d.convert", description=__doc__)
-    )
+    return run_command(convert, ConvertConfig, "wrn3d.convert", __doc__)
 
 
 def convert(config: ConvertConfig) -> None:

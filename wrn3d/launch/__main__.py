@@ -23,8 +23,12 @@ from wrn3d.system.exit_status import exit_status
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    flags = _parser().parse_args(arguments)
-    return exit_status(launch, flags.workers, flags.restarts, flags.command)
+
+    def parse_and_launch() -> int:
+        flags = _parser().parse_args(arguments)
+        return launch(flags.workers, flags.restarts, flags.command)
+
+    return exit_status(parse_and_launch)
 
 
 def launch(workers: int, restarts: int, command: Sequence[str]) -> int:

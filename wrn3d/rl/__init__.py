@@ -10,3 +10,10 @@
 
 Needs Gymnasium: `pip install "wrn3d[rl]"`. Nothing else in the package imports this folder.
 """
+
+try:
+    import gymnasium  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        'wrn3d.rl needs Gymnasium, which is not installed: pip install "wrn3d[rl]"', name=error.name
+    ) from error

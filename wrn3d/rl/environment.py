@@ -58,6 +58,7 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
             validation losses at `penalty`, so no reward is lower.
         networks: pairs (depth, widen factor); each episode draws one.
         subset: number of training images that each episode draws.
+        render_mode: None, the only one.
         settings: CNNEnv's keywords, except for `seed`.
 
     `reset(seed=...)` draws the network, the subset, and the run's seed, which decides initial
@@ -81,8 +82,14 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
         penalty: float = 10.0,
         networks: Sequence[tuple[int, int]] | None = None,
         subset: int | None = None,
+        render_mode: str | None = None,
         **settings: Any,
     ) -> None:
+        require(
+            render_mode is None,
+            f"render_mode is {quoted(render_mode)}, but must be None: there is nothing to render",
+        )
+        self.render_mode = render_mode
         self._front_end = environment_class(front_end)
         self.reward = self._reward_function(reward)
         self.reward_every = check_count("reward_every", reward_every)

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from signal import SIGINT
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +22,7 @@ from wrn3d.runs.summary import describe
 from wrn3d.system import terminal
 from wrn3d.system.errors import Stopped
 from wrn3d.system.exit_status import exit_status
+from wrn3d.system.flags import parse_flags
 from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import Progress, fitted
 from wrn3d.training.environment import TrainingEnvironment
@@ -42,7 +43,7 @@ Config = TypeVar("Config")
 
 def main(
     environment_class: type[TrainingEnvironment],
-    description: str,
+    description: str | None,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run a script's command line and return its exit status, as `exit_status` does.
@@ -52,8 +53,8 @@ def main(
     """
 
     def work() -> None:
-        summary = description.split("\n", 1)[0]
-        config = read_flags(RunConfig, description=summary, args=arguments)
+        summary = (description or "").split("\n", 1)[0]  # `python -OO` has no docstrings
+        config = read_flags(RunConfig, None, summary, arguments)
         is_first = find_rank().rank == 0
         with nullcontext() if is_first else terminal.in_silence():
             train(environment_class, config, is_first)
@@ -62,19 +63,29 @@ def main(
 
 
 def read_flags(
-    config_class: type[Config], args: Sequence[str] | None = None, **options: Any
+    config_class: type[Config],
+    prog: str | None,
+    description: str | None,
+    args: Sequence[str] | None = None,
 ) -> Config:
     """Read a command line as a `config_class`, with the settings of `--recipe` as defaults.
 
-    `options` go to tyro. Raises what `recipe_settings` and the class's checks raise, mostly
-    UsageError. The checks run after tyro, which would print a box around their messages.
+    The arguments are `parse_flags`'s. Raises what it, `recipe_settings` and the class's checks
+    raise, mostly UsageError. The checks run after tyro, which would print a box around their
+    messages.
     """
+    shown: dict[str, Any] = {
+        one.name: Annotated[one.type, tyro.conf.arg(metavar=one.metadata["shown"])]
+        for one in fields(config_class)  # type: ignore[arg-type]
+        if "shown" in one.metadata
+    }
+    recipe = tyro.conf.arg(metavar=f"{{{','.join(RECIPES)},FILE.toml}}", help=RECIPE_HELP)
     unchecked: Any = dataclass(frozen=True)(
         type(
             "_Flags",
             (config_class,),
             {
-                "__annotations__": {"recipe": Annotated[str, tyro.conf.arg(help=RECIPE_HELP)]},
+                "__annotations__": shown | {"recipe": Annotated[str, recipe]},
                 "recipe": ORIGINAL,
                 "__post_init__": lambda self: None,
                 "__doc__": config_class.__doc__,
@@ -86,7 +97,7 @@ def read_flags(
         first.add_argument(f"--{name}", nargs="?", default=argparse.SUPPRESS)
     named = vars(first.parse_known_args(args)[0])
     default = unchecked(**recipe_settings(named.get("recipe") or ORIGINAL, named))
-    given = vars(tyro.cli(unchecked, args=args, default=default, **options))
+    given = vars(parse_flags(unchecked, prog, description, args, default))
     return config_class(**{key: value for key, value in given.items() if key != "recipe"})
 
 

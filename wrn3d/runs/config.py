@@ -3,8 +3,14 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from wrn3d.system.checks import check_choice, check_count, require
-from wrn3d.training.config import DATA, LENGTH_FIELDS, TrainingConfig, setting
+from wrn3d.system.checks import check_choice, check_count, check_path, require
+from wrn3d.training.config import (
+    DATA,
+    LENGTH_FIELDS,
+    TrainingConfig,
+    check_optional,
+    setting,
+)
 
 ON_NAN = ("stop", "restore")
 # A run's result does not depend on these; it depends on all others.
@@ -17,7 +23,7 @@ FIXED = ("depth", "widen_factor", "shortcut", "strides", "optimizer")
 class RunConfig(TrainingConfig):
     """The settings of a training run and of the files that it keeps."""
 
-    output: Path | None = None
+    output: Path | None = setting(None, check_optional, check_path)
     """Folder for the run's logs and checkpoints; without it the run keeps no files."""
     save_every: int = setting(100, check_count)
     """Iterations from one checkpoint to the next; the run keeps the last three and the best."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wrn3d.runs.figures import MATHLESS, add_legend, run_name, save_figure
+from wrn3d.runs.figures import MATHLESS, add_legend, new_figure, run_name, save_figure
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.errors import MissingDataError
 
@@ -69,9 +69,7 @@ def draw(runs: Sequence[Curves], path: str | Path) -> None:
 
     Training lines are solid, validation lines dashed. Raises what `atomic_file` raises.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.9))  # fixed margins: automatic ones take twice as long
+    figure = new_figure(figsize=(12, 3.9))  # fixed margins: automatic ones take twice as long
     panels = figure.subplots(1, len(PANELS), gridspec_kw=MARGINS)
     for number, run in enumerate(runs):
         _draw_run(panels, run, f"C{number % 10}", "C1" if len(runs) == 1 else f"C{number % 10}")

@@ -7,9 +7,18 @@ from typing import Any
 
 from wrn3d.system.errors import printable
 from wrn3d.system.files import atomic_file
+from wrn3d.system.plotting import import_matplotlib
 
 LONGEST_NAME = 24  # characters
 MATHLESS: dict[str, Any] = {"parse_math": False}  # for text: a $ in a name must not start a formula
+
+
+def new_figure(**options: Any) -> Any:
+    """Return an empty figure with matplotlib's options for one."""
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
 
 
 def drawable(name: object) -> str:

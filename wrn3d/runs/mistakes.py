@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wrn3d.runs.figures import MATHLESS, drawable, save_figure
+from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
 from wrn3d.system.reporting import markdown_table
 from wrn3d.training.evaluation import Predictions
 
@@ -53,10 +53,8 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: str | Path, t
 
     `title` says whose it is; the accuracy is added. Raises what `atomic_file` raises.
     """
-    from matplotlib.figure import Figure
-
     side = min(12, 3 + 0.45 * len(names))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = new_figure(figsize=(side + 1, side), layout="constrained")
     panel = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -92,8 +90,6 @@ def draw_mistakes(
     predicted class with its probability, and the true class. `volumes` are (N, D, H, W, C) uint8.
     `title` says whose they are; the accuracy is added. Raises what `atomic_file` raises.
     """
-    from matplotlib.figure import Figure
-
     predicted, labels = predictions.classes, predictions.labels
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
     order = np.argsort(-confidence, kind="stable")
@@ -103,7 +99,7 @@ def draw_mistakes(
     # All pictures share one panel, in inches: one panel each would take five times as long.
     width = CELL[0] * columns
     height = HEADING + CELL[1] * ceil(len(worst) / columns)
-    figure = Figure(figsize=(width, height))
+    figure = new_figure(figsize=(width, height))
     panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     panel.set_axis_off()
     score = f"accuracy {1 - len(mistakes) / len(labels):.4f}"

@@ -3,8 +3,11 @@
 Each check takes the setting's name first, and its error message begins with that name.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from wrn3d.system.errors import UsageError, quoted
 
 LARGEST_COUNT = 2**53  # JSON readers keep integers exact up to here
 LARGEST = float(np.finfo(np.float32).max)
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a letter alone is a drive of Windows
 
 
 def require(condition: object, message: str) -> None:
@@ -59,6 +63,20 @@ def check_choice(name: str, value: Any, choices: Iterable) -> Any:
     expected = f"{', '.join(others)} or {last}"
     require(value in (*others, last), f"{name} is {value!r}, but must be {expected}")
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return the path of a file or folder as a Path; refuse URLs and the empty text."""
+    require(
+        isinstance(value, (str, PathLike)) and value,
+        f"{name} is {value!r}, but must be the path of a file or folder",
+    )
+    require(
+        not URL.match(str(value)),
+        f"{name} is {quoted(str(value))}, but must be a path, not a URL: mount the storage or copy "
+        "the files",
+    )
+    return Path(value)
 
 
 def check_each(name: str, values: Any, check: Callable, *arguments: Any) -> tuple:

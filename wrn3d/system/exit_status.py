@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from wrn3d.system import terminal
@@ -17,32 +18,43 @@ def exit_status(work: Callable[..., int | None], *arguments: Any) -> int:
 
     The status is 1 for bad data or files, too little memory or a diverged loss, 2 for invalid
     settings, 3 for a lost worker, 130 for Ctrl-C, 143 for SIGTERM, and 141 if the reader of the
-    output was closed. Otherwise it is the status that `work` returns, or 0.
+    output was closed. Otherwise it is the status that `work` returns or, as --help and wrong flags
+    do, exits with, or 0.
     """
+    terminal.open_missing_streams()
     terminal.show_warnings_as_notes()
     terminal.escape_unencodable_names()
     try:
-        status = work(*arguments)
-        if sys.stdout:  # None if the caller closed it
-            sys.stdout.flush()  # a failure here can still be reported
+        try:
+            status = work(*arguments)
+        except SystemExit as ended:
+            if isinstance(ended.code, str):
+                raise UserError(ended.code) from ended
+            status = ended.code
+        sys.stdout.flush()  # a failure here can still be reported
     except UserError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        _tell(f"error: {visible(str(error))}")
         return error.exit_status
     except Stopped as stopped:
         if str(stopped):
-            print(stopped, file=sys.stderr)
+            _tell(str(stopped))
         return stopped.exit_status
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+        _tell("stopped by Ctrl-C")
         return 128 + signal.SIGINT
     except OSError as error:
         if not _output_fails():
             raise
         if isinstance(error, BrokenPipeError):  # a reader such as `head` has read enough
             return CLOSED_PIPE
-        print(f"error: the output cannot be written ({reason(error)})", file=sys.stderr)
+        _tell(f"error: the output cannot be written ({reason(error)})")
         return 1
     return status or 0
+
+
+def _tell(message: str) -> None:
+    with suppress(OSError):  # standard error may be full, too
+        print(message, file=sys.stderr)
 
 
 def _output_fails() -> bool:

@@ -15,7 +15,7 @@ from types import ModuleType
 
 def import_after(library: str, *modules: str) -> None:
     """Import `modules` now if `library` has been imported, else right after its import."""
-    if library in sys.modules:
+    if sys.modules.get(library):  # None if an import of it is forbidden
         _import_all(modules)
     else:
         sys.meta_path.insert(0, _ImportHook(library, modules))

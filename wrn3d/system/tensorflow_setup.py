@@ -10,16 +10,20 @@ from pathlib import Path
 
 from wrn3d.system.checks import require
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
+from wrn3d.system.plotting import import_matplotlib
+from wrn3d.system.terminal import open_missing_streams
 
 
 def import_tensorflow() -> None:
     """Import TensorFlow without its start-up notices, which no setting turns off.
 
     TensorFlow writes them to file descriptor 2, past Python's `sys.stderr`. They are shown if the
-    import fails.
+    import fails. Raises UserError without a folder for temporary files, which TensorFlow needs.
     """
+    open_missing_streams()
     if "tensorflow" in sys.modules:
         return
+    import_matplotlib()  # TensorLayer imports it
     with tempfile.TemporaryFile() as notices:
         stderr = os.dup(2)
         os.dup2(notices.fileno(), 2)

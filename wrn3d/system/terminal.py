@@ -69,8 +69,24 @@ class Progress:
 
 
 def on_terminal() -> bool:
-    """Return whether standard output is a terminal. A job may have no standard output at all."""
+    """Return whether standard output is a terminal."""
     return bool(sys.stdout and sys.stdout.isatty())
+
+
+def open_missing_streams() -> None:
+    """Connect standard streams that the caller closed to the null device.
+
+    Otherwise the next files that are opened take their descriptors, 0 to 2, and receive what
+    libraries print there.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
+        if getattr(sys, name) is None:
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (for the whole process)
 
 
 def fitted(line: str, indent: int = 10) -> str:
@@ -87,7 +103,11 @@ def fitted(line: str, indent: int = 10) -> str:
 
 
 def show_warnings_as_notes() -> None:
-    """Show warnings in this process as "note: ...", without the line of code that warns."""
+    """Show warnings in this process as "note: ...", without the line of code that warns.
+
+    Hide those about other packages' source, which Python shows when it compiles them.
+    """
+    warnings.simplefilter("ignore", SyntaxWarning)
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
 
 

@@ -10,7 +10,7 @@ from wrn3d.data.augmentation import AXES, Augmentation
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import check_name
 from wrn3d.data.resizing import longest, resized_shape
-from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
+from wrn3d.network.spec import PAPER_STRIDES, SHORTCUTS, WideResNetSpec
 from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system.checks import (
     check_choice,
@@ -19,6 +19,7 @@ from wrn3d.system.checks import (
     check_flag,
     check_number,
     check_part,
+    check_path,
     check_share,
     require,
 )
@@ -41,10 +42,15 @@ Shape = tuple[int, ...]
 def setting(default: T, check: Callable[..., Any], *arguments: Any, **options: Any) -> T:
     """Return a dataclass field whose value is checked.
 
-    `check(name, value, *arguments, **options)` returns the value to use, or raises UsageError.
+    `check(name, value, *arguments, **options)` returns the value to use, or raises UsageError. If
+    it is `check_choice`, --help shows the choices.
     """
-
-    metadata = {"check": lambda name, value: check(name, value, *arguments, **options)}
+    metadata: dict[str, Any] = {
+        "check": lambda name, value: check(name, value, *arguments, **options)
+    }
+    if check_choice in (check, *arguments):
+        ending = " ..." if check is check_each else ""
+        metadata["shown"] = f"{{{','.join(arguments[-1])}}}{ending}"
     return field(default=default, metadata=metadata)
 
 
@@ -59,19 +65,15 @@ def check_settings(config: Any) -> None:
             object.__setattr__(config, one.name, value)
 
 
-def _check_optional_count(name: str, value: Any) -> int | None:
-    return None if value is None else check_count(name, value)
+def check_optional(name: str, value: Any, check: Callable[[str, Any], T]) -> T | None:
+    """Return None for None, and else what `check(name, value)` returns."""
+    return None if value is None else check(name, value)
 
 
 def _check_dataset(name: str, value: Any) -> str:
     path: str = fspath(value) if isinstance(value, PathLike) else value
     check_name(path)
     return path
-
-
-def _check_path(name: str, value: Any) -> Path:
-    require(isinstance(value, (str, PathLike)), f"{name} is {value!r}, but must be a folder's path")
-    return Path(value)
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ class TrainingConfig:
     """cifar10, cifar100, digits (real handwritten digits, embedded: no download), or the path of
     an .npz file of images or volumes in MedMNIST's format, or of a folder of pictures with
     train/<class>/ and test/<class>/ in it."""
-    data_dir: Path = setting(Path("data"), _check_path)
+    data_dir: Path = setting(Path("data"), check_path)
     """Folder that holds CIFAR, or receives it when it is downloaded."""
-    volume_size: int | None = setting(None, _check_optional_count)
+    volume_size: int | None = setting(None, check_optional, check_count)
     """Longest side to which all images or volumes are resized; pictures from folders are cropped
     to squares."""
     validation: int = setting(0, check_count, least=0)
@@ -102,7 +104,7 @@ class TrainingConfig:
     """The paper's k: groups of 16k, 32k and 64k filters."""
     dropout: float = 0.0
     """Share of activations dropped between a block's convolutions (the paper: 0.3)."""
-    shortcut: str = "pad"
+    shortcut: str = setting("pad", check_choice, SHORTCUTS)
     """pad (the original script's) or projection (the paper's), where the channels change."""
     strides: tuple[int, int, int] = PAPER_STRIDES
     """Strides of the three groups, which make the volumes smaller (the paper: 1, 2, 2)."""
@@ -110,7 +112,7 @@ class TrainingConfig:
     """Images in an iteration: the global batch size, shared among all workers."""
     iterations: int = setting(10, check_count)
     """Iterations to train."""
-    epochs: int | None = setting(None, _check_optional_count)
+    epochs: int | None = setting(None, check_optional, check_count)
     """Passes over the training images; replaces --iterations if given."""
     optimizer: str = setting("sgd", check_choice, OPTIMIZERS)
     """sgd; muon, which learns more per iteration by making each kernel's momentum an orthogonal

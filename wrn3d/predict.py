@@ -190,12 +190,12 @@ def predict(config: PredictConfig) -> int:
             print(f"error: {visible(str(error))}", file=sys.stderr)
     rows = []  # (file, {class: probability}, most probable first)
     results = classifier(np.stack(volumes)).tolist() if volumes else []
-    for path, probabilities in zip(readable, results, strict=True):
+    for file, probabilities in zip(readable, results, strict=True):
         pairs = zip(classifier.class_names, probabilities, strict=True)
-        rows.append((path, dict(sorted(pairs, key=lambda pair: -pair[1]))))
+        rows.append((file, dict(sorted(pairs, key=lambda pair: -pair[1]))))
     if config.json:
         content = [
-            {"file": path, "class": next(iter(row)), "probabilities": row} for path, row in rows
+            {"file": file, "class": next(iter(row)), "probabilities": row} for file, row in rows
         ]
         print(json.dumps(content, indent=2))
     elif rows:

@@ -139,7 +139,9 @@ def files():
         "RGB webp": PictureFile("webp", saved(colour, "webp", lossless=True)),
         "RGB key png": PictureFile("png", png(np.stack([GREY] * 3, -1), 8, 2, [KEY] * 3), keyed),
         "RGB 16 bits png": PictureFile("png", png(pixels, 16, 2)),
-        "RGB 16 bits key png": PictureFile("png", png(pixels, 16, 2, [KEY * 257] * 3), keyed),
+        "RGB 16 bits key png": PictureFile(
+            "png", png(pixels // 257 * 256 + 21, 16, 2, [KEY * 256 + 21] * 3), keyed
+        ),
         "RGBA png": PictureFile("png", saved(ink, "png")),
         "RGBA 16 bits png": PictureFile(
             "png", png(np.stack([wide * 0] * 3 + [~wide], axis=-1), 16, 6)

@@ -132,9 +132,10 @@ def _opened(file: Path, use: Any) -> Any:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
                 # A photo in the format MPO has a preview as its second picture.
-                if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+                count = getattr(image, "n_frames", 1)
+                if count > 1 and image.format != "MPO":
                     raise DataError(
-                        f"{file} holds {image.n_frames} pictures, as an animation or a stack does: "
+                        f"{file} holds {count} pictures, as an animation or a stack does: "
                         "save each as a file of its own, or a volume as .npy or .npz"
                     )
                 return use(image)

@@ -164,9 +164,7 @@ def test_of_two_networks_the_user_chooses(tmp_path, saved, names):
 def test_the_way_to_pytorch_has_no_network_to_choose(tmp_path):
     torch.save(STATE, tmp_path / "x.pt")
     convert(ConvertConfig(tmp_path / "x.pt", tmp_path / "x.safetensors"))
-    with pytest.raises(
-        UsageError, match="--network chooses .* but .*x.safetensors is a checkpoint"
-    ):
+    with pytest.raises(UsageError, match="--network and .* but .*x.safetensors is a checkpoint"):
         convert(ConvertConfig(tmp_path / "x.safetensors", tmp_path / "y.pt", network="net"))
 
 

@@ -50,12 +50,18 @@ class Blocks(nn.Module):
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
-def authors_logits(params, x, training, dropout=lambda name, x: x):
-    """Return the logits (N, classes) of x (N, 3, H, W); training updates the running averages."""
+def authors_logits(
+    params, x, training, dropout=lambda name, x: x, activation=F.relu, epsilon=1e-5, raw_groups=()
+):
+    """Return the logits (N, classes) of x (N, 3, H, W); training updates the running averages.
+
+    In the `raw_groups` the shortcut projects the block's input before batch norm.
+    """
 
     def batch_norm_relu(x, name):
         ends = ("running_mean", "running_var", "weight", "bias")
-        return F.relu(F.batch_norm(x, *(params[f"{name}.{end}"] for end in ends), training))
+        arrays = (params[f"{name}.{end}"] for end in ends)
+        return activation(F.batch_norm(x, *arrays, training, eps=epsilon))
 
     x = F.conv2d(x, params["conv0"], padding=1)
     for group, stride in enumerate((1, 2, 2)):
@@ -67,7 +73,8 @@ def authors_logits(params, x, training, dropout=lambda name, x: x):
             y = dropout(name, batch_norm_relu(y, f"{name}.bn1"))
             y = F.conv2d(y, params[f"{name}.conv1"], padding=1)
             if f"{name}.convdim" in params:
-                x = F.conv2d(activated, params[f"{name}.convdim"], stride=step)
+                x = x if group in raw_groups else activated
+                x = F.conv2d(x, params[f"{name}.convdim"], stride=step)
             x, block = x + y, block + 1
     return F.linear(batch_norm_relu(x, "bn").mean((2, 3)), params["fc.weight"], params["fc.bias"])
 

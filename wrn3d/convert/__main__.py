@@ -16,8 +16,10 @@ from typing import Annotated
 
 import tyro
 
+from wrn3d.convert.checking import ASSUMED, check_logits
 from wrn3d.convert.pytorch_files import read_arrays, write_arrays
 from wrn3d.convert.pytorch_weights import (
+    Converted,
     Kernels,
     Naming,
     convert_network,
@@ -55,6 +57,11 @@ class ConvertConfig:
     """Names for PyTorch: the authors', the same on torch.nn modules, or WideResNet-pytorch's."""
     network: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Which network of a PyTorch file with several: its keys and prefix, as in state_dict_ema."""
+    check: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="INPUTS.npy LOGITS.npy")] = (
+        None
+    )
+    """Inputs of the PyTorch network, floats (N, C, H, W), and its logits in evaluation: convert
+    only if the converted network gives them."""
 
 
 def main() -> int:
@@ -75,8 +82,8 @@ def convert(config: ConvertConfig) -> None:
 
 def _to_pytorch(config: ConvertConfig) -> str:
     require(
-        config.network is None,
-        f"--network chooses a network of a PyTorch file, but {config.source} is a checkpoint",
+        config.network is None and config.check is None,
+        f"--network and --check are for PyTorch files, but {config.source} is a checkpoint",
     )
     checkpoint = Checkpoint.load(config.source)
     strides = checkpoint.config.get("strides", PAPER_STRIDES)
@@ -103,6 +110,7 @@ def _from_pytorch(config: ConvertConfig) -> str:
     with _named(config.source):
         converted = convert_network(arrays, config.kernels)
     spec = converted.spec
+    checked = _checked(config, converted)
     network = {"depth": spec.depth, "widen_factor": spec.widen_factor, "shortcut": spec.shortcut}
     Checkpoint(converted.weights, config=network).save(config.target)
     keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
@@ -113,7 +121,20 @@ def _from_pytorch(config: ConvertConfig) -> str:
         f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})"
         + "".join(f"\nleft out   {names}" for names in converted.left_out)
         + (f"\ninputs     {normalisation(converted)}" if converted.normaliser else "")
+        + f"\nassumed    {ASSUMED}"
+        + (f"\nchecked    {checked}" if checked else "")
     )
+
+
+def _checked(config: ConvertConfig, converted: Converted) -> str:
+    if config.check is None:
+        return ""
+    require(
+        config.kernels != "inflated",
+        "--check is for images, where --kernels inflated changes the logits: check with --kernels "
+        "centre first",
+    )
+    return check_logits(converted, *config.check)
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from wrn3d.distributed.collectives import Shard, batch_mean, current_shard
+from wrn3d.network.spec import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
-BATCH_NORM_EPSILON = 1e-5  # as in PyTorch, and so in the authors' code
-BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch in the running averages
 PHILOX = 1  # TensorFlow's number for this random generator
 
 

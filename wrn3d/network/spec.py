@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from wrn3d.system.checks import check_choice, check_count, check_each, check_share, require
 
 PAPER_STRIDES = (1, 2, 2)
+BATCH_NORM_EPSILON = 1e-5  # as in PyTorch, and so in the authors' code
+BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch in the running averages
 SHORTCUTS = ("pad", "projection")
 DEEPEST, WIDEST = 10_000, 10_000  # no machine holds a larger network
 

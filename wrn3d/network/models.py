@@ -6,6 +6,7 @@ from wrn3d.network.parameters import initial_weights
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import Model, assign, named_variables, set_dropout, values
 from wrn3d.network.wide_resnet import wide_resnet
+from wrn3d.system.keras_settings import in_float32
 from wrn3d.system.tensorflow_setup import be_deterministic
 
 
@@ -21,10 +22,11 @@ def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32")
     from wrn3d.network import layers_keras
     from wrn3d.network.network_keras import Network
 
-    volumes = keras.Input(spec.input_shape, name="volumes")
-    # Keras can save a layer's arguments only if they are Python numbers, not NumPy's.
-    logits = wide_resnet(layers_keras, volumes, spec, int(seed), precision)
-    model = Network(volumes, logits, name=spec.name)
+    with in_float32():
+        volumes = keras.Input(spec.input_shape, name="volumes")
+        # Keras can save a layer's arguments only if they are Python numbers, not NumPy's.
+        logits = wide_resnet(layers_keras, volumes, spec, int(seed), precision)
+        model = Network(volumes, logits, name=spec.name)
     initialize(model, spec, seed)
     return model
 

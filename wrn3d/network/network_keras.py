@@ -7,20 +7,26 @@ from typing import Any
 import keras
 
 from wrn3d.network.layers_keras import Cast, serializable
+from wrn3d.system.keras_settings import in_float32
 from wrn3d.system.tensorflow_setup import check_process
 
 COMPUTING = (
-    *("__call__", "fit", "evaluate", "predict"),
+    *("__call__", "compile", "compute_metrics", "fit", "evaluate", "predict"),
     *("train_on_batch", "test_on_batch", "predict_on_batch"),
 )
 
 
 @serializable
 class Network(keras.Model):
-    """A keras.Model that computes in its own process only, and exports what others can read.
+    """A keras.Model that computes in float32, or its layers' own precision, in its own process.
 
-    In a fork of a process that runs TensorFlow, the methods in COMPUTING raise UsageError.
+    Keras's process-wide settings of precision have no effect. In a fork of a process that runs
+    TensorFlow, the methods in COMPUTING raise UsageError.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with in_float32():
+            super().__init__(*args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Export as any keras.Model does, but in float32 unless `format` is "tf_saved_model".
@@ -47,12 +53,13 @@ class Network(keras.Model):
 
 
 def _in_own_process(name: str) -> Callable:
-    """Return keras.Model's method `name`, which checks the process first."""
+    """Return keras.Model's method `name`, with what the class promises."""
 
     @functools.wraps(getattr(keras.Model, name))
     def method(self: Network, *args: Any, **kwargs: Any) -> Any:
         check_process()
-        return getattr(super(Network, self), name)(*args, **kwargs)
+        with in_float32():
+            return getattr(super(Network, self), name)(*args, **kwargs)
 
     return method
 

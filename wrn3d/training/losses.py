@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from wrn3d.network import ops
+from wrn3d.system.keras_settings import in_float32
 
 serializable = keras.saving.register_keras_serializable(package="wrn3d")
 
@@ -21,7 +22,8 @@ class CrossEntropy(keras.losses.Loss):
         name: str = "cross_entropy",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
+        with in_float32():
+            super().__init__(name=name, **kwargs)
         self.settings: dict[str, Any] = {"smoothing": smoothing, "class_weights": class_weights}
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -43,9 +45,10 @@ class BatchLoss(keras.metrics.Metric):
         name: str = "batch_loss",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
+        with in_float32():
+            super().__init__(name=name, **kwargs)
+            self.value = self.add_weight(shape=(), initializer="zeros", name="value")
         self.settings: dict[str, Any] = {"smoothing": smoothing, "class_weights": class_weights}
-        self.value = self.add_weight(shape=(), initializer="zeros", name="value")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self.value.assign(ops.cross_entropy(y_true, y_pred, **self.settings))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from wrn3d.network.parameters import KERNEL_DIMENSIONS
 from wrn3d.network.spec import WideResNetSpec
+from wrn3d.system.keras_settings import in_float32
 from wrn3d.system.tensorflow_setup import check_process
 from wrn3d.training.config import TrainingConfig
 from wrn3d.training.gradients import sum_gradients
@@ -32,6 +33,10 @@ class Optimizer:
     order: Sequence[int] | None = None
     gradient_norms: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with in_float32():
+            super().__init__(*args, **kwargs)
+
     def build(self: Any, variables: Any) -> None:
         if not self.built:
             super().build(variables)  # type: ignore[misc]
@@ -43,7 +48,8 @@ class Optimizer:
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
         check_process()
         grads = sum_gradients(list(grads), self.order)
-        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        with in_float32():
+            super().apply(grads, trainable_variables)  # type: ignore[misc]
         if len(grads) == self.gradient_norms.shape[0] and not any(one is None for one in grads):
             self.note(grads)
 

@@ -54,6 +54,35 @@ def check_process() -> None:
     )
 
 
+def check_eager() -> None:
+    """Raise UsageError as `check_process` does, and where ops would only build a tf.Graph."""
+    check_process()
+    if "tensorflow" not in sys.modules:
+        return
+    import tensorflow as tf
+
+    require(
+        tf.executing_eagerly() or tf.inside_function(),
+        "TensorFlow's eager execution is off here (tf.compat.v1.disable_eager_execution, or inside "
+        "a tf.Graph), so nothing would be computed: use wrn3d outside the graph, or in a process "
+        "that leaves eager execution on",
+    )
+
+
+def check_no_strategy() -> None:
+    """Raise UsageError as `check_eager` does, and inside the scope of a tf.distribute strategy."""
+    check_eager()
+    if "tensorflow" not in sys.modules:
+        return
+    import tensorflow as tf
+
+    require(
+        not tf.distribute.has_strategy(),
+        "a CNNEnv cannot be used inside the scope of a tf.distribute strategy, which would split "
+        "its variables: leave strategy.scope() (python -m wrn3d.launch starts several workers)",
+    )
+
+
 def _note_process() -> None:
     """Remember, before a fork, that TensorFlow runs in this process."""
     if not _started_in and (_has_context() or any(_tensorflow_threads())):
@@ -89,10 +118,11 @@ def be_deterministic(seed: int) -> None:
     TensorFlow then refuses random ops without a global seed, and `fit` needs them to shuffle. So
     `seed` becomes the global seed unless the caller has set one.
 
-    Raises UsageError in a fork of a process that runs TensorFlow.
+    Raises UsageError as `check_eager` does.
     """
     check_process()
     import_tensorflow()
+    check_eager()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.system.checks import check_choice
-from wrn3d.system.tensorflow_setup import check_process
+from wrn3d.system.tensorflow_setup import check_no_strategy
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}  # modules
 
@@ -43,8 +43,8 @@ class FrontEnd(ABC):
 
     @property
     def model(self) -> Any:
-        """The framework's own model. Raises UsageError in a forked process, which would hang."""
-        check_process()
+        """The framework's own model. Raises UsageError where it could not be used."""
+        check_no_strategy()
         return self._model
 
     @model.setter

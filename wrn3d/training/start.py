@@ -8,7 +8,12 @@ from wrn3d.data.load import load_dataset
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
-from wrn3d.system.tensorflow_setup import check_process, has_fast_bfloat16, import_tensorflow
+from wrn3d.system.tensorflow_setup import (
+    check_no_strategy,
+    check_process,
+    has_fast_bfloat16,
+    import_tensorflow,
+)
 from wrn3d.training.config import TrainingConfig
 from wrn3d.training.memory_estimate import check_memory
 
@@ -67,6 +72,7 @@ def start_worker(
     check_workers(config.batch_size, rank.world_size)
     check_memory(spec, config, dataset.nbytes, rank.world_size, rank.local_count)
     import_tensorflow()  # quietly, before the script imports it
+    check_no_strategy()
     if config.precision == "bfloat16" and not has_fast_bfloat16():
         warnings.warn(
             "precision bfloat16 is no faster than float32 on this machine, which has no known "

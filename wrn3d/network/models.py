@@ -1,7 +1,5 @@
 """The network as a model of either framework, with its initial weights."""
 
-import numpy as np
-
 from wrn3d.network.parameters import initial_weights
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import Model, assign, named_variables, set_dropout, values
@@ -61,8 +59,6 @@ def as_keras_model(
         arrays = values(named_variables(model))
         model = keras_model(spec, seed, precision)
         assign(named_variables(model), arrays)
-    # Keras exports a model to ONNX only after the model has been called.
-    model(np.zeros((1, *spec.input_shape), np.float32), training=False)
     return model
 
 

@@ -28,6 +28,11 @@ class Network(keras.Model):
         with in_float32():
             super().__init__(*args, **kwargs)
 
+    def compile_from_config(self, config: Any) -> None:
+        """Compile as a saved model was; a class with a `compile` of its own has to do this."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Export as any keras.Model does, but in float32 unless `format` is "tf_saved_model".
 

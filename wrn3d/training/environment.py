@@ -27,7 +27,7 @@ from wrn3d.network.variables import (
 from wrn3d.system.checks import NotCopyable, check_flag, check_number, require
 from wrn3d.system.interrupts import complete, uninterrupted
 from wrn3d.system.memory import enough_for
-from wrn3d.system.tensorflow_setup import check_process
+from wrn3d.system.tensorflow_setup import check_no_strategy
 from wrn3d.training import evaluation, state, step
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
 from wrn3d.training.evaluation import EvalResult, Predictions, Track
@@ -169,9 +169,9 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
     def _prepare(self, chosen: Mapping[str, Any] | None = None) -> None:
         """Set the next iteration's momentum, weight decay and dropout: `chosen`, or the run's."""
         current = step.adjusted_settings(self.config, chosen or {})
-        self.optimizer.adjust(current["momentum"], current["weight_decay"])
         # Keras's `fit`, for example, may have moved the masks' position and Adam's count.
         set_dropout(self.model, current["dropout"], self.config.seed, self.iteration)
+        self.optimizer.adjust(current["momentum"], current["weight_decay"])
         self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))
 
     @property
@@ -224,6 +224,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
 
     def norms(self) -> Norms:
         """Return the norms of the weights and of the last gradients."""
+        check_no_strategy()
         return self._measure_norms()
 
     def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list[Any], int]:
@@ -283,7 +284,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
 
         Contexts can be nested. Inside, calls that change the weights raise UsageError.
         """
-        check_process()
+        check_no_strategy()
         return self.average.in_use() if self.average else nullcontext()
 
     @property

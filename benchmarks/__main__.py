@@ -19,6 +19,7 @@ from wrn3d.system.errors import UserError
 from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import new_folder, writing_to
 from wrn3d.system.terminal import Progress
+from wrn3d.system.words import counted
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def benchmark(config: BenchmarkConfig) -> None:
             if groups := grouped(measurements):
                 show(groups, notes, folder)
     if failures:
-        raise UserError(f"{len(failures)} of {len(turns)} turns failed; the first: {failures[0]}")
+        raise UserError(
+            f"{len(failures)} of {counted(len(turns), 'turn')} failed; the first: {failures[0]}"
+        )
 
 
 def take(

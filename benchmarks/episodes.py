@@ -18,6 +18,7 @@ from wrn3d.system import machine
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.flags import run_command
 from wrn3d.system.memory import resident_memory
+from wrn3d.system.words import counted
 
 WARM_UP = 3  # iterations that build graphs and settle memory
 SETTLED = 50  # resets that settle memory
@@ -83,7 +84,7 @@ def beginning_anew(front_end: str, resets: int) -> str:
     graphs_before, memory_before = play(range(SETTLED))
     graphs_after, memory_after = play(range(SETTLED, SETTLED + resets))
     return (
-        f"{front_end}: {resets} resets: {graphs_after - graphs_before:+d} graphs "
+        f"{front_end}: {counted(resets, 'reset')}: {graphs_after - graphs_before:+d} graphs "
         f"(of {graphs_before}), {memory_after - memory_before:+.1f} MiB (of "
         f"{memory_before:.0f})"
     )
@@ -103,7 +104,7 @@ def through_gymnasium(front_end: str, rounds: int) -> str:
     return (
         f"{front_end}: WRN-16-1, batch 128: {1 / median(through):.2f} iterations/s "
         f"through Gymnasium, {1 / median(bare):.2f} by bare step(): {median(shares):.1%} "
-        f"({min(shares):.1%} to {max(shares):.1%} in {rounds} rounds of {count})"
+        f"({min(shares):.1%} to {max(shares):.1%} in {counted(rounds, 'round')} of {count})"
     )
 
 

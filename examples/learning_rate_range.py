@@ -12,6 +12,7 @@ from math import isfinite
 
 from cifar_wide_resnet_tl import CNNEnv
 from wrn3d.system.flags import run_without_flags
+from wrn3d.system.words import counted
 
 SETTINGS = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 64, "momentum": 0.9}
 LOWEST, HIGHEST, ITERATIONS = 1e-4, 10.0, 150
@@ -44,7 +45,7 @@ def main():
     env = CNNEnv(**SETTINGS)
     curve = range_test(env)
     if len(curve) <= WINDOW:
-        sys.exit(f"the loss diverged after {len(curve)} iterations: make LOWEST smaller")
+        sys.exit(f"the loss diverged after {counted(len(curve), 'iteration')}: make LOWEST smaller")
     rate = steepest(curve)
     print(f"{len(curve)} iterations; the loss falls fastest at a learning rate of {rate:.2g}")
 

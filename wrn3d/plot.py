@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from wrn3d.runs.curves import draw, read_curves
+from wrn3d.runs.figures import figure_format
 from wrn3d.system.checks import require
 from wrn3d.system.flags import run_command
 
@@ -22,7 +23,7 @@ class PlotConfig:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER...")]
     """Folders of runs, as given to --output."""
     output: Path = Path("curves.png")
-    """PNG file to write."""
+    """Picture to write; its ending decides the format: .png, .pdf, .svg, ..."""
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
 def plot(config: PlotConfig) -> None:
     """Draw the picture and print its path; raise UserError if that fails."""
     require(config.runs, "no run is named: name the folder of at least one")
+    figure_format(config.output)
     draw([read_curves(path) for path in config.runs], config.output)
     print(config.output)
 

@@ -21,6 +21,7 @@ from benchmarks.scaling.workers import (
 from wrn3d.system.machine import usable_cores
 from wrn3d.system.plotting import import_matplotlib
 from wrn3d.system.reporting import markdown_table
+from wrn3d.system.words import three_digits
 
 LARGE_VOLUMES = Case(28, 10, 2, 64)  # too large for this machine
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -153,8 +154,9 @@ def _alone(case, worker, work):
     images, gradients = SHARES[case], work.gradients
     seconds = work.alone(images)
     return (
-        f"{case.network}, {images} for each worker with a {worker}: alone {images / seconds:.3g} "
-        f"images/s, {images * work.input / seconds:.1%} of the time for input, "
+        f"{case.network}, {images} for each worker with a {worker}: alone "
+        f"{three_digits(images / seconds)} images/s, "
+        f"{images * work.input / seconds:.1%} of the time for input, "
         f"{work.save / work.save_every / seconds:.1%} for a checkpoint in {work.save_every} steps; "
         f"{sum(gradients) / 1e6:.0f} MB of gradients in {len(gradients)} messages. Each worker's "
         "images/s as a share of a lone worker's with as many images:"
@@ -164,11 +166,10 @@ def _alone(case, worker, work):
 def _row(title, rates):
     most, count = max(zip(rates, COUNTS, strict=True))
     shares = {count: rate / count / rates[0] for rate, count in zip(rates, COUNTS, strict=True)}
-    three_digits = float(f"{most:.3g}")  # printed without an exponent
     return [
         title,
         *(f"{shares[count]:.0%}" for count in SHOWN),
-        f"{three_digits:,.12g} images/s with {count:,}",
+        f"{three_digits(most)} images/s with {count:,}",
     ]
 
 

@@ -28,6 +28,7 @@ from wrn3d import TrainingEnvironment
 from wrn3d.distributed.workers import part
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.terminal import Progress
+from wrn3d.system.words import counted
 
 Figures = dict[str, float]  # what `measure` returns
 Turn = Callable[[], Figures]
@@ -143,7 +144,7 @@ def started_workers(
         if megabits:
             command = throttled(megabits, command)
         with (
-            started(f"measuring {count} workers", command) as results,
+            started(f"measuring {counted(count, 'worker')}", command) as results,
             open(calls, "r+b", buffering=0) as fifo,  # "wb" would wait for a reader
         ):
             next(results)  # they are warmed up

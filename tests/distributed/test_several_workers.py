@@ -159,7 +159,7 @@ def disturb(front_end, folder, log, number, draw, restarts=0):
     with log.open("w") as output:
         process = launch(
             front_end,
-            *[*FULL, "--output", folder, "--resume"],
+            *[*FULL, "--output", folder, *(["--resume"] if folder.exists() else [])],
             restarts=restarts,
             stdout=output,
             stderr=output,

@@ -66,6 +66,13 @@ def test_epochs_decide_the_length_and_changed_settings_are_printed(command):
     assert LINE.fullmatch(lines[11]).groups()[:2] == ("6", "6")
 
 
+def test_one_is_singular(command):
+    flags = ["--volume-size", 8, "--iterations", 1, "--batch-size", 1500, "--validation", 0]
+    lines = command(*SMALL, *flags)[1].splitlines()
+    assert " 1 iteration (1 epoch), " in lines[2]
+    assert lines[-1].startswith("done      1 iteration in ")
+
+
 def test_a_long_run_prints_about_a_hundred_lines_and_its_last_iteration(command):
     _, output, _ = command(*SMALL, "--volume-size", 8, "--batch-size", 1, "--iterations", 205)
     numbers = [int(match[1]) for match in map(LINE.match, output.splitlines()) if match]
@@ -81,7 +88,7 @@ def test_a_terminal_shows_a_progress_bar_until_ctrl_c():
     os.close(follower)
     bar = re.compile(
         r"training .*━.* +(\d+)/20000 \d:\d\d:\d\d loss \d\.\d{3} acc [01]\.\d\d "
-        r"lr 0\.01 [0-9.e+]+ images/s"
+        r"lr 0\.01 [0-9.,]+ images/s"
     )
     output, shown = b"", None
     try:
@@ -136,6 +143,8 @@ def test_imports_print_nothing_and_do_not_import_tensorflow():
         ("--output /proc/run", 1, "/proc/run cannot be written"),
         ("--resume", 2, "resume, override and on_nan need the folder of the run"),
         ("--save-every 0", 2, "save_every is 0"),
+        ("--output nothing/run --resume", 2, "nothing/run is not a folder, so it holds no run"),
+        ("--output LICENSE --resume", 2, "LICENSE is not a folder, so it holds no run to resume"),
     ],
 )
 def test_a_mistake_ends_with_one_short_sentence(arguments, status, message, command):

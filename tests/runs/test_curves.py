@@ -2,16 +2,18 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support.processes import run_command
-from wrn3d.plot import main
+from wrn3d.plot import PlotConfig, main, plot
 from wrn3d.runs import curves
 from wrn3d.runs.curves import POINTS, read_curves
 from wrn3d.runs.folder import RunFolder
+from wrn3d.system.errors import UsageError
 
 
 def test_curves_are_the_numbers_of_the_logs(undisturbed):
@@ -84,3 +86,28 @@ def test_what_is_no_run_is_named(tmp_path, monkeypatch, capsys, folders, status,
     monkeypatch.setattr(sys, "argv", ["plot", *folders, "--output", str(target)])
     assert main() == status
     assert capsys.readouterr().err == f"error: {message}\n" and not target.exists()
+
+
+@pytest.mark.parametrize(
+    "name, start",
+    [
+        ("x", b"\x89PNG"),
+        ("x.png", b"\x89PNG"),
+        ("x.PDF", b"%PDF"),
+        ("x.svg", b"<?xml"),
+        ("x.jpg", b"\xff\xd8"),
+        ("x.webp", b"RIFF"),
+    ],
+)
+def test_the_ending_decides_the_format(tmp_path, name, start):
+    log = RunFolder(tmp_path).log
+    log.start(0)
+    log.buffer(1, 1, 0.1, 2.5, 0.5)
+    log.write()
+    plot(PlotConfig((tmp_path,), tmp_path / name))
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_an_unknown_format_is_refused_before_anything_is_read():
+    with pytest.raises(UsageError, match="x.xyz ends in .xyz, but a picture must end in one of .p"):
+        plot(PlotConfig((Path("nothing"),), Path("x.xyz")))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.support.environments import environment_class
 from tests.support.runs import (
     SMALL,
     after_step,
@@ -43,6 +44,25 @@ def test_a_learning_rate_that_is_too_large_ends_a_run_with_a_sentence(command):
     assert re.fullmatch(
         r"error: the loss is (nan|inf) at iteration \d, the last finite loss was .*: try a "
         r"learning rate below 1e\+30\n",
+        errors,
+    )
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_weights_end_a_run_with_and_without_a_folder(command, tmp_path, kept):
+    class Spoiled(environment_class("keras")):
+        def step(self, *arguments, **settings):
+            result = super().step(*arguments, **settings)
+            if result.iteration == 4:
+                spoil_weights(self)
+            return result
+
+    flags = [*SMALL, "--iterations", 4, *(["--output", tmp_path / "run"] if kept else [])]
+    status, _, errors = command(*flags, environment_class=Spoiled)
+    assert status == 1
+    assert re.fullmatch(
+        r"error: weights are no longer finite at iteration 4, the last finite loss was [\d.]+: try "
+        r"a learning rate below 0.01\n",
         errors,
     )
 

@@ -54,7 +54,7 @@ def attempt(front_end, moment, folder, log, draw):
         return text.format(iteration) in log.read_text()
 
     with log.open("w") as output:
-        flags = [*FULL, "--output", folder, "--resume"]
+        flags = [*FULL, "--output", folder, *(["--resume"] if folder.exists() else [])]
         process = start_script(front_end, *flags, stdout=output, stderr=subprocess.STDOUT)
     try:
         if wait_until(reached, process, pause=0.0005):

@@ -1,6 +1,7 @@
 """Construction of CNNEnv: the original's attributes, a spec, the caller's own data, refusals."""
 
 import warnings
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from tests.support.cifar_files import write_cifar10
 from tests.support.environments import environment_class, small_environment
 from tests.training.states import same, tensorlayer_slow
 from wrn3d import Dataset, WideResNetSpec
+from wrn3d.data import download
+from wrn3d.system.errors import MissingDataError, UsageError
 
 
 def test_it_runs_as_the_original_did(tmp_path, front_end):
@@ -131,3 +134,35 @@ def test_data_of_the_caller_need_no_test_split(front_end):
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises((ValueError, TypeError), match=message):
         environment_class("tensorlayer")(dataset="digits", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"spec": WideResNetSpec(10, 1, num_classes=100)},
+            "and 100 classes, but CIFAR-10 has",
+        ),
+        (
+            {"spec": WideResNetSpec(10, 1), "dataset": "cifar100"},
+            "10 classes, but CIFAR-100 has volumes (1, 32, 32, 3) and 100 classes",
+        ),
+        ({"spec": WideResNetSpec(10, 1, input_shape=(1, 28, 28, 3))}, "spec is for volumes (1, 28"),
+        ({"spec": WideResNetSpec(10, 1), "volume_size": 16}, "CIFAR-10 has volumes (1, 16, 16, 3)"),
+        ({"cutout": 32}, "cutout is 32, but must be smaller than the longest side of the images"),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_a_download(front_end, tmp_path, settings, message):
+    with pytest.raises(UsageError) as caught:
+        environment_class(front_end)(data_dir=tmp_path / "data", **settings)
+    assert message in str(caught.value)
+
+
+def test_what_fits_is_downloaded(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise URLError("no network")
+
+    monkeypatch.setattr(download, "urlopen", refuse)
+    spec = WideResNetSpec(10, 1, input_shape=(1, 16, 16, 3))
+    with pytest.raises(MissingDataError, match="CIFAR-10 is not in"):
+        environment_class("keras")(spec=spec, volume_size=16, data_dir=tmp_path / "data")

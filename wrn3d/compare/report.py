@@ -13,6 +13,7 @@ import numpy as np
 from wrn3d.compare.comparison import Comparison
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import markdown_table
+from wrn3d.system.words import three_digits
 
 SHOWN_PARAMETERS = 10  # on the terminal; the page shows all
 CONFIDENCE = 0.95
@@ -105,8 +106,8 @@ def summary_rows(comparisons: Sequence[Comparison]) -> Table:
             mean, deviation = mean_and_deviation(side)
             cells.append(text(mean) + (f" ± {text(deviation)}" if several else ""))
         mean, low, high = difference_interval(sides)
-        interval = f" ({low:.3g} to {high:.3g})" if several else ""
-        rows.append([name, *cells, f"{mean:.3g}{interval}"])
+        interval = f" ({three_digits(low)} to {three_digits(high)})" if several else ""
+        rows.append([name, *cells, f"{three_digits(mean)}{interval}"])
     return titles, rows
 
 

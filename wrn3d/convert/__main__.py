@@ -32,6 +32,7 @@ from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
 from wrn3d.system.files import require_file
 from wrn3d.system.flags import run_command
+from wrn3d.system.words import counted
 from wrn3d.training.checkpoint import Checkpoint, is_checkpoint
 
 KEPT = {
@@ -116,8 +117,8 @@ def _from_pytorch(config: ConvertConfig) -> str:
     keywords = ", ".join(f"{name}={value!r}" for name, value in network.items())
     return (
         f"{config.target}: {spec.name}, {parameter_count(spec):,} parameters, "
-        f"{spec.num_classes} classes, {spec.input_shape[-1]} channels. To use it, name the data "
-        "set that it was trained on:\n"
+        f"{spec.num_classes} classes, {counted(spec.input_shape[-1], 'channel')}. "
+        "To use it, name the data set that it was trained on:\n"
         f"env = CNNEnv(dataset=..., {keywords}); env.load({str(config.target)!r})"
         + "".join(f"\nleft out   {names}" for names in converted.left_out)
         + (f"\ninputs     {normalisation(converted)}" if converted.normaliser else "")

@@ -10,6 +10,7 @@ from wrn3d.data.cifar_pickles import PickledArray, unpickle
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.download import Archive, find_or_fetch
 from wrn3d.system.errors import DataError, reason
+from wrn3d.system.words import counted
 
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
@@ -133,7 +134,7 @@ def load(cifar: Cifar, data_dir: Path) -> Dataset:
         if len(labels) != expected:
             raise _unusable(
                 folder / name,
-                f"it holds {len(labels):,} images, but {expected:,} belong to the "
+                f"it holds {counted(len(labels), 'image')}, but {expected:,} belong to the "
                 f"{len(test_labels):,} of {layout.test_file}",
             )
     return Dataset(

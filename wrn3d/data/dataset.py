@@ -17,6 +17,7 @@ from wrn3d.data.resizing import resize_bytes, resized_shape
 from wrn3d.system.checks import check_choice, require
 from wrn3d.system.errors import quoted
 from wrn3d.system.memory import check_room
+from wrn3d.system.words import counted
 
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in files and folders
@@ -119,13 +120,14 @@ class Dataset:
             return self
         require(
             not len(self.validation_labels),
-            f"{self.title} already has a validation split of {len(self.validation_labels):,} "
-            "images: leave validation out",
+            f"{self.title} already has a validation split of "
+            f"{counted(len(self.validation_labels), 'image')}: leave validation out",
         )
         require(
             count < len(self.train_labels),
-            f"validation is {count}, but {self.title} has only {len(self.train_labels):,} training "
-            "images, and some must remain to train on",
+            f"validation is {count}, but {self.title} has only "
+            f"{counted(len(self.train_labels), 'training image')}, and some must remain to train "
+            "on",
         )
         return replace(
             self,
@@ -150,7 +152,7 @@ class Dataset:
         if shape == self.volume_shape:
             return self
         count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
-        check_room(f"the {count:,} volumes of {self.title}", count * prod(shape))
+        check_room(f"the {counted(count, 'volume')} of {self.title}", count * prod(shape))
         resized: dict[str, Any] = {
             f"{name}_volumes": resize_bytes(volumes, longest)
             for name in SPLITS

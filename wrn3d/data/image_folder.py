@@ -16,6 +16,7 @@ from wrn3d.data.fitting import Resizing
 from wrn3d.data.pictures import ENDINGS, fit_picture, picture_size, read_picture, warn_if_dark
 from wrn3d.system.errors import DataError
 from wrn3d.system.memory import check_room
+from wrn3d.system.words import counted
 
 
 def is_image_folder(path: str | Path) -> bool:
@@ -38,7 +39,7 @@ def load(path: Path, side: int | None = None) -> Dataset:
     files["train"].sort(key=_sorting_key)
     size = (side, side) if side else _common_size(chain(*files.values()))
     count = sum(map(len, files.values()))
-    check_room(f"the {count:,} pictures in {path}", count * size[0] * size[1] * 3)
+    check_room(f"the {counted(count, 'picture')} in {path}", count * size[0] * size[1] * 3)
     splits = {split: _read(pictures, size) for split, pictures in files.items()}
     warn_if_dark(f"every picture in {path}", [volumes for volumes, _ in splits.values()])
     if found.others:

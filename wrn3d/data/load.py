@@ -4,8 +4,10 @@ from pathlib import Path
 
 from wrn3d.data import cifar, digits, image_folder, medmnist
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.resizing import resized_shape
 from wrn3d.system.errors import UsageError, quoted
 
+_DOWNLOADED = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
 _LOADERS = {
     "cifar10": lambda data_dir: cifar.load(cifar.CIFAR10, data_dir),
     "cifar100": lambda data_dir: cifar.load(cifar.CIFAR100, data_dir),
@@ -34,6 +36,20 @@ def load_dataset(
     else:
         dataset = _LOADERS[name](Path(data_dir))
     return dataset.resized(volume_size) if volume_size else dataset
+
+
+def known_shape(
+    name: str, volume_size: int | None = None
+) -> tuple[str, tuple[int, ...], int] | None:
+    """Return (title, volume shape (D, H, W, C), classes) of data that may have to be downloaded.
+
+    Returns None for other data. With `volume_size` the shape is the resized one.
+    """
+    if name not in _DOWNLOADED:
+        return None
+    data, sides = _DOWNLOADED[name], (1, cifar.SIDE, cifar.SIDE)
+    shape = resized_shape(sides, volume_size or cifar.SIDE)
+    return data.title, (*shape, cifar.CHANNELS), data.num_classes
 
 
 def check_name(name: object) -> None:

@@ -19,6 +19,7 @@ from wrn3d.launch.target import python_arguments
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import WorkerError
 from wrn3d.system.exit_status import exit_status
+from wrn3d.system.words import counted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
     gpus = visible_gpus()
     require(
         not gpus or workers <= len(gpus),
-        f"there are only {len(gpus)} GPUs for {workers} workers: start fewer, or none on GPUs "
+        f"there are fewer GPUs, {len(gpus)}, than workers, {workers}: start fewer, or none on GPUs "
         "(CUDA_VISIBLE_DEVICES=)",
     )
     require(
@@ -62,8 +63,9 @@ def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
         if resumes and "--resume" not in arguments:
             arguments.append("--resume")
         print(
-            f"restarted {workers} workers {'from the last checkpoint' if resumes else 'anew'}, "
-            f"since {outcome.killed or 'one had lost another'}; {left - 1} more times at most",
+            f"restarted {counted(workers, 'worker')} "
+            f"{'from the last checkpoint' if resumes else 'anew'}, since "
+            f"{outcome.killed or 'one had lost another'}; {counted(left - 1, 'more time')} at most",
             flush=True,
         )
     if outcome.killed:

@@ -65,7 +65,7 @@ def read_curves(path: str | Path) -> Curves:
 
 
 def draw(runs: Sequence[Curves], path: str | Path) -> None:
-    """Draw the curves of one or several runs as a PNG, with their scores.
+    """Draw the curves of one or several runs in a picture, with their scores.
 
     Training lines are solid, validation lines dashed. Raises what `atomic_file` raises.
     """

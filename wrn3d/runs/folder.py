@@ -22,8 +22,10 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from wrn3d.runs.log import EpochMeans, Log
+from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, MissingDataError, UsageError, UserError, reason
-from wrn3d.system.files import UNFINISHED, file_errors, flush
+from wrn3d.system.files import UNFINISHED, UNSUPPORTED, file_errors, flush
+from wrn3d.system.words import counted
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.step import StepResult
@@ -41,8 +43,9 @@ def is_regular(iteration: int, save_every: int) -> bool:
 class RunFolder:
     """A run's folder. As a context manager, it creates the folder if necessary and locks it.
 
-    Entering raises UsageError if another run uses the folder, or if it already holds a run and
-    `resume` is False. It raises UserError if the folder cannot be written.
+    Entering raises UsageError if another run uses the folder, if it already holds a run and
+    `resume` is False, or if it does not exist and `resume` is True. It raises UserError if the
+    folder cannot be written.
     """
 
     def __init__(self, path: str | Path, resume: bool = False, save_every: int = 100) -> None:
@@ -56,6 +59,11 @@ class RunFolder:
         self.lock = FileLock(self.path / LOCK, timeout=0)
 
     def __enter__(self) -> Self:
+        require(
+            not self.resume or os.path.isdir(self.path),
+            f"{self.path} is not a folder, so it holds no run to resume: correct --output, or "
+            "leave out --resume to start a run",
+        )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):  # the parent folder may be unreadable
@@ -66,10 +74,15 @@ class RunFolder:
                 f"{self.path} is in use by another run: name another folder with --output"
             ) from None
         except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be written ({reason(error)}): name another folder with "
-                "--output"
-            ) from error
+            if error.errno not in UNSUPPORTED or not self.path.is_dir():
+                raise UserError(
+                    f"{self.path} cannot be written ({reason(error)}): name another folder with "
+                    "--output"
+                ) from error
+            warnings.warn(
+                f"{self.path} cannot be locked ({reason(error)}): start no second run in it",
+                stacklevel=2,
+            )
         try:
             self._check_content()
         except BaseException:
@@ -89,7 +102,8 @@ class RunFolder:
         missing = iteration - self.log.start(iteration)
         if missing > 0:
             warnings.warn(
-                f"{self.log.path} has no line for {missing} of the first {iteration} iterations",
+                f"{self.log.path} has no line for {missing} of the first "
+                f"{counted(iteration, 'iteration')}",
                 stacklevel=2,
             )
         self.epochs.start(iteration)

@@ -5,6 +5,7 @@ from statistics import median
 
 from wrn3d.data.dataset import Dataset
 from wrn3d.system import memory
+from wrn3d.system.words import counted, three_digits
 from wrn3d.training.config import TrainingConfig
 from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.step import StepResult
@@ -37,7 +38,7 @@ def progress_note(result: StepResult) -> str:
     """Return the text beside the progress bar."""
     return (
         f"loss {result.loss:.3f} acc {result.accuracy:.2f} lr {result.learning_rate:.2g} "
-        f"{result.images_per_second:.3g} images/s"
+        f"{three_digits(result.images_per_second)} images/s"
     )
 
 
@@ -45,7 +46,7 @@ def closing_line(count: int, rates: Collection[float], seconds: float) -> str:
     """Return the line that closes `count` iterations; `rates` are their images per second."""
     if count <= 0:
         return "done      nothing was left to train"
-    text = f"done      {count:,} iterations in {seconds:.1f} s"
+    text = f"done      {counted(count, 'iteration')} in {seconds:.1f} s"
     if rates:
         text += f", median {median(rates):.1f} images/s"
     peak = memory.peak_memory()
@@ -59,4 +60,4 @@ def result_line(
     how = ", with their mirror images" if name == "mirrored" else ""
     how += ", averaged weights" if config.averaging else ""
     scores = score_text(result, config, dataset)
-    return f"test      loss {result.loss:.6f}  {scores}  ({count:,} images{how})"
+    return f"test      loss {result.loss:.6f}  {scores}  ({counted(count, 'image')}{how})"

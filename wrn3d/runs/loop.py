@@ -13,6 +13,7 @@ from wrn3d.runs.output import RunOutput
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DivergedError, Stopped
 from wrn3d.system.signals import NAMES, StopRequest
+from wrn3d.system.words import counted
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.config import DATA, DESCRIPTION
 from wrn3d.training.environment import TrainingEnvironment
@@ -116,8 +117,11 @@ class TrainingLoop:
         is_last = result.iteration == self.total
         if self.output:
             self.output.add(result, *self.environment.epoch, must=is_last)
-        if self.takes_snapshots and self._is_due():
-            self._save(must=is_last)
+        if self._is_due():
+            if self.takes_snapshots:
+                self._save(must=is_last)
+            else:  # a run without a folder diverges by the same rule
+                self.finite.check_weights(self.environment.get_weights(), result.iteration)
             if self.output:
                 self.output.draw_curves()
         return result
@@ -139,8 +143,9 @@ class TrainingLoop:
         dataset = self.environment.dataset
         self.report(
             f"validation {iteration}/{self.total}  loss {result.loss:.6f}  "
-            f"{score_text(result, self.config, dataset)}  ({len(dataset.validation_labels):,} "
-            f"images{', the best so far' if is_best else ''})"
+            f"{score_text(result, self.config, dataset)}  "
+            f"({counted(len(dataset.validation_labels), 'image')}"
+            f"{', the best so far' if is_best else ''})"
         )
 
     def _go_back(self, error: DivergedError) -> None:

@@ -24,7 +24,7 @@ def starting_point(
     checkpoint, skipped = folder.newest()
     if checkpoint is None and skipped:  # a new start would overwrite files worth rescuing
         raise DataError(
-            f"none of the {len(skipped)} checkpoints in {folder.path} can be read ("
+            f"no checkpoint in {folder.path} can be read ("
             f"{skipped[0].removeprefix('skipped: ')}): name another folder with --output"
         )
     if checkpoint is None:

@@ -8,6 +8,7 @@ from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.events import has_tensorboard
 from wrn3d.system import memory, tensorflow_setup
+from wrn3d.system.words import counted, three_digits
 from wrn3d.training import memory_estimate
 from wrn3d.training.config import LENGTH_FIELDS, NETWORK_FIELDS, TrainingConfig
 from wrn3d.training.environment import TrainingEnvironment
@@ -110,7 +111,8 @@ def _training_line(environment: TrainingEnvironment, config: RunConfig, unused: 
     shown = {*ALWAYS_SHOWN, *_changed(config).keys() - {*SHOWN_ELSEWHERE, *unused}}
     settings = [_setting(name, config) for name in config.settings if name in shown]
     return (
-        f"training  {environment.front_end}, {total:,} iterations ({epochs:.3g} epochs), "
+        f"training  {environment.front_end}, {counted(total, 'iteration')} "
+        f"({three_digits(epochs)} epoch{'' if epochs == 1 else 's'}), "
         f"{', '.join(settings)}"
     )
 

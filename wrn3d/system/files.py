@@ -11,6 +11,10 @@ from wrn3d.system.errors import DataError, MissingDataError, reason
 from wrn3d.system.memory import available_memory
 
 UNFINISHED = ".unfinished-"  # starts the name of a folder that a killed process may leave behind
+# Some file systems, mostly network mounts, say so of operations that they lack.
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+# So they say of syncing a folder, or the folder may be written but not read.
+UNSUPPORTED_FOR_FOLDERS = (*UNSUPPORTED, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR)
 
 
 @contextmanager
@@ -41,7 +45,10 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         )
     with (
         file_errors(path, advice="name another place"),
-        tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder,
+        # What cannot be removed at the end, such as on NFS, does not undo what is saved.
+        tempfile.TemporaryDirectory(
+            prefix=UNFINISHED, dir=path.parent, ignore_cleanup_errors=True
+        ) as folder,
     ):
         unfinished = Path(folder) / path.name
         yield unfinished
@@ -70,12 +77,20 @@ def append_atomic(path: str | Path, contents: bytes) -> None:
 
 
 def flush(path: Path) -> None:
-    """Sync a file's contents, or a folder's entries, to the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    """Sync a file's contents, or a folder's entries, to the disk if the file system can.
+
+    Raises OSError.
+    """
+    is_folder = path.is_dir()
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (UNSUPPORTED_FOR_FOLDERS if is_folder else UNSUPPORTED):
+            raise
 
 
 def require_file(path: str | Path, advice: str) -> None:

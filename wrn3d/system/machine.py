@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from wrn3d.system.memory import total_memory
+from wrn3d.system.words import counted
 
 INSTRUCTION_SETS = (
     "avx2",
@@ -52,7 +53,8 @@ def sentence(description: dict) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in description["versions"].items())
     settings = "".join(f"; {name}={value}" for name, value in description["environment"].items())
     return (
-        f"{description['cores']} cores of {description['cpu']}{f' ({sets})' if sets else ''}"
+        f"{counted(description['cores'], 'core')} of {description['cpu']}"
+        f"{f' ({sets})' if sets else ''}"
         f"{f', {size / 2**30:.0f} GiB' if size else ''}; {versions}{settings}"
     )
 

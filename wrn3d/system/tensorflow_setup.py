@@ -12,6 +12,7 @@ from wrn3d.system.checks import require
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
 from wrn3d.system.plotting import import_matplotlib
 from wrn3d.system.terminal import open_missing_streams
+from wrn3d.system.words import counted
 
 
 def import_tensorflow() -> None:
@@ -148,7 +149,7 @@ def device() -> str:
     if gpus := _gpu_details():
         names = [details.get("device_name", gpu) for gpu, details in gpus.items()]
         return f"{len(gpus)} GPU ({', '.join(names)})"
-    return f"CPU ({cpu_name()}, {usable_cores()} cores)"
+    return f"CPU ({cpu_name()}, {counted(usable_cores(), 'core')})"
 
 
 def has_fast_bfloat16() -> bool:

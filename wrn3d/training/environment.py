@@ -63,7 +63,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
         self, *, spec: WideResNetSpec | None = None, data: Dataset | None = None, **settings: Any
     ) -> None:
         self.config = configuration(spec, settings)
-        self.feed = Feed(open_dataset(data, self.config, settings), self.config)
+        self.feed = Feed(open_dataset(data, self.config, settings, spec), self.config)
         self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
         check_data(self.spec, self.dataset, self.config)

@@ -9,6 +9,7 @@ from wrn3d.data.batches import batch_at
 from wrn3d.data.dataset import Dataset
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import DataError, UsageError, reason
+from wrn3d.system.words import counted
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.config import IMAGES, TrainingConfig
 
@@ -115,6 +116,7 @@ def check_batch_size(batch_size: int, dataset: Dataset) -> int:
     count = len(dataset.train_labels)
     require(
         check_count("batch_size", batch_size) <= count,
-        f"batch_size is {batch_size}, but {dataset.title} has only {count:,} training images",
+        f"batch_size is {batch_size}, but {dataset.title} has only "
+        f"{counted(count, 'training image')}",
     )
     return int(batch_size)

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection
 
 from wrn3d.data.dataset import Dataset
-from wrn3d.data.load import load_dataset
+from wrn3d.data.load import known_shape, load_dataset
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
@@ -14,19 +14,26 @@ from wrn3d.system.tensorflow_setup import (
     has_fast_bfloat16,
     import_tensorflow,
 )
-from wrn3d.training.config import TrainingConfig
+from wrn3d.training.config import Shape, TrainingConfig
 from wrn3d.training.memory_estimate import check_memory
 
 
-def open_dataset(data: Dataset | None, config: TrainingConfig, given: Collection[str]) -> Dataset:
+def open_dataset(
+    data: Dataset | None,
+    config: TrainingConfig,
+    given: Collection[str],
+    spec: WideResNetSpec | None = None,
+) -> Dataset:
     """Return the caller's data set, resized to `volume_size`, or load the one in the settings.
 
     Raises UsageError in a forked process, before it loads anything, if `data` is not a Dataset, or
     if the caller has `given` settings that name a data set, too. Also raises what `load_dataset`
-    raises.
+    raises and, before it downloads anything, what `check_data` raises.
     """
     check_process()
     if data is None:
+        if known := known_shape(config.dataset, config.volume_size):
+            _check_fit(spec, config, *known)
         return load_dataset(config.dataset, config.data_dir, config.volume_size)
     require(
         isinstance(data, Dataset),
@@ -43,13 +50,19 @@ def open_dataset(data: Dataset | None, config: TrainingConfig, given: Collection
 
 def check_data(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) -> None:
     """Raise UsageError unless network, data and settings fit each other."""
-    data = (*dataset.volume_shape, len(dataset.class_names))
-    require(
-        (*spec.input_shape, spec.num_classes) == data,
-        f"spec is for volumes {spec.input_shape} and {spec.num_classes} classes, but "
-        f"{dataset.title} has volumes {data[:-1]} and {data[-1]} classes",
-    )
-    side = max(dataset.volume_shape[:-1])
+    _check_fit(spec, config, dataset.title, dataset.volume_shape, len(dataset.class_names))
+
+
+def _check_fit(
+    spec: WideResNetSpec | None, config: TrainingConfig, title: str, shape: Shape, classes: int
+) -> None:
+    if spec is not None:
+        require(
+            (*spec.input_shape, spec.num_classes) == (*shape, classes),
+            f"spec is for volumes {spec.input_shape} and {spec.num_classes} classes, but {title} "
+            f"has volumes {shape} and {classes} classes",
+        )
+    side = max(shape[:-1])
     require(
         config.cutout < side,
         f"cutout is {config.cutout}, but must be smaller than the longest side of the images, "

@@ -4,24 +4,29 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 from contextlib import suppress
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tests.distributed.processes import (
     SECONDS_TO_NOTICE,
     start_training,
     start_workers,
+    tf_config,
     trained_arrays,
 )
 from tests.distributed.worker_run import training_arrays
 from tests.support.environments import SCRIPTS, environment_class, small_environment
 from tests.support.processes import finished, start_python, start_script
 from tests.support.runs import FULL, SMALL, contents, wait_for, wait_until
-from wrn3d.runs.folder import RunFolder
+from wrn3d.distributed.peers import split_address
+from wrn3d.launch.resources import free_ports
+from wrn3d.runs.folder import LOCK, RunFolder
 from wrn3d.system.errors import WorkerError
 
 SETTINGS = {"dataset": "digits", "volume_size": 8, "depth": 10, "widen_factor": 1}
@@ -117,7 +122,45 @@ def test_when_a_worker_is_killed_the_other_ends_with_one_sentence():
     first = finished(first)
     assert time.monotonic() - start < SECONDS_TO_NOTICE
     assert first.returncode == WorkerError.exit_status
-    assert re.fullmatch("error: worker 0 cannot continue: another of the 2 .*\n", first.stderr)
+    assert re.fullmatch(
+        r"error: worker 0 cannot continue without worker 1 \(127\.0\.0\.1:\d+\), which was lost or "
+        "does not answer: start all workers again, .*\n",
+        first.stderr,
+    )
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_worker_that_waits_for_one_that_hangs():
+    script = [f"{SCRIPTS['keras']}.py", *SMALL, "--iterations", "3000"]
+    first, second = start_workers([script] * 2)
+    with second:
+        wait_for(first, 30)
+        second.send_signal(signal.SIGSTOP)
+        first.send_signal(signal.SIGTERM)
+        first = finished(first)
+        second.kill()
+    assert first.returncode == 128 + signal.SIGTERM, first.stderr
+    assert re.fullmatch(
+        r"stopped by SIGTERM while waiting for worker 1 \(127\.0\.0\.1:\d+\): start all .*\n",
+        first.stderr,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, name", [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_ends_a_worker_whose_others_never_start(number, name):
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
+    worker = start_script("keras", *SMALL, env=os.environ | tf_config([first, second], 0))
+
+    def listens():
+        with suppress(OSError), socket.create_connection(split_address(first), 1):
+            return True
+
+    assert wait_until(listens, worker, pause=0.1)
+    worker.send_signal(number)
+    worker = finished(worker)
+    assert worker.returncode == 128 + number
+    assert f"stopped by {name}" in worker.stderr and f"worker 1 ({second})" in worker.stderr
 
 
 def launch(front_end, *arguments, workers=2, restarts=0, **options):
@@ -143,6 +186,27 @@ def test_all_stop_after_the_same_iteration_and_one_alone_continues(tmp_path):
     assert alone.returncode == 0, alone.stderr
     assert f"after iteration {stopped}" in alone.stdout
     assert f"{stopped + 3}/{stopped + 3}" in alone.stdout
+
+
+@pytest.mark.slow
+def test_when_the_launcher_is_killed_the_workers_end_and_leave_the_folder(tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    with log.open("w") as output:
+        process = launch(
+            "keras",
+            *SMALL,
+            "--output",
+            folder,
+            "--iterations",
+            "3000",
+            stdout=output,
+            stderr=output,
+        )
+    assert wait_until(lambda: "iteration   30/" in log.read_text(), process, pause=0.1)
+    process.kill()
+    process.wait()
+    with FileLock(folder / LOCK, timeout=10):
+        pass
 
 
 def workers_of(launcher):

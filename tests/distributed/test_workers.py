@@ -14,7 +14,7 @@ from wrn3d.system.errors import UsageError
 
 
 def config(index, count=2, kind="worker", **others):
-    cluster = {"worker": ["a:1"] * count} | others
+    cluster = {"worker": [f"a:{port}" for port in range(1, count + 1)]} | others
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
 
 
@@ -40,6 +40,8 @@ def test_the_environment_gives_the_rank(variables, rank):
     "text",
     [
         "{",
+        "[" * 100_000,
+        config(0)["TF_CONFIG"].replace('"index": 0', '"index": 1e999'),
         "[]",
         "7",
         *(config(*bad)["TF_CONFIG"] for bad in ((2,), (-1,), (0, 2, "evaluator"), (0, 2, "ps"))),
@@ -52,6 +54,48 @@ def test_the_environment_gives_the_rank(variables, rank):
 def test_an_invalid_cluster_is_refused(text):
     with pytest.raises(UsageError, match="TF_CONFIG"):
         find_rank({"TF_CONFIG": text})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a",
+        "grpc://a:1",
+        "http://a:1",
+        "a:",
+        ":1",
+        "a:0",
+        "a:65536",
+        "a:-1",
+        "a:x",
+        "a b:1",
+        "",
+        None,
+    ],
+)
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_address_that_cannot_be_is_named(address, index):
+    cluster = {"worker": ["b:1", address]}
+    text = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+    with pytest.raises(UsageError) as error:
+        find_rank({"TF_CONFIG": text})
+    assert str(error.value) == (
+        f"TF_CONFIG gives worker 1 the address '{address}': write a host and a port, such as "
+        "10.0.0.1:2222"
+    )
+
+
+def test_two_workers_with_one_address_are_refused():
+    with pytest.raises(UsageError, match="gives workers 0 and 2 the same address 'a:1'"):
+        find_rank(config(0, worker=["a:1", "a:2", "a:1"]))
+
+
+@pytest.mark.parametrize("text", ["", " ", "x", "-1", "1.5", "1e1", "4", "9" * 5000, "\u0663"])
+@pytest.mark.parametrize("name", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"])
+def test_damaged_slurm_variables_are_refused(name, text):
+    variables = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "5" if text == "4" else "3"}
+    with pytest.raises(UsageError, match="^SLURM's variables do not describe the workers"):
+        find_rank(variables | {name: text})
 
 
 @given(st.integers(1, 1000), st.integers(1, 64))
@@ -69,6 +113,7 @@ def test_a_batch_without_an_image_for_each_worker_is_refused(monkeypatch):
 
 def test_fit_is_refused_with_several_workers(monkeypatch):
     monkeypatch.setattr(cluster_worker, "join", lambda *arguments: None)
+    monkeypatch.setenv("TF_CONFIG", config(0)["TF_CONFIG"])
     worker = cluster_worker.ClusterWorker(WorkerRank(0, 2), True, True)
     train = worker.shared(lambda volumes: volumes)
     with pytest.raises(UsageError, match="call env.step"):

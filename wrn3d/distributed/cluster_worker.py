@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from wrn3d.distributed.cluster import expecting_workers, join
+from wrn3d.distributed.cluster import expecting_workers, find_peers, join
 from wrn3d.distributed.collectives import Shard, first_key, reduce_over, tracing_for
 from wrn3d.distributed.workers import Worker, WorkerRank
 from wrn3d.system.checks import require
@@ -20,8 +20,8 @@ class ClusterWorker(Worker):
 
     def __init__(self, rank: WorkerRank, synchronised: bool, single_depth: bool) -> None:
         self.index, self.count, self.in_step = rank.rank, rank.world_size, False
-        with expecting_workers(self.index, self.count):
-            join(rank.source, synchronised)
+        self.peers = find_peers(rank)
+        join(self.peers, rank.source, synchronised)
         self.shard = Shard(self.count, synchronised, single_depth)
 
     def shared(self, function: Callable) -> Callable:
@@ -38,7 +38,7 @@ class ClusterWorker(Worker):
         self.shard.total.assign(np.asarray(total, np.int64))
         self.in_step = True
         try:
-            with expecting_workers(self.index, self.count):
+            with expecting_workers(self.peers):
                 yield
         finally:
             self.in_step = False
@@ -71,7 +71,7 @@ class ClusterWorker(Worker):
         )
 
     def _reduce(self, array: np.ndarray, operation: str) -> np.ndarray:
-        with expecting_workers(self.index, self.count):
+        with expecting_workers(self.peers):
             reduce = _reduction(self.count, array.shape, array.dtype, operation)
             return reduce(tf.convert_to_tensor(array)).numpy()
 

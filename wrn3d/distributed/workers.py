@@ -6,14 +6,15 @@ through the collectives of a Worker.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 
 from wrn3d.system.checks import require
-from wrn3d.system.errors import UsageError, reason
+from wrn3d.system.errors import UsageError, quoted, reason
 
 
 class WorkerRank(NamedTuple):
@@ -32,15 +33,21 @@ class WorkerRank(NamedTuple):
 def find_rank(variables: Mapping[str, str] = os.environ) -> WorkerRank:
     """Read the rank from TF_CONFIG, which Kubernetes's operators set, or from SLURM's variables.
 
-    Raises UsageError for a TF_CONFIG that does not describe a cluster with this process in it.
+    Raises UsageError if they do not describe a cluster with this process in it.
     """
     if variables.get("TF_CONFIG"):
         return _rank_in_cluster(variables["TF_CONFIG"])
-    if "SLURM_PROCID" in variables and int(variables.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return WorkerRank(
-            int(variables["SLURM_PROCID"]), int(variables["SLURM_STEP_NUM_TASKS"]), "SLURM"
-        )
+    if "SLURM_PROCID" in variables and "SLURM_STEP_NUM_TASKS" in variables:
+        return _rank_in_step(variables["SLURM_PROCID"], variables["SLURM_STEP_NUM_TASKS"])
     return WorkerRank()
+
+
+def slurm_error(what: str) -> UsageError:
+    """Return the error for SLURM's variables that do not number the workers."""
+    return UsageError(
+        f"SLURM's variables do not describe the workers ({what}): give each of them a TF_CONFIG "
+        "instead"
+    )
 
 
 def leave_others() -> None:
@@ -96,6 +103,15 @@ class Worker:
         """Raise UsageError unless all workers pass the same text."""
 
 
+def _rank_in_step(rank: str, count: str) -> WorkerRank:
+    are_numbers = all(re.fullmatch("[0-9]{1,9}", text) for text in (rank, count))
+    if not (are_numbers and int(rank) < int(count)):
+        raise slurm_error(
+            f"SLURM_PROCID is {quoted(rank)}, SLURM_STEP_NUM_TASKS is {quoted(count)}"
+        )
+    return WorkerRank(int(rank), int(count), "SLURM") if int(count) > 1 else WorkerRank()
+
+
 def _rank_in_cluster(text: str) -> WorkerRank:
     try:
         config = json.loads(text)
@@ -106,21 +122,47 @@ def _rank_in_cluster(text: str) -> WorkerRank:
         if not cluster:
             return WorkerRank()
         task = str(config["task"]["type"]), int(config["task"]["index"])
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UsageError(f"TF_CONFIG does not describe a cluster ({reason(error)})") from error
     require(
         set(cluster) <= {"chief", "worker"} and len(cluster.get("chief", [])) < 2,
         f"TF_CONFIG has a cluster of {', '.join(cluster)}, but a run has workers and at most one "
         "chief",
     )
-    hosts = {
-        (kind, index): address.rpartition(":")[0]
+    addresses = {
+        (kind, index): address
         for kind in ("chief", "worker")
         for index, address in enumerate(cluster.get(kind, []))
     }
     require(
-        task in hosts,
+        task in addresses,
         f"TF_CONFIG makes this process {task[0]} {task[1]}, which is not in its cluster",
     )
-    local_count = list(hosts.values()).count(hosts[task])
-    return WorkerRank(list(hosts).index(task), len(hosts), "TF_CONFIG", local_count)
+    if len(addresses) > 1:
+        _check_addresses([*addresses.values()])
+    hosts = [address.rpartition(":")[0] for address in addresses.values()]
+    rank = list(addresses).index(task)
+    return WorkerRank(rank, len(addresses), "TF_CONFIG", hosts.count(hosts[rank]))
+
+
+def _check_addresses(addresses: Sequence[str]) -> None:
+    for index, address in enumerate(addresses):
+        match = re.fullmatch(r"[^\s/]+:([0-9]{1,5})", address)
+        require(
+            match and 0 < int(match[1]) < 65536,
+            f"TF_CONFIG gives worker {index} the address {quoted(address)}: write a host and a "
+            "port, such as 10.0.0.1:2222",
+        )
+        first = addresses.index(address)
+        require(
+            first == index,
+            f"TF_CONFIG gives workers {first} and {index} the same address {quoted(address)}: give "
+            "each of them a port of its own",
+        )

@@ -15,6 +15,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+_active: list["StopRequest"] = []
+
+
+def stop_requested() -> int | None:
+    """Return the number of the signal that an active StopRequest has noted."""
+    return next((request.number for request in _active if request.number), None)
+
+
 class StopRequest:
     """A context that notes the first Ctrl-C or SIGTERM in `number`.
 
@@ -30,9 +38,11 @@ class StopRequest:
         for number, handler in self.earlier.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._note)
+        _active.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        _active.remove(self)
         for number, handler in self.earlier.items():
             signal.signal(number, handler)
 

@@ -193,5 +193,10 @@ def refused():
             ),
             "holds 2 pictures",
         ),
+        "huge gif": (
+            "gif",
+            b"GIF87a" + struct.pack("<HH", 9000, 9000) + saved(Image.fromarray(GREY), "gif")[10:],
+            "it claims more pixels than it can hold",
+        ),
         "stack": ("tif", tiff(GREY.tobytes(), 8, pages=3), "holds 3 pictures"),
     }

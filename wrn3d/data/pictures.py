@@ -14,6 +14,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MODES = {1: "L", 3: "RGB"}  # {channels: Pillow's mode}
 DARK = 16  # of 255; 12-bit data in 16 bits reach 15, the digits of scikit-learn 16
+GIF_RATIO = 2731  # the most pixels in a byte of GIF's LZW: strings of 4096 in codes of 12 bits
 # A PNG names its transparent colour in the file's bits; Pillow gives the pixels 8 bits.
 COLOUR_KEY_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
@@ -128,9 +129,12 @@ def _opened(file: Path, use: Any) -> Any:
     from PIL import Image
 
     try:
+        size = file.stat().st_size
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
+                if image.format == "GIF" and image.width * image.height > GIF_RATIO * size:
+                    raise ValueError("it claims more pixels than it can hold")
                 # A photo in the format MPO has a preview as its second picture.
                 count = getattr(image, "n_frames", 1)
                 if count > 1 and image.format != "MPO":

@@ -127,12 +127,20 @@ def test_a_run_without_streams_started_by_a_notebook(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", [name for name, (*_, writable) in SETTINGS.items() if writable])
+@pytest.mark.parametrize(
+    "setting, closed",
+    [
+        ("plain", (1,)),
+        ("-OO", (0, 1, 2)),
+        ("notebook", (0, 2)),
+        ("unknown backend", (2,)),
+        ("legacy Keras", (1, 2)),
+    ],
+)
 @pytest.mark.parametrize("script", ["cifar_wide_resnet_tl.py", "cifar_wide_resnet_keras.py"])
-def test_a_run_in_every_environment(tmp_path, script, setting):
+def test_a_run_in_every_environment(tmp_path, script, setting, closed):
     options, variables, _ = SETTINGS[setting]
-    for closed in ((), (0, 1, 2), (1,), (0, 2)):
-        check_run(tmp_path / f"closed{len(closed)}{closed}", script, closed, options, **variables)
+    check_run(tmp_path / "run", script, closed, options, **variables)
 
 
 def test_a_run_needs_a_folder_for_temporary_files():

@@ -20,14 +20,14 @@ class _HeldSignals:
         self.handlers: dict[int, Any] = {
             number: handler for number in numbers if callable(handler := signal.getsignal(number))
         }
-        self.noted: dict[int, FrameType | None] = {}
+        self.noted: list[tuple[int, FrameType | None]] = []
         self.released = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.released:
             self.handlers[number](number, frame)
         else:
-            self.noted[number] = frame
+            self.noted.append((number, frame))
 
     def hold(self) -> None:
         for number in self.handlers:
@@ -41,7 +41,7 @@ class _HeldSignals:
 
     def deliver(self) -> None:
         while self.noted:
-            number, frame = self.noted.popitem()
+            number, frame = self.noted.pop(0)  # a second Ctrl-C counts, too
             try:
                 self.handlers[number](number, frame)
             finally:

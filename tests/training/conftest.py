@@ -15,6 +15,7 @@ def environments():
 
     def as_new(front_end):
         env = build(front_end)
+        env.use_only(None)
         env.reset(seed=0)
         return env
 

@@ -1,10 +1,13 @@
 """A run's state: reset, snapshot, restore, save, load, and the weights alone."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from tests.support.environments import SCRIPTS, small_environment
 from tests.training.states import full_state, refused, same
@@ -151,3 +154,102 @@ def test_other_objects_and_files_are_refused_before_anything_changes(env, tmp_pa
     (tmp_path / "x").write_bytes(b"not safetensors")
     with refused(env, DataError, "x cannot be read as a checkpoint"):
         env.load(tmp_path / "x")
+
+
+@pytest.fixture
+def averaging(env):
+    """Return the environment after iterations that have moved the average off the weights."""
+    losses(env, 6)
+    return env
+
+
+def test_nested_averages_change_nothing(averaging):
+    env, state = averaging, full_state(averaging)
+    average, outside = env.snapshot().average, env.evaluate()
+    with env.averaged():
+        with env.averaged():
+            assert same(env.get_weights(), average)
+        assert env.evaluate() == outside and same(env.get_weights(), average)
+        assert env.predict(env.dataset.normalise(env.dataset.test_volumes[:2])).shape == (2, 10)
+        assert same(full_state(env), state)
+        with pytest.raises(KeyError), env.averaged():
+            raise KeyError
+        assert same(env.get_weights(), average)
+    assert same(full_state(env), state) and env.evaluate() == outside
+
+
+@pytest.mark.parametrize("name", ["step", "set_weights", "restore", "reset", "load"])
+def test_what_changes_the_weights_is_refused_while_the_model_holds_their_average(
+    averaging, name, tmp_path
+):
+    env = averaging
+    env.save(tmp_path / "x")
+    arguments = {
+        "set_weights": [env.get_weights()],
+        "restore": [env.snapshot()],
+        "load": [tmp_path / "x"],
+    }
+    message = "^the model holds an average of its weights: leave `with env.averaged"
+    with refused(env, ValueError, message), env.averaged():
+        getattr(env, name)(*arguments.get(name, ()))
+    env.step()  # outside it is allowed again
+
+
+def test_looking_at_the_next_iteration_is_allowed_while_the_model_holds_the_average(averaging):
+    state = full_state(averaging)
+    with averaging.averaged():
+        assert averaging.step(update=False).iteration == 7
+        assert averaging.gradients().keys() >= {"conv0", "fc.weight"}
+    assert same(full_state(averaging), state)
+
+
+def test_a_snapshot_brings_the_training_rows_along(env, other, tmp_path):
+    rows = np.arange(1, 1500, 5)
+    env.use_only(rows)
+    losses(env, 1)
+    env.save(tmp_path / "some.safetensors")
+    some, expected, mean = env.snapshot(), losses(env), env.mean
+    rows += 1  # the caller's array is not the run's
+    env.use_only(None)
+    env.save(tmp_path / "all.safetensors")
+    every, expected_of_all = env.snapshot(), losses(env)
+    assert every.rows is None and np.array_equal(some.rows, np.arange(1, 1500, 5))
+    for one in (env, other):
+        for go_to_some, go_to_all in (
+            (lambda one=one: one.restore(some), lambda one=one: one.restore(every)),
+            (
+                lambda one=one: one.load(tmp_path / "some.safetensors"),
+                lambda one=one: one.load(tmp_path / "all.safetensors"),
+            ),
+        ):
+            go_to_some()
+            assert one.num_examples == 300 and np.array_equal(one.mean, mean)
+            assert losses(one) == expected
+            go_to_all()
+            assert one.num_examples == 1500 and losses(one) == expected_of_all
+    with safe_open(tmp_path / "all.safetensors", framework="numpy") as file:
+        assert "training/rows" not in file.keys()  # noqa: SIM118
+
+
+def test_weights_alone_leave_the_training_rows_as_they_are(env):
+    env.use_only(np.arange(100))
+    env.restore(Checkpoint(env.get_weights()))
+    assert env.num_examples == 100
+    env.reset()
+    assert env.num_examples == 100
+
+
+def test_rows_that_the_data_lack_are_refused_before_anything_changes(env):
+    env.use_only(np.arange(1400, 1500))
+    state = env.snapshot()
+    small = small_environment("keras", validation=600)
+    message = "^the checkpoint was trained on rows that digits lacks .*: load its weights alone"
+    with pytest.raises(DataError, match=message):
+        small.restore(replace(state, config=small.snapshot().config))
+    assert small.num_examples == 900
+
+
+@pytest.mark.parametrize("copy_of", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_environment_is_not_copied(env, copy_of):
+    with refused(env, ValueError, "^a CNNEnv cannot be copied or pickled: keep its state with"):
+        copy_of(env)

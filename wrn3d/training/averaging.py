@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -84,13 +84,12 @@ class InUse:
     def __init__(self, average: WeightAverage) -> None:
         self.average = average
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         try:
             complete(partial(self.average.take_up, self))
         except BaseException:  # the context does not begin, so it does not end either
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, *exception: object) -> None:
         complete(partial(self.average.put_down, self))

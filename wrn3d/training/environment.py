@@ -93,8 +93,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
     ) -> StepResult:
         """Train ONE iteration on the next batch.
 
-        Ctrl-C, or another exception from outside, gets out before the iteration has begun or after
-        it is counted, and never in between.
+        An exception from outside, such as Ctrl-C's, gets out before the iteration or after it.
 
         Args:
             images, labels: train on this batch instead, volumes (N, D, H, W, C) and labels (N,) as
@@ -121,12 +120,11 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
                 loss, accuracy, count = self._update(images, labels, rate)
             else:
                 loss, accuracy, _, count = self._evaluate_without_update(images, labels)
-            scores = float(loss), float(accuracy)
         finally:
             if chosen:
-                self._prepare()
+                complete(self._prepare)
         iteration = self.iteration if update else self.iteration + 1
-        return StepResult(iteration, *scores, rate, count, time.perf_counter() - start)
+        return StepResult(iteration, loss, accuracy, rate, count, time.perf_counter() - start)
 
     @property
     def learning_rate(self) -> float:
@@ -229,15 +227,20 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
 
     def _evaluate_without_update(self, images: Any, labels: Any) -> tuple[Any, Any, list[Any], int]:
         """Return (loss, accuracy, gradients, samples) of a batch without training on it."""
-        position = self.feed.position
-        try:
-            with state.unchanged(self.model):
-                volumes, labels, count = self._batch(images, labels)
-                with enough_for(count), self.worker.step(count):
-                    loss, accuracy, gradients = self.loss_and_gradients(volumes, labels)
-        finally:
+        averages, position = state.running_averages(self.model), self.feed.position
+        before = values(averages)
+
+        def go_back() -> None:
+            assign(averages, before)
             self.feed.position = position
             self._prepare()
+
+        try:
+            volumes, labels, count = self._batch(images, labels)
+            with enough_for(count), self.worker.step(count):
+                loss, accuracy, gradients = self.loss_and_gradients(volumes, labels)
+        finally:
+            complete(go_back)
         loss, accuracy = step.reduce_scores(self.worker, loss, accuracy, len(labels), count)
         gradients = step.sum_over_workers(self.worker, gradients, self.optimizer.order)
         self.optimizer.note(gradients)
@@ -332,9 +335,9 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
     def restore(self, checkpoint: Checkpoint, seed: int | None = None) -> None:
         """Continue from a checkpoint of either front end, with its seed or with `seed`.
 
-        Selects the training rows that the checkpoint was trained on, where it says so. A missing
-        momentum starts at zero, a missing average at the weights. Raises DataError (a ValueError)
-        for another network or optimizer, or rows that the data lack, before it changes anything.
+        Uses the training rows that the checkpoint names. A missing momentum starts at zero, a
+        missing average at the weights. Raises DataError (a ValueError) for another network or
+        optimizer, or rows that the data lack, before it changes anything.
         """
         self._check_last_weights()
         state.check_checkpoint(checkpoint, self.config.optimizer)
@@ -356,10 +359,11 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
         Raises DataError for names or shapes of another network, before it changes anything.
         """
         self._check_last_weights()
-        named = named_variables(self.model)
-        arrays = fitting_arrays(named, weights, f"weights for {self.spec.name}")
-        averages = [self.average.average] if self.average else []
-        complete(lambda: [assign(each, arrays) for each in (named, *averages)])
+        arrays = fitting_arrays(
+            named_variables(self.model), weights, f"weights for {self.spec.name}"
+        )
+        both = dict.fromkeys(state.EVALUATED, arrays)
+        complete(lambda: state.restore(self._state_variables(), both))
 
     def load(self, path: str | Path) -> None:
         """Continue from a file that `save` wrote, with this run's settings and seed."""
@@ -370,8 +374,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
         if self.worker.count == 1:
             return
         own = Checkpoint({}, rows=self.feed.selection.rows, **self._numbers())
-        variables = self._state_variables()
-        checkpoint = state.broadcast(variables, own, self.config.seed, self.worker)
+        checkpoint = state.broadcast(self._state_variables(), own, self.config.seed, self.worker)
         config = replace(self.config, seed=checkpoint.config["seed"])
         self._go_to(checkpoint, config, self.feed.selection_of(checkpoint))
 
@@ -384,8 +387,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
     def _check_last_weights(self) -> None:
         require(
             not (self.average and self.average.last),
-            "inside `with env.averaged():` the model holds an average of its weights, which cannot "
-            "be changed: leave the context first",
+            "the model holds an average of its weights: leave `with env.averaged():` first",
         )
 
     def _go_to(self, checkpoint: Checkpoint, config: Any, selection: Selection) -> None:

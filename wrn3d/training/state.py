@@ -1,7 +1,6 @@
 """A run's arrays: capture them from the model and the optimizer, and put them back."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,11 +17,10 @@ from wrn3d.network.variables import (
 )
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, quoted
-from wrn3d.system.interrupts import complete
 from wrn3d.training.checkpoint import COUNTERS, NUMBERS, Checkpoint
 from wrn3d.training.config import CLASSES, DATA, IMAGES, RESIZING, TITLE, TrainingConfig
 
-WEIGHTS, AVERAGE = "weights", "average"
+WEIGHTS, AVERAGE = EVALUATED = "weights", "average"
 Variables = Mapping[str, Mapping[str, Any]]  # {kind: {canonical name: variable}}
 Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array}}
 
@@ -84,27 +82,21 @@ def fitting(variables: Variables, arrays: Arrays, network: str) -> dict[str, dic
     fitted: dict[str, Any] = {}
     for kind, named in variables.items():
         zeros = {name: np.zeros(variable.shape, np.float32) for name, variable in named.items()}
-        default = arrays[WEIGHTS] if kind in (WEIGHTS, AVERAGE) else zeros
+        default = arrays[WEIGHTS] if kind in EVALUATED else zeros
         fitted[kind] = fitting_arrays(named, arrays.get(kind) or default, f"{kind} for {network}")
     return fitted
 
 
 def restore(variables: Variables, arrays: Arrays) -> None:
-    """Assign the arrays that `fitting` returned."""
-    for kind, named in variables.items():
-        assign(named, arrays[kind])
+    """Assign {kind: arrays that fit}, as `fitting` returns them."""
+    for kind in variables.keys() & arrays.keys():
+        assign(variables[kind], arrays[kind])
 
 
-@contextmanager
-def unchanged(model: Any) -> Iterator[None]:
-    """Restore batch norm's running averages, which training mode changes, on exit."""
+def running_averages(model: Any) -> dict[str, Any]:
+    """Return batch norm's running averages, {canonical name: variable}: training changes them."""
     named = named_variables(model)
-    averages = {name: named[name] for name in named if ".running_" in name}
-    before = values(averages)
-    try:
-        yield
-    finally:
-        complete(lambda: assign(averages, before))
+    return {name: named[name] for name in named if ".running_" in name}
 
 
 def broadcast(

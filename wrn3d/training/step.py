@@ -60,16 +60,15 @@ def has_failed(error: BaseException) -> bool:
 
 def reduce_scores(
     worker: Worker, loss: Any, accuracy: Any, own: int, count: int
-) -> tuple[Any, Any]:
+) -> tuple[float, float]:
     """Return the whole batch's (loss, accuracy) of `count` samples.
 
     `loss` is this worker's part of the loss, `accuracy` the accuracy on its `own` rows.
     """
-    if worker.count == 1:
-        return loss, accuracy
-    scores = np.array([loss, float(accuracy) * (own / count)], np.float32)
-    loss, accuracy = worker.sum([scores])[0]
-    return loss, accuracy
+    if worker.count > 1:
+        scores = np.array([loss, float(accuracy) * (own / count)], np.float32)
+        loss, accuracy = worker.sum([scores])[0]
+    return float(loss), float(accuracy)
 
 
 def sum_over_workers(worker: Worker, gradients: Sequence[Any], order: Sequence[int]) -> list[Any]:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from wrn3d.network.variables import assign, values
 from wrn3d.system.interrupts import complete
@@ -23,6 +22,8 @@ class WeightAverage:
     last: dict[str, np.ndarray] | None = None
 
     def __init__(self, variables: Mapping[str, Any], decay: float) -> None:
+        import tensorflow as tf  # here, so that importing a script is instant
+
         self.variables, self.decay = variables, decay
         self.average = {
             name: tf.Variable(array, trainable=False) for name, array in values(variables).items()

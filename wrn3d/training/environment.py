@@ -29,6 +29,7 @@ from wrn3d.system.interrupts import complete, uninterrupted
 from wrn3d.system.memory import enough_for
 from wrn3d.system.tensorflow_setup import check_no_strategy
 from wrn3d.training import evaluation, state, step
+from wrn3d.training.averaging import WeightAverage
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
 from wrn3d.training.evaluation import EvalResult, Predictions, Track
 from wrn3d.training.feed import Feed, Position, Selection
@@ -71,11 +72,8 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.optimizer.order = network_order(self.model, self.spec)
-        self.average = None
-        if self.config.averaging:
-            from wrn3d.training.averaging import WeightAverage  # which imports TensorFlow
-
-            self.average = WeightAverage(named_variables(self.model), self.config.averaging)
+        decay = self.config.averaging
+        self.average = WeightAverage(named_variables(self.model), decay) if decay else None
         self._measure_norms = norm_meter(self.model, self.optimizer)
         self._go_to(Checkpoint({}), self.config, self.feed.selection)  # as after `reset`
 

@@ -27,7 +27,7 @@ from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import assign, check_names_and_shapes, fitting_arrays, named_variables
 from wrn3d.network.wide_resnet import check_precision
-from wrn3d.system.checks import check_count, require
+from wrn3d.system.checks import check_count, check_path, require
 from wrn3d.system.errors import DataError, MissingDataError, UsageError, reason, visible
 from wrn3d.system.files import require_file
 from wrn3d.system.flags import run_command
@@ -106,7 +106,7 @@ class Classifier:
 
         Raises MissingDataError if there is no file, and DataError if the file does not fit.
         """
-        path = Path(path)
+        path = check_path("path", path)
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume (.npy)")
         *sides, channels = self.spec.input_shape
         ending = path.suffix.lower()

@@ -51,7 +51,7 @@ def array_header(shape, kind="|u1"):
     [
         (array_header((1 << 20, 1 << 10, 1 << 10, 4)), "does not hold the data that its header"),
         (array_header((1 << 62, 1 << 62)), "does not hold the data that its header"),
-        (array_header((3,), "|O") + b"\x80\x04.", "does not hold the data that its header"),
+        (array_header((3,), "|O") + b"\x80\x04.", "holds Python objects instead of numbers"),
         (array_header((64,) * 4) + bytes(64**4), "must be 64 whole numbers"),  # a thousandfold
         (b"\x93NUMPY\x01\x00\xff\xff" + b" " * 65535, "Header info length"),
     ],

@@ -16,8 +16,8 @@ MOST_CHANNELS = 4  # of an image: a longer last axis is probably the width of a 
 SCALING = "(images - low) / (high - low), with the same low and high for every split"
 
 
-def as_array(name: str, values: Any) -> npt.NDArray[Any]:
-    """Return `values`, an array, a tensor or lists, as an array.
+def as_array(name: str, values: Any, dtype: type | None = None) -> npt.NDArray[Any]:
+    """Return `values`, an array, a tensor or lists, as an array, of `dtype` if it is given.
 
     Raises UsageError if they cannot be converted, or are an array with masked values.
     """
@@ -26,7 +26,7 @@ def as_array(name: str, values: Any) -> npt.NDArray[Any]:
     try:
         if str(getattr(values, "dtype", "")) == "torch.bfloat16":
             values = values.float()  # PyTorch makes no NumPy array of bfloat16
-        return np.asarray(values)
+        return np.asarray(values, dtype)
     except Exception as error:  # each library raises its own, such as PyTorch a RuntimeError
         raise UsageError(
             f"{name} cannot be converted to an array ({reason(error)}): pass a NumPy array, such "
@@ -180,12 +180,12 @@ def named_classes(class_names: Iterable[str], *labels: Labels) -> tuple[str, ...
 
     Raises UsageError unless they are two or more different strings, one for each label.
     """
-    names = tuple(np.asarray(class_names, object).ravel())
+    names = tuple(as_array("class_names", class_names, object).ravel())
     require(
         all(isinstance(name, str) for name in names) and len(set(names)) == len(names) > 1,
         f"class_names is {quoted(class_names)}, but must be two or more different texts",
     )
-    largest = max(int(split.max()) for split in labels)
+    largest = max(int(split.max()) for split in labels if len(split))
     require(
         largest < len(names),
         f"labels go up to {largest}, but class_names has only {len(names)}, for the labels 0 to "

@@ -14,7 +14,7 @@ from wrn3d.data import arrays
 from wrn3d.data.arrays import Labels, Volumes
 from wrn3d.data.fitting import Resizing
 from wrn3d.data.resizing import resize_bytes, resized_shape
-from wrn3d.system.checks import check_choice, require
+from wrn3d.system.checks import check_choice, check_count, require
 from wrn3d.system.errors import quoted
 from wrn3d.system.memory import check_room
 from wrn3d.system.words import counted
@@ -31,6 +31,8 @@ class Dataset:
     the arrays come from. The test and the validation split may be empty. `resizing` says how the
     volumes got their size, so that others can be resized alike. Do not change the arrays: their
     mean, standard deviation and fingerprint are computed once.
+
+    Raises UsageError for other types and shapes, and for labels without a name.
     """
 
     title: str
@@ -43,6 +45,18 @@ class Dataset:
     validation_volumes: Volumes = field(default_factory=lambda: np.zeros((0, 1, 1, 1, 1), np.uint8))
     validation_labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
     resizing: tuple[Resizing, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            volumes, labels = self._split(name)
+            require(
+                _is_array(volumes, np.uint8, 5)
+                and _is_array(labels, np.int64, 1)
+                and len(labels) == len(volumes) >= (name == "train"),
+                f"{name}_volumes must be uint8 (N, D, H, W, C) and {name}_labels int64 (N,): make "
+                "a data set from other arrays with Dataset.from_arrays",
+            )
+        arrays.named_classes(self.class_names, *(self._split(name)[1] for name in SPLITS))
 
     @classmethod
     def from_arrays(
@@ -102,7 +116,7 @@ class Dataset:
         Raises UsageError for another name, or if the split is empty.
         """
         check_choice("split", name, SPLITS)
-        volumes, labels = getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
+        volumes, labels = self._split(name)
         advice = (
             "set training images aside with a setting such as validation=5000"
             if name == "validation"
@@ -116,7 +130,7 @@ class Dataset:
 
         Raises UsageError if there are too few, or if there is a validation split already.
         """
-        if not count:
+        if not check_count("validation", count, least=0):
             return self
         require(
             not len(self.validation_labels),
@@ -137,17 +151,30 @@ class Dataset:
             validation_labels=self.train_labels[-count:],
         )
 
-    def with_training_rows(self, rows: npt.NDArray[np.integer]) -> "Dataset":
-        """Return the data set with only these rows of its training split."""
+    def with_training_rows(self, rows: npt.ArrayLike) -> "Dataset":
+        """Return the data set with only these rows of its training split, indices or a mask.
+
+        Raises UsageError for rows that the split does not have.
+        """
+        array, count = arrays.as_array("rows", rows), len(self.train_labels)
+        is_mask = array.dtype == bool and array.shape == (count,)
+        are_indices = array.dtype.kind in "iu" and array.ndim == 1
+        require(
+            is_mask or (are_indices and ((array >= -count) & (array < count)).all()),
+            f"rows is {quoted(rows)}, but must be a list of whole numbers from 0 to {count - 1:,}, "
+            f"or {count:,} times True or False",
+        )
         return replace(
-            self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
+            self, train_volumes=self.train_volumes[array], train_labels=self.train_labels[array]
         )
 
     def resized(self, longest: int) -> "Dataset":
         """Return the data set with volumes whose longest side is `longest`.
 
-        Raises DataError if they would take more than half of the free memory.
+        Raises UsageError for another size than a whole number from 1 up, DataError if they would
+        take more than half of the free memory.
         """
+        check_count("volume_size", longest)
         shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]
         if shape == self.volume_shape:
             return self
@@ -222,9 +249,16 @@ class Dataset:
         """
         return normalise(volumes, self.mean, self.std)
 
+    def _split(self, name: str) -> tuple[Any, Any]:
+        return getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
+
     def _arrays(self) -> list[npt.NDArray[Any]]:
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if isinstance(value, np.ndarray)]
+
+
+def _is_array(value: Any, dtype: type, axes: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == axes
 
 
 def columns(splits: dict[str, tuple[Volumes, Labels]]) -> dict[str, Any]:
@@ -247,6 +281,7 @@ def normalise(
     that `Dataset.from_arrays` takes.
     """
     array = arrays.as_array("volumes", volumes)
-    if array.size:  # a split may be empty
-        array = arrays.own_images("volumes", array, mean.shape[1:])
-    return (array.astype(np.float32) - mean) / std
+    if array.ndim == 5 and not len(array):  # a split may be empty
+        return np.zeros((0, *mean.shape[1:]), np.float32)
+    pixels = arrays.own_images("volumes", array, mean.shape[1:])
+    return (pixels.astype(np.float32) - mean) / std

@@ -1,9 +1,10 @@
 """The network as a model of either framework, with its initial weights."""
 
 from wrn3d.network.parameters import initial_weights
-from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.spec import WideResNetSpec, check_spec
 from wrn3d.network.variables import Model, assign, named_variables, set_dropout, values
 from wrn3d.network.wide_resnet import wide_resnet
+from wrn3d.system.checks import check_count
 from wrn3d.system.keras_settings import in_float32
 from wrn3d.system.tensorflow_setup import be_deterministic
 
@@ -12,9 +13,9 @@ def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32")
     """Return a keras.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
     The same (spec, seed) gives the same weights as `tensorlayer_model`. `precision` is "float32"
-    or "bfloat16", as in `wide_resnet`. Raises UsageError for any other precision.
+    or "bfloat16", as in `wide_resnet`. Raises UsageError for other arguments.
     """
-    be_deterministic(seed)
+    _prepare(spec, seed)
     import keras
 
     from wrn3d.network import layers_keras
@@ -33,9 +34,9 @@ def tensorlayer_model(spec: WideResNetSpec, seed: int = 0, precision: str = "flo
     """Return a static tl.models.Model: volumes (N, D, H, W, C) -> logits (N, num_classes).
 
     The same (spec, seed) gives the same weights as `keras_model`. `precision` is "float32" or
-    "bfloat16", as in `wide_resnet`. Raises UsageError for any other precision.
+    "bfloat16", as in `wide_resnet`. Raises UsageError for other arguments.
     """
-    be_deterministic(seed)
+    _prepare(spec, seed)
     import tensorlayer as tl
 
     from wrn3d.network import layers_tl
@@ -66,3 +67,9 @@ def initialize(model: Model, spec: WideResNetSpec, seed: int) -> None:
     """Set a model of either framework to its initial weights and its dropout to iteration 0."""
     assign(named_variables(model), initial_weights(spec, seed))
     set_dropout(model, spec.dropout, seed, 0)
+
+
+def _prepare(spec: WideResNetSpec, seed: int) -> None:
+    check_spec(spec)
+    check_count("seed", seed, least=0)
+    be_deterministic(seed)

@@ -10,8 +10,9 @@ import numpy as np
 
 from wrn3d.network import layers_shapes
 from wrn3d.network.layers_shapes import Parameter, SymbolicTensor
-from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.spec import WideResNetSpec, check_spec
 from wrn3d.network.wide_resnet import wide_resnet
+from wrn3d.system.checks import check_count
 
 KERNEL_DIMENSIONS = 5  # (k, k, k, C, F); all other parameters have fewer
 
@@ -29,8 +30,10 @@ def part_of(name: str) -> str:
 def initial_weights(spec: WideResNetSpec, seed: int) -> dict[str, np.ndarray]:
     """Return {canonical name: float32 array}: the weights and running averages at iteration 0.
 
-    Kernels are He-normal, batch norm is the identity, biases are zero.
+    Kernels are He-normal, batch norm is the identity, biases are zero. Raises UsageError for
+    anything but a WideResNetSpec and a whole number from 0 up.
     """
+    check_count("seed", seed, least=0)
     return {parameter.name: parameter.initial_value(seed) for parameter in network_parameters(spec)}
 
 
@@ -46,6 +49,7 @@ def activation_count(spec: WideResNetSpec) -> int:
 
 def _walk(spec: WideResNetSpec) -> SymbolicTensor:
     """Return the network's output, which carries the lists that the layers have filled."""
+    check_spec(spec)
     output: SymbolicTensor = wide_resnet(
         layers_shapes, SymbolicTensor(spec.input_shape), spec, seed=0
     )

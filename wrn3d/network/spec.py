@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from wrn3d.system.checks import check_choice, check_count, check_each, check_share, require
+from wrn3d.system.errors import quoted
 
 PAPER_STRIDES = (1, 2, 2)
 BATCH_NORM_EPSILON = 1e-5  # as in PyTorch, and so in the authors' code
@@ -38,7 +39,7 @@ class WideResNetSpec:
         shape = self.input_shape
         require(
             isinstance(shape, (tuple, list)) and len(shape) == 4,
-            f"input_shape is {shape!r}, but must be (D, H, W, C): four numbers",
+            f"input_shape is {quoted(shape)}, but must be (D, H, W, C): four numbers",
         )
         checked = {
             "depth": check_count("depth", self.depth, most=DEEPEST),
@@ -76,3 +77,10 @@ class WideResNetSpec:
     def group_filters(self) -> tuple[int, int, int]:
         """The number of filters of each group's convolutions: 16k, 32k, 64k."""
         return 16 * self.widen_factor, 32 * self.widen_factor, 64 * self.widen_factor
+
+
+def check_spec(spec: object) -> None:
+    """Raise UsageError unless `spec` is a WideResNetSpec."""
+    require(
+        isinstance(spec, WideResNetSpec), f"spec is {quoted(spec)}, but must be a WideResNetSpec"
+    )

@@ -3,10 +3,10 @@
 Each check takes the setting's name first, and its error message begins with that name.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -53,35 +53,41 @@ def check_part(name: str, value: Any) -> float:
 
 def check_flag(name: str, value: Any) -> bool:
     """Return True or False as a bool; NumPy's booleans pass, too."""
-    require(isinstance(value, (bool, np.bool_)), f"{name} is {value!r}, but must be True or False")
+    require(
+        isinstance(value, (bool, np.bool_)), f"{name} is {quoted(value)}, but must be True or False"
+    )
     return bool(value)
 
 
 def check_choice(name: str, value: Any, choices: Iterable) -> Any:
-    """Return `value` if it is one of `choices`."""
+    """Return `value` if it is one of the texts `choices`."""
     *others, last = choices
-    expected = f"{', '.join(others)} or {last}"
-    require(value in (*others, last), f"{name} is {value!r}, but must be {expected}")
+    require(
+        isinstance(value, str) and value in (*others, last),
+        f"{name} is {quoted(value)}, but must be {', '.join(others)} or {last}",
+    )
     return value
 
 
 def check_path(name: str, value: Any) -> Path:
     """Return the path of a file or folder as a Path; refuse URLs and the empty text."""
-    require(
-        isinstance(value, (str, PathLike)) and value,
-        f"{name} is {value!r}, but must be the path of a file or folder",
-    )
+    try:
+        path = Path(value)
+        valid = str(value) and b"\0" not in os.fsencode(path)
+    except (TypeError, ValueError):  # no text, or characters that no file name can have
+        valid = False
+    require(valid, f"{name} is {quoted(value)}, but must be the path of a file or folder")
     require(
         not URL.match(str(value)),
         f"{name} is {quoted(str(value))}, but must be a path, not a URL: mount the storage or copy "
         "the files",
     )
-    return Path(value)
+    return path
 
 
 def check_each(name: str, values: Any, check: Callable, *arguments: Any) -> tuple:
     """Return the results of `check(name, value, *arguments)` for each value of a tuple or list."""
-    require(isinstance(values, (tuple, list)), f"{name} is {values!r}, but must be a list")
+    require(isinstance(values, (tuple, list)), f"{name} is {quoted(values)}, but must be a list")
     return tuple(check(name, value, *arguments) for value in values)
 
 
@@ -96,7 +102,9 @@ class NotCopyable:
 
 
 def _check_real(name: str, value: Any, holds: Callable[[Any], bool], expected: str) -> float:
-    require(_is(value, Real) and holds(value), f"{name} is {value!r}, but must be a {expected}")
+    require(
+        _is(value, Real) and holds(value), f"{name} is {quoted(value)}, but must be a {expected}"
+    )
     return float(value)
 
 

@@ -55,8 +55,10 @@ def reason(error: BaseException) -> str:
 
 
 def quoted(value: object) -> str:
-    """Return a printable `repr` of a value that was read from a file."""
-    return printable(repr(value))
+    """Return a printable `repr` of a value, or only the shape if it is an array."""
+    shape = getattr(value, "shape", ())
+    is_array = isinstance(shape, tuple) and len(shape) > 0
+    return f"an array of the shape {tuple(shape)}" if is_array else printable(repr(value))
 
 
 def printable(text: str, longest: int = LONGEST) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from wrn3d.system.checks import check_count, check_number
+from wrn3d.system.checks import check_count, check_number, check_path, require
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import atomic_file, require_file
 
@@ -57,6 +58,18 @@ class Checkpoint:
     normalisation: dict[str, np.ndarray] = field(default_factory=dict)
     rows: np.ndarray | None = None
 
+    def check(self) -> None:
+        """Raise UsageError for anything but dictionaries and numbers, before it is restored."""
+        for kind in ("weights", *KINDS, "config"):
+            value = getattr(self, kind)
+            require(
+                isinstance(value, Mapping),
+                f"{kind} of a checkpoint is {type(value).__name__}, but must be a dictionary",
+            )
+        for name in COUNTERS:
+            check_count(name, getattr(self, name), least=0)
+        check_number("learning_rate_scale", self.learning_rate_scale)
+
     @property
     def evaluated(self) -> dict[str, np.ndarray]:
         """The weights to evaluate with: the average, if there is one."""
@@ -65,8 +78,9 @@ class Checkpoint:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file atomically; the same state gives the same bytes.
 
-        Raises what `atomic_file` raises.
+        Raises UsageError for what is not a path, and what `atomic_file` raises.
         """
+        path = check_path("path", path)
         arrays = self.weights | {
             f"{kind}/{name}": array for kind in KINDS for name, array in getattr(self, kind).items()
         }
@@ -94,9 +108,10 @@ class Checkpoint:
     def load(cls, path: str | Path) -> "Checkpoint":
         """Read a file that `save` wrote.
 
-        Raises MissingDataError if there is no file, DataError if it is damaged or of another kind.
+        Raises UsageError for what is not a path, MissingDataError if there is no file, DataError if
+        it is damaged or of another kind.
         """
-        path = Path(path)
+        path = check_path("path", path)
         require_file(path, "name a saved checkpoint")
         try:
             with safe_open(path, framework="numpy") as file:

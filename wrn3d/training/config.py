@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,12 +69,6 @@ def check_optional(name: str, value: Any, check: Callable[[str, Any], T]) -> T |
     return None if value is None else check(name, value)
 
 
-def _check_dataset(name: str, value: Any) -> str:
-    path: str = fspath(value) if isinstance(value, PathLike) else value
-    check_name(path)
-    return path
-
-
 @dataclass(frozen=True)
 class TrainingConfig:
     """The settings of a run; the defaults are the original scripts'.
@@ -83,7 +76,7 @@ class TrainingConfig:
     Raises UsageError (a ValueError) for invalid values.
     """
 
-    dataset: str = setting("cifar10", _check_dataset)
+    dataset: str = setting("cifar10", lambda _, value: check_name(value))
     """cifar10, cifar100, digits (real handwritten digits, embedded: no download), or the path of
     an .npz file of images or volumes in MedMNIST's format, or of a folder of pictures with
     train/<class>/ and test/<class>/ in it."""

@@ -265,7 +265,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
         self, split: str = "test", track: Track = iter, mirror: bool = False
     ) -> list[Predictions]:
         """Return separate predictions for the volumes and for each of their mirror images."""
-        axes = self.config.flip_axes if mirror else ()
+        axes = self.config.flip_axes if check_flag("mirror", mirror) else ()
         with self.averaged():
             return evaluation.predict_views(
                 self._logits, self.dataset, split, track, axes, self.worker

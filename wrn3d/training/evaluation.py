@@ -9,6 +9,8 @@ import numpy as np
 from wrn3d.data.augmentation import AXES
 from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import Worker
+from wrn3d.system.checks import require
+from wrn3d.system.errors import quoted
 
 ALONE = Worker()
 # May wrap a list of batches, as a progress bar does.
@@ -58,9 +60,10 @@ def predict_views(
         mirror_axes: some of AXES; every combination of them gives a view.
         worker: several workers share the batches, and each returns all predictions.
 
-    Raises UsageError for a split that does not exist.
+    Raises UsageError for a split that does not exist, or if `track` is no function.
     """
     volumes, labels = dataset.split(split)
+    require(callable(track), f"track is {quoted(track)}, but must be a function of a list")
     ways = _ways_to_mirror(volumes.shape, mirror_axes)
     scores = np.zeros((len(ways), len(labels), len(dataset.class_names)))
     for number, rows in enumerate(batches(volumes, track)):

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from wrn3d.network.parameters import KERNEL_DIMENSIONS
-from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.spec import WideResNetSpec, check_spec
+from wrn3d.system.checks import require
+from wrn3d.system.errors import quoted
 from wrn3d.system.keras_settings import in_float32
 from wrn3d.system.tensorflow_setup import check_process
 from wrn3d.training.config import TrainingConfig
@@ -241,8 +243,13 @@ class Adam(Optimizer, keras.optimizers.Adam):
 def make_optimizer(config: TrainingConfig, spec: WideResNetSpec) -> Optimizer:
     """Return the optimizer that the settings name, for the network of `spec`.
 
-    The caller sets its learning rate before each iteration.
+    The caller sets its learning rate before each iteration. Raises UsageError for other types.
     """
+    check_spec(spec)
+    require(
+        isinstance(config, TrainingConfig),
+        f"config is {quoted(config)}, but must be a wrn3d.TrainingConfig",
+    )
     if config.optimizer == "adam":
         return Adam(config.learning_rate)
     settings = config.learning_rate, config.momentum, config.nesterov, config.weight_decay

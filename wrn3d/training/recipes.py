@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.spec import WideResNetSpec, check_spec
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, UsageError, quoted, reason
 from wrn3d.system.files import require_file
@@ -104,7 +104,7 @@ def find_recipe(name: str) -> TrainingConfig:
     """
     if not str(name).endswith(FILE_ENDING):
         require(
-            name in RECIPES,
+            isinstance(name, str) and name in RECIPES,
             f"recipe is {quoted(name)}, but must be {', '.join(RECIPES)} or "
             f"the path of a {FILE_ENDING} file",
         )
@@ -160,7 +160,7 @@ def configuration(spec: WideResNetSpec | None, settings: Mapping[str, Any]) -> T
             )
     given = {name: value for name, value in settings.items() if name != "recipe"}
     if spec is not None:
-        require(isinstance(spec, WideResNetSpec), f"spec is {spec!r}, but must be a WideResNetSpec")
+        check_spec(spec)
         both = [name for name in NETWORK_FIELDS if name in settings]
         require(not both, f"spec describes the network already: leave out {', '.join(both)}")
         given |= {name: getattr(spec, name) for name in NETWORK_FIELDS}

@@ -64,6 +64,7 @@ def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
         isinstance(checkpoint, Checkpoint),
         "restore takes a Checkpoint from snapshot(); set_weights takes arrays from get_weights()",
     )
+    checkpoint.check()
     trained_with = checkpoint.config.get("optimizer", optimizer)
     if trained_with != optimizer:
         raise DataError(

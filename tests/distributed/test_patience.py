@@ -9,14 +9,23 @@ from wrn3d.system.errors import WorkerError
 
 # Waits as in TensorFlow: in C, without Python's lock, whatever signals come.
 PROGRAM = """
-import ctypes, signal, socket, sys, time
+import ctypes, socket, sys, threading, time
 from contextlib import nullcontext
 from wrn3d.distributed import patience
 from wrn3d.distributed.peers import Peers
 from wrn3d.system.signals import StopRequest
 
-patience.PATIENCE, patience.NOTICE, patience.STOP, patience.TICK = 1.2, 0.5, 0.5, 0.1
-peers = Peers(1, [("/job:worker/task:0", "127.0.0.1:1"), ("/job:worker/task:1", "127.0.0.1:2")])
+patience.PATIENCE, patience.NOTICE, patience.STOP, patience.TICK = 1.2, 0.5, 0.4, 0.1
+server = socket.create_server(("127.0.0.1", 0))
+port = server.getsockname()[1] if "answered" in sys.argv else 1
+peers = Peers(1, [("/job:worker/task:0", f"127.0.0.1:{port}"), ("/job:worker/task:1", "")])
+
+def answer():
+    while True:
+        with server.accept()[0] as caller:
+            caller.sendall(b"hello")
+
+threading.Thread(target=answer, daemon=True).start()
 libc, lock = ctypes.CDLL(None), ctypes.create_string_buffer(100)
 libc.pthread_mutex_lock(lock)
 start = time.monotonic()
@@ -54,3 +63,13 @@ def test_a_signal_ends_a_process_that_waits(program, signals):
     assert process.stderr == (
         f"stopped by {name} while waiting for worker 0 (127.0.0.1:1): {AGAIN}"
     )
+
+
+def test_a_signal_leaves_time_to_a_worker_that_answers():
+    """It may be finishing its iteration."""
+    process = start_python("-c", PROGRAM, "stops", "answered")
+    assert process.stderr.readline().startswith("note: worker 1 is waiting for worker 0 (")
+    process.send_signal(signal.SIGTERM)
+    process = finished(process)
+    assert process.returncode == WorkerError.exit_status
+    assert process.stderr.endswith(f" for 1.2 seconds: {AGAIN}")

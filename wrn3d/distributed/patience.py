@@ -22,7 +22,8 @@ from wrn3d.system.signals import NAMES, stop_requested
 
 PATIENCE = 600  # idle seconds; the others may be building a graph or saving
 NOTICE = 15  # idle seconds until the process says that it waits
-STOP = 5  # idle seconds after a signal: the others may only be finishing an iteration
+STOP = 5  # idle seconds after a signal, if one of the others does not answer
+STOP_ALIVE = 30  # if all answer: a slower one may be finishing the iteration
 BUSY = 0.2  # of a core: a process that uses more is computing, not only waiting
 TICK = 1  # second
 AGAIN = "start all workers again, with --resume if the run has a folder"
@@ -45,14 +46,19 @@ class _Wait:
         self.seconds += seconds
         self.after_signal += seconds if self.signals else 0
         if self.after_signal > (STOP if len(self.signals) == 1 else TICK):
-            number = self.signals[-1]
-            awaited = self.peers.awaited()
-            _end(f"stopped by {NAMES[number]} while waiting for {awaited}: {AGAIN}", 128 + number)
+            silent = self.peers.silent()
+            if silent or len(self.signals) > 1 or self.after_signal > STOP_ALIVE:
+                number, awaited = self.signals[-1], self.peers.awaited(silent)
+                _end(
+                    f"stopped by {NAMES[number]} while waiting for {awaited}: {AGAIN}", 128 + number
+                )
         if self.seconds > PATIENCE:
-            _end(f"error: {too_long(self.peers, self.peers.awaited())}", WorkerError.exit_status)
+            awaited = self.peers.awaited(self.peers.silent())
+            _end(f"error: {too_long(self.peers, awaited)}", WorkerError.exit_status)
         if self.seconds > NOTICE and not self.has_spoken:
             self.has_spoken = True
-            say(f"note: worker {self.peers.index} is waiting for {self.peers.awaited()}")
+            awaited = self.peers.awaited(self.peers.silent())
+            say(f"note: worker {self.peers.index} is waiting for {awaited}")
 
 
 class _Signals:
@@ -107,8 +113,8 @@ def say(sentence: str) -> None:
 def limited_wait(peers: Peers) -> Iterator[None]:
     """Watch the process while it may be waiting for the others.
 
-    Ends it if it is idle for longer than PATIENCE, for longer than STOP after Ctrl-C or SIGTERM, or
-    at a second signal. Says whom it waits for after NOTICE idle seconds.
+    Ends it if it is idle for longer than PATIENCE, or than STOP or STOP_ALIVE after Ctrl-C or
+    SIGTERM, or at a second signal. Says whom it waits for after NOTICE idle seconds.
     """
     signals, wait = _signals(), _Wait(peers)
     in_main_thread = threading.current_thread() is threading.main_thread()

@@ -43,17 +43,19 @@ class Peers:
         named = set(re.findall(r"/job:\w+/task:\d+", text.replace("/replica:0", "")))
         return [number for number, (name, _) in enumerate(self.tasks) if name in named]
 
-    def awaited(self) -> str:
-        """Name the others that do not answer, or all if each of them does. Takes a few seconds."""
-        if len(self.others) > 1:
-            silent: list[int] = []
-            asking = threading.Thread(target=self._find_silent, args=(silent,), daemon=True)
-            asking.start()
-            asking.join(ANSWERS)  # a host's name may take longer to look up
-            if silent:
-                return self.names(list(silent))
-            return f"one of {self.names(self.others)}"
-        return self.names(self.others)
+    def silent(self) -> list[int]:
+        """Return the others that do not answer. Takes ANSWERS seconds at most."""
+        silent: list[int] = []
+        asking = threading.Thread(target=self._find_silent, args=(silent,), daemon=True)
+        asking.start()
+        asking.join(ANSWERS)  # a host's name may take longer to look up
+        return list(silent)
+
+    def awaited(self, silent: Sequence[int]) -> str:
+        """Name the workers that this one is waiting for: the silent ones, or all."""
+        if silent or len(self.others) == 1:
+            return self.names(silent or self.others)
+        return f"one of {self.names(self.others)}"
 
     def _find_silent(self, silent: list[int]) -> None:
         for number in self.others:

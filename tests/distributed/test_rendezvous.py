@@ -70,22 +70,27 @@ def test_a_worker_whose_port_is_taken_says_so(index):
 
 
 def test_a_second_worker_of_a_number_is_refused(monkeypatch):
-    """It runs on another host, where its port is free."""
-    first, second, third, fourth = addresses(4)
-    monkeypatch.setattr(patience, "PATIENCE", 1)
+    """They run on different hosts, where their ports are free; one has another list of workers."""
+    first, second, third, fourth, fifth = addresses(5)
+    monkeypatch.setattr(patience, "PATIENCE", 2)
     late, *found = outcomes(
         peers(0, [first, second, third]),
         peers(1, [first, second, third]),
         peers(1, [first, fourth, third]),
-        peers(1, [first, fourth]),
+        peers(1, [first, fifth]),
     )
-    assert late[0] == WorkerError and f"worker 2 ({third}) for 1 seconds: start all" in late[1]
-    assert sorted(kind.__name__ for kind, _ in found) == ["UsageError", "UsageError", "WorkerError"]
-    assert (
-        UsageError,
-        f"worker 1 ({fourth}) is not expected by worker 0 ({first}): give each worker a number of "
-        "its own and all the same list of workers",
-    ) in found
+    assert late == (
+        WorkerError,
+        f"worker 0 has waited for worker 2 ({third}) for 2 seconds: {patience.AGAIN}",
+    )
+    refused = [message for kind, message in found if kind is UsageError]
+    assert len(refused) == 2  # the third one was accepted, and waited in vain
+    for message in refused:
+        assert message.endswith(
+            f" is not expected by worker 0 ({first}): give each worker a number of its own and all "
+            "the same list of workers"
+        )
+    assert any(message.startswith(f"worker 1 ({fifth})") for message in refused)
 
 
 def test_a_worker_that_comes_after_the_others_says_so(monkeypatch):

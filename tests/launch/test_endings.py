@@ -136,6 +136,14 @@ def default_signals():
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no process groups")
 def test_whatever_ends_a_run_no_process_is_left(tmp_path):
     runs = [Run(tmp_path / str(number), action) for number, (action, *_) in enumerate(ENDS)]
+    try:
+        check(runs)
+    finally:
+        for run in runs:
+            run.launcher.kill()  # which ends its workers
+
+
+def check(runs):
     for run, (action, signals, *_) in zip(runs, ENDS, strict=True):
         run.end(action, signals)
     deadline = time.monotonic() + 30  # each process lives for 60 by itself

@@ -64,8 +64,8 @@ def main(
 
 def read_flags(
     config_class: type[Config],
-    prog: str | None,
-    description: str | None,
+    prog: str | None = None,
+    description: str | None = None,
     args: Sequence[str] | None = None,
 ) -> Config:
     """Read a command line as a `config_class`, with the settings of `--recipe` as defaults.

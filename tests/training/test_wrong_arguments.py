@@ -191,6 +191,14 @@ def test_rows_may_be_indices_from_either_end_or_a_mask(digits):
         assert digits.with_training_rows(same_rows).fingerprint == expected.fingerprint
 
 
+def test_a_snapshot_holds_the_rows_of_a_mask_as_indices(environments):
+    env = environments("keras")
+    mask = np.arange(1500) % 2 == 1
+    for rows in (mask, np.arange(-1499, 0, 2)):
+        env.use_only(rows)
+        assert np.array_equal(env.snapshot().rows, np.arange(1, 1500, 2))
+
+
 def test_a_data_set_may_be_named_by_a_path_object(tmp_path):
     np.savez(
         tmp_path / "x.npz",

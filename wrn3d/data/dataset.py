@@ -151,10 +151,10 @@ class Dataset:
             validation_labels=self.train_labels[-count:],
         )
 
-    def with_training_rows(self, rows: npt.ArrayLike) -> "Dataset":
-        """Return the data set with only these rows of its training split, indices or a mask.
+    def training_rows(self, rows: npt.ArrayLike) -> Labels:
+        """Return rows of the training split, given as indices or as a mask, as indices from 0 up.
 
-        Raises UsageError for rows that the split does not have.
+        The result is a copy. Raises UsageError for rows that the split does not have.
         """
         array, count = arrays.as_array("rows", rows), len(self.train_labels)
         is_mask = array.dtype == bool and array.shape == (count,)
@@ -164,8 +164,14 @@ class Dataset:
             f"rows is {quoted(rows)}, but must be a list of whole numbers from 0 to {count - 1:,}, "
             f"or {count:,} times True or False",
         )
+        indices: Labels = np.arange(count, dtype=np.int64)[array]
+        return indices
+
+    def with_training_rows(self, rows: npt.ArrayLike) -> "Dataset":
+        """Return the data set with only these rows of its training split, as `training_rows`."""
+        rows = self.training_rows(rows)
         return replace(
-            self, train_volumes=self.train_volumes[array], train_labels=self.train_labels[array]
+            self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
         )
 
     def resized(self, longest: int) -> "Dataset":

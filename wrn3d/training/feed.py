@@ -51,13 +51,12 @@ class Feed:
 
         Raises UsageError if they are fewer than a batch, or no rows of the split.
         """
-        if rows is None:
-            dataset = self.whole
-        elif self.selection.rows is not None and np.array_equal(rows, self.selection.rows):
-            return self.selection  # which has computed its mean already
-        else:
-            dataset = self.whole.with_training_rows(rows)
-            rows = np.array(rows, np.int64)  # a copy: the caller may change his
+        dataset = self.whole
+        if rows is not None:
+            rows = dataset.training_rows(rows)
+            if self.selection.rows is not None and np.array_equal(rows, self.selection.rows):
+                return self.selection  # which has computed its mean already
+            dataset = dataset.with_training_rows(rows)
         check_batch_size(self.batch_size, dataset)
         return Selection(dataset, rows)
 

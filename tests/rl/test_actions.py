@@ -3,10 +3,13 @@
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wrn3d.rl.actions import FACTORS, RANGES, Control
+
+GRADIENT = torch.ones(1, requires_grad=True)  # which NumPy cannot convert
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -41,8 +44,8 @@ def test_factors_multiply_the_settings():
 @pytest.mark.parametrize(
     "kind, actions",
     [
-        ("continuous", [[np.nan], [0.1, 0.2], None, "0.1", [[1], [2, 3]], [True]]),
-        ("factors", [-1, 3, 0.9, "2", True, [0, 1], None]),
+        ("continuous", [[np.nan], [0.1, 0.2], None, "0.1", [[1], [2, 3]], [True], GRADIENT]),
+        ("factors", [-1, 3, 0.9, "2", True, [0, 1], None, GRADIENT]),
     ],
 )
 def test_an_invalid_action_is_refused(kind, actions):

@@ -12,6 +12,7 @@ import wrn3d  # noqa: F401  (registers the environment)
 from benchmarks.episodes import graphs
 from tests.support.environments import SCRIPTS
 from tests.support.processes import FROM_ANYWHERE, run_command
+from wrn3d import Checkpoint
 from wrn3d.rl.actions import RANGES
 
 SMALL = {
@@ -324,3 +325,9 @@ def test_episodes_leave_no_graphs_behind(front_end, arguments):
 def test_invalid_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make(**{"front_end": "keras"} | arguments)
+
+
+@pytest.mark.parametrize("moment", [None, 3, Checkpoint({})])
+def test_only_a_moment_is_restored(moment):
+    with pytest.raises(ValueError, match=r"^restore takes a Moment from snapshot\(\)$"):
+        make("keras").restore(moment)

@@ -183,8 +183,10 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
     def restore(self, moment: Moment) -> tuple[Observation, Info]:
         """Go back to a moment; return its observation and info.
 
-        The random generator that draws later episodes is not restored.
+        The random generator that draws later episodes is not restored. Raises UsageError for what
+        is not a moment.
         """
+        require(isinstance(moment, Moment), "restore takes a Moment from snapshot()")
         self.over = True
         self._use(moment.network)
         self.training.restore(moment.checkpoint)

@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import wrn3d  # noqa: F401  (registers the environment)
 from benchmarks.episodes import graphs
 from tests.support.environments import SCRIPTS
+from tests.support.interrupts import interrupt, moments
 from tests.support.processes import FROM_ANYWHERE, run_command
 from wrn3d import Checkpoint
 from wrn3d.rl.actions import RANGES
@@ -189,6 +190,42 @@ def test_an_episode_goes_back_to_any_moment_of_it(front_end):
         for expected in first:
             observation, *rest = env.step([0.3])
             assert np.array_equal(observation, expected[0]) and rest == list(expected[1:])
+
+
+@pytest.mark.parametrize(
+    "name", ["step", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reset", "restore"))]
+)
+def test_a_signal_gets_out_when_the_call_has_ended(name):
+    """With an exception from another thread instead, the episode may end."""
+    env = made()
+    env.reset(seed=1)
+    later = play_on(env, 3)
+    calls = {
+        "step": lambda: env.step(np.zeros(1, np.float32)),
+        "reset": lambda: env.reset(seed=2),
+        "restore": lambda: env.restore(later),
+    }
+    env.reset(seed=1)
+    start = env.snapshot()
+    for source in ("signal", "thread"):
+        seen = []
+        for moment in (0.0, None, *moments(calls[name], 8)):
+            env.restore(start)
+            if moment is None:
+                calls[name]()
+            elif moment:
+                interrupt(source, moment, calls[name])
+            if not env.over:
+                seen.append([env.training.iteration, *play_on(env, 1).observation])
+            else:
+                assert source == "thread"
+        assert all(one in seen[:2] for one in seen)
+
+
+def play_on(env, steps):
+    for _ in range(steps):
+        env.step(np.zeros(1, np.float32))
+    return env.snapshot()
 
 
 def test_divergence_on_the_validation_split_alone_ends_the_episode():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wrn3d.network import ops
 from wrn3d.system.randomness import dropout_position, dropout_shares
+from wrn3d.system.tensorflow_setup import be_deterministic
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -81,3 +82,25 @@ def test_cross_entropy_is_pytorchs(smoothing, class_weights):
 def test_accuracy_is_the_share_of_right_predictions():
     logits = np.array([[0, 1], [2, 1], [0, 3]], np.float32)
     assert ops.accuracy(np.array([1, 1, 1]), logits).numpy() == np.float32(2 / 3)
+
+
+def test_cross_entropy_has_the_bits_of_tensorflows_deterministic_op():
+    """It differs only in its NaN for invalid labels."""
+    be_deterministic(0)
+    rng = np.random.default_rng(0)
+    logits = tf.Variable(rng.normal(0, 5, (64, 10)).astype(np.float32))
+    labels = rng.integers(0, 10, 64)
+
+    @tf.function(autograph=False)
+    def loss_and_gradient(loss):
+        with tf.GradientTape() as tape:
+            value = loss(labels, logits)
+        return value, tape.gradient(value, logits)
+
+    plain = tf.nn.sparse_softmax_cross_entropy_with_logits
+    for own, others in zip(
+        loss_and_gradient(ops.cross_entropy),
+        loss_and_gradient(lambda *arrays: tf.reduce_mean(plain(*arrays))),
+        strict=True,
+    ):
+        assert np.array_equal(own, others)

@@ -164,3 +164,12 @@ def test_environments_in_a_graph_or_a_strategys_scope_are_refused(front_end):
 def test_a_keras_model_made_in_a_strategys_scope_trains_the_same():
     with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
         assert fitted() == undisturbed(fitted)
+
+
+def test_checking_numerics_reports_nothing_in_a_healthy_run(front_end):
+    expected = undisturbed(run, front_end, "sgd")
+    tf.debugging.enable_check_numerics()
+    try:
+        assert run(front_end, "sgd") == expected
+    finally:
+        tf.debugging.disable_check_numerics()

@@ -1,5 +1,7 @@
 """The network as a model of either framework, with its initial weights."""
 
+import logging
+
 from wrn3d.network.parameters import initial_weights
 from wrn3d.network.spec import WideResNetSpec, check_spec
 from wrn3d.network.variables import Model, assign, named_variables, set_dropout, values
@@ -41,7 +43,15 @@ def tensorlayer_model(spec: WideResNetSpec, seed: int = 0, precision: str = "flo
 
     from wrn3d.network import layers_tl
 
-    volumes = layers_tl.Input([None, *spec.input_shape], name="volumes").outputs
+    # In notebooks TensorLayer prints a line for each input layer.
+    tl.logging.get_verbosity()  # sets the logger up
+    logger = logging.getLogger("tensorlayer")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        volumes = layers_tl.Input([None, *spec.input_shape], name="volumes").outputs
+    finally:
+        logger.setLevel(level)
     logits = wide_resnet(layers_tl, volumes, spec, seed, precision)
     model = tl.models.Model(volumes, logits)
     # TensorLayer has just run the layers in training mode on placeholders. That moved the running

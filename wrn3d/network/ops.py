@@ -200,7 +200,11 @@ def cross_entropy(
         targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
         losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
     else:
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        # What tf.nn.sparse_softmax_cross_entropy_with_logits computes where ops are deterministic,
+        # but with no NaN for valid labels: tf.debugging.enable_check_numerics would report it.
+        valid = tf.logical_and(labels >= 0, labels < logits.shape[-1])
+        losses = -tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1)
+        losses *= tf.sqrt(tf.where(valid, 1.0, -1.0))
     if class_weights is not None:
         losses *= tf.gather(tf.constant(class_weights, losses.dtype), labels)
     if sample_weight is not None:

@@ -1,6 +1,7 @@
 """Import TensorFlow quietly, make it deterministic, and ask it for versions and devices."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -13,6 +14,8 @@ from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
 from wrn3d.system.plotting import import_matplotlib
 from wrn3d.system.terminal import open_missing_streams
 from wrn3d.system.words import counted
+
+SET_LOG_LEVEL = "_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE"  # TF 2.21
 
 
 def import_tensorflow() -> None:
@@ -37,6 +40,20 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _set_log_level() -> None:
+    """Give a TensorFlow that was imported before this package the log level that it read too early.
+
+    Notebooks often import TensorFlow first. It has no Python function for this.
+    """
+    import tensorflow as tf
+
+    library = Path(tf.sysconfig.get_lib(), "libtensorflow_framework.so.2")
+    # Where the function has another name, the log stays as it is.
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        level = int(os.environ["TF_CPP_MIN_LOG_LEVEL"])
+        getattr(ctypes.CDLL(str(library)), SET_LOG_LEVEL)(level)
 
 
 _started_in: set[int] = set()  # id of the process that TensorFlow ran in before a fork

@@ -1,6 +1,7 @@
 """Euclidean norms of a run's weights and gradients, by part of the network."""
 
 from collections.abc import Callable
+from math import nan
 from typing import Any, NamedTuple
 
 from wrn3d.network.parameters import part_of
@@ -36,7 +37,7 @@ def norm_meter(model: Any, optimizer: Any) -> Callable[[], Norms]:
     def by_part(norms: Any) -> dict[str, float]:
         squares = dict.fromkeys(parts, 0.0)
         for part, norm in zip(parts, norms.numpy()[order].tolist(), strict=True):
-            squares[part] += norm**2
+            squares[part] += norm**2 if norm >= 0 else nan
         return {part: square**0.5 for part, square in squares.items()}
 
     return lambda: Norms(by_part(weight_norms()), by_part(optimizer.gradient_norms))

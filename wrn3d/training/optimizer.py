@@ -27,9 +27,10 @@ TINY = 1e-7
 class Optimizer:
     """A mixin that adds gradient norms and sums over workers to Keras's optimizers.
 
-    `gradient_norms` is a variable with the Euclidean norm of each of the last gradients, NaN before
-    the first. Several workers sum their gradients before the update. They send them in the
-    network's order, `order`, so that both front ends round alike.
+    `gradient_norms` is a variable with the Euclidean norm of each of the last gradients, -1 before
+    the first: tf.debugging.enable_check_numerics would report NaN. Several workers sum their
+    gradients before the update. They send them in the network's order, `order`, so that both front
+    ends round alike.
     """
 
     order: Sequence[int] | None = None
@@ -44,7 +45,7 @@ class Optimizer:
             super().build(variables)  # type: ignore[misc]
             # A plain TensorFlow variable: Keras would save its own.
             self.gradient_norms = tf.Variable(
-                np.full(len(variables), np.nan, np.float32), trainable=False
+                np.full(len(variables), -1, np.float32), trainable=False
             )
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
@@ -62,8 +63,8 @@ class Optimizer:
         self.gradient_norms.assign(tf.sqrt(2 * halves))
 
     def forget(self) -> None:
-        """Set `gradient_norms` to NaN."""
-        self.gradient_norms.assign(np.full(self.gradient_norms.shape, np.nan, np.float32))
+        """Set `gradient_norms` to what it is before the first gradients."""
+        self.gradient_norms.assign(np.full(self.gradient_norms.shape, -1, np.float32))
 
     def adjust(self, momentum: float, weight_decay: float) -> None:
         """Continue with another momentum and weight decay, if the optimizer has any."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.processes import FROM_ANYWHERE, finished, start_python
+from tests.support.processes import FROM_ANYWHERE, finished, run_python, start_python
 from wrn3d.launch import group, processes
 from wrn3d.launch.group import ProcessGroup
 from wrn3d.system.errors import WorkerError
@@ -96,6 +96,7 @@ def test_a_module_or_a_file_is_run_with_its_own_flags(folder, arguments, workers
         (["-n", "0", "train"], "workers is 0, but must be a whole number from 1 up"),
         (["--restarts", "-1", "train"], "restarts is -1"),
         (["--restarts=1", "train"], "add --output to the script's flags"),
+        (["--restarts=1", "train", "--output"], "add --output to the script's flags"),
     ],
 )
 def test_what_cannot_be_launched_is_one_sentence(folder, arguments, message):
@@ -151,6 +152,17 @@ def test_a_process_that_outlives_its_worker_does_not_hold_up_the_launcher(folder
     assert time.monotonic() - start_time < 50  # the process sleeps for 60 seconds
     assert (process.returncode, process.stderr) == (0, "")
     os.kill(int(process.stdout.split()[-1]), signal.SIGKILL)
+
+
+def test_a_worker_that_cannot_be_started_leaves_no_thread_that_holds_up_the_launcher():
+    program = """
+from wrn3d.launch.group import ProcessGroup
+from wrn3d.launch.processes import WorkerProcess
+WorkerProcess(ProcessGroup(), ["\\0"], 0, ["127.0.0.1:1"])
+"""
+    process = run_python("-c", program)
+    assert process.returncode == 1
+    assert process.stderr.endswith("ValueError: embedded null byte\n")
 
 
 def test_a_signal_reaches_the_workers(folder):

@@ -48,23 +48,23 @@ def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
     gpus = visible_gpus()
     require(
         not gpus or workers <= len(gpus),
-        f"there are fewer GPUs, {len(gpus)}, than workers, {workers}: start fewer, or none on GPUs "
-        "(CUDA_VISIBLE_DEVICES=)",
+        f"{workers} workers need as many GPUs, but only {len(gpus)} can be seen: start fewer "
+        "workers, or all on the CPU (CUDA_VISIBLE_DEVICES=)",
     )
+    folder = _run_folder(flags)
     require(
-        not restarts or any(flag.split("=")[0] == "--output" for flag in flags),
+        not restarts or folder,
         "a restart continues from the run's checkpoints: add --output to the script's flags",
     )
     for left in reversed(range(restarts + 1)):
         outcome = run_workers(arguments, workers)
         if not (outcome.lost and left):
             break
-        resumes = "--resume" in arguments or _run_folder_exists(flags)
-        if resumes and "--resume" not in arguments:
+        if os.path.isdir(folder) and "--resume" not in arguments:
             arguments.append("--resume")
+        how = "from the last checkpoint" if "--resume" in arguments else "anew"
         print(
-            f"restarted {counted(workers, 'worker')} "
-            f"{'from the last checkpoint' if resumes else 'anew'}, since "
+            f"restarted {counted(workers, 'worker')} {how}, since "
             f"{outcome.killed or 'one had lost another'}; {counted(left - 1, 'more time')} at most",
             flush=True,
         )
@@ -75,11 +75,11 @@ def launch(workers: int, restarts: int, command: Sequence[str]) -> int:
     return outcome.status
 
 
-def _run_folder_exists(flags: Sequence[str]) -> bool:
-    """Return whether the folder that the last --output of `flags` names exists."""
+def _run_folder(flags: Sequence[str]) -> str:
+    """Return the folder that the last --output of a script's flags names, or ""."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--output", default="")
-    return os.path.isdir(parser.parse_known_args(flags)[0].output)
+    parser.add_argument("--output", nargs="?", default="", const="")
+    return parser.parse_known_args(flags)[0].output
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "--restarts",
         type=int,
         default=0,
-        help="how often to restart all workers with --resume after one died or hung; needs the "
-        "script's flag --output (default: 0)",
+        help="how often to restart all workers after one died or hung, with --resume if the run "
+        "has its folder; needs the script's flag --output (default: 0)",
     )
     parser.add_argument(
         "command",

@@ -1,7 +1,6 @@
 """Copy what a worker prints, line by line."""
 
 import os
-import secrets
 import threading
 from contextlib import suppress
 from typing import IO
@@ -15,11 +14,11 @@ class CopiedStream(threading.Thread):
     """
 
     def __init__(self, target: IO[str], prefix: str) -> None:
-        super().__init__()
+        super().__init__(daemon=True)  # if the worker cannot be started, nothing ends the copy
         source, self.end = os.pipe()
         self.source = open(source, errors="backslashreplace")  # noqa: SIM115 - closed by `run`
         self.target, self.prefix = target, prefix
-        self.last = secrets.token_hex()  # the launcher's own line, which ends the copy
+        self.last = os.urandom(16).hex()  # the launcher's own line, which ends the copy
         self.start()
 
     def run(self) -> None:

@@ -158,7 +158,7 @@ def files():
 
 
 def refused():
-    """Return {name: (ending, bytes, what the message says)}."""
+    """Return {name: (ending, bytes, part of the message)}."""
     wide = GREY.astype(np.int32)
     return {
         "I tif": ("tif", saved(Image.fromarray(wide), "tif"), "range is not known"),
@@ -181,7 +181,7 @@ def refused():
         "white ink": (
             "png",
             saved(Image.merge("LA", [Image.new("L", (8, 8), 255), Image.fromarray(GREY)]), "png"),
-            "shows nothing on white",
+            "is blank on the white background",
         ),
         "animation": (
             "gif",

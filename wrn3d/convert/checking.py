@@ -87,4 +87,3 @@ def _logits(spec, converted, volumes):
         with enough_for(len(volumes[rows]), "evaluation"):
             found.append(model.predict_on_batch(volumes[rows]))
     return np.concatenate(found)
-

@@ -20,7 +20,7 @@ class Picture(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The names of the classes, the pictures of each split, and what is not read."""
+    """The names of the classes, the pictures of each split, and the files that are not read."""
 
     class_names: tuple[str, ...]
     pictures: dict[str, list[Picture]]
@@ -28,11 +28,11 @@ class Found(NamedTuple):
 
 
 def find_pictures(path: Path) -> Found:
-    """Find the pictures of a data set, sorted by class and path, and what else is there.
+    """Find the pictures of a data set, sorted by class and path, and the files that are not read.
 
-    Hidden folders and hidden files that are not pictures do not count. Links to files are pictures,
-    even where the file is missing. Raises DataError for missing folders and classes without
-    pictures.
+    Ignores hidden folders, and hidden files that are not pictures. A link is a picture even if its
+    file is missing: reading then names it. Raises DataError for missing folders and for classes
+    without pictures.
     """
     folders = {split: path / name for split, name in SPLIT_NAMES.items()}
     try:
@@ -98,7 +98,7 @@ def _misnamed(path: Path, folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def _pictures(folder: Path, names: Sequence[str], others: list[Path]) -> list[Picture]:
-    """Return the pictures of a split, sorted; add what is not read to `others`."""
+    """Return the pictures of a split, sorted; add the files that are not read to `others`."""
     labels = {_composed(name): label for label, name in enumerate(names)}
     classes = _classes(folder)
     unknown = [name for name in classes if _composed(name) not in labels]
@@ -106,20 +106,15 @@ def _pictures(folder: Path, names: Sequence[str], others: list[Path]) -> list[Pi
         raise DataError(
             f"{folder} has a class {unknown[0]!r} that train/ lacks: add it there, or delete it"
         )
-    others += filter(_counts, (entry for entry in folder.iterdir() if not entry.is_dir()))
+    others += filter(_is_worth_a_note, (entry for entry in folder.iterdir() if not entry.is_dir()))
     pictures = []
     for name in classes:
-        files: list[Path] = []
-        for entry in _walk(folder / name):
+        for entry in sorted(_walk(folder / name)):
             if _is_picture(entry):
-                files.append(entry)
-            elif _counts(entry):
+                path_in_class = entry.relative_to(folder / name).as_posix()
+                pictures.append(Picture(entry, labels[_composed(name)], path_in_class))
+            elif _is_worth_a_note(entry):
                 others.append(entry)
-        label = labels[_composed(name)]
-        pictures += [
-            Picture(file, label, file.relative_to(folder / name).as_posix())
-            for file in sorted(files)
-        ]
     if not pictures:
         raise DataError(
             f"{folder} holds no pictures: put {', '.join(ENDINGS)} files into its class folders"
@@ -144,8 +139,8 @@ def _is_picture(entry: Path) -> bool:
     return _has_ending(entry) and is_file and not entry.name.startswith(".")
 
 
-def _counts(entry: Path) -> bool:
-    """Return whether the user should know that this is not read."""
+def _is_worth_a_note(entry: Path) -> bool:
+    """Return whether to tell the user that this is not read."""
     return _has_ending(entry) or not entry.name.startswith(".")
 
 

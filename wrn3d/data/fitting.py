@@ -11,7 +11,7 @@ from wrn3d.data.pictures import fit_picture
 from wrn3d.data.resizing import as_bytes, resize_to, resized_shape
 from wrn3d.system.checks import check_choice, check_count, check_each, require
 
-MOST_VOXELS = 2**27  # in a volume after a step of a file
+MOST_VOXELS = 2**27  # that a checkpoint may ask for
 INVALID = "its resizing is invalid"
 
 Volume = npt.NDArray[np.uint8]  # (D, H, W, C)
@@ -19,9 +19,9 @@ Sides = tuple[int, ...]  # (D, H, W)
 
 
 class Resizing(NamedTuple):
-    """A step in which a data set was resized: the method, and the sides (D, H, W) after it.
+    """A step that resized a data set: its method, and the sides (D, H, W) after it.
 
-    "nearest" repeats voxels; "linear" is `resizing.resize`; "bicubic" is Pillow's, for pictures.
+    "nearest" repeats voxels, "linear" is `resizing.resize`, "bicubic" is Pillow's for pictures.
     """
 
     method: str
@@ -29,9 +29,9 @@ class Resizing(NamedTuple):
 
 
 def fit(volume: Volume, sides: Sides, steps: Sequence[Resizing]) -> Volume:
-    """Return a volume with `sides`, resized by the `steps` of a data set with these sides.
+    """Resize a volume to `sides` by the steps that gave a data set these sides.
 
-    Only a picture (D == 1) may have other proportions: it is cropped to its centre.
+    Only a picture (D == 1) may have other proportions; its centre is cut out.
     """
     if volume.shape[:3] == sides:
         return volume
@@ -41,7 +41,7 @@ def fit(volume: Volume, sides: Sides, steps: Sequence[Resizing]) -> Volume:
 
 
 def check_steps(steps: Any, sides: Sides) -> tuple[Resizing, ...]:
-    """Return the steps of a file, for a data set with `sides`; raise UsageError if invalid."""
+    """Return a checkpoint's steps to `sides` as Resizings; raise UsageError if invalid."""
     checked = check_each("resizing", steps, _check_step)
     require(len(checked) < 9 and (not checked or checked[-1].sides == sides), INVALID)
     require(all(step.sides[0] == 1 for step in checked if step.method == "bicubic"), INVALID)

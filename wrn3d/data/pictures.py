@@ -1,4 +1,4 @@
-"""Read pixels from picture files, whatever their number of bits, their colours and transparency."""
+"""Read the pixels of picture files, whatever their depth, colours and transparency."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MODES = {1: "L", 3: "RGB"}  # {channels: Pillow's mode}
 DARK = 16  # of 255; 12-bit data in 16 bits reach 15, the digits of scikit-learn 16
-GIF_RATIO = 2731  # the most pixels in a byte of GIF's LZW: strings of 4096 in codes of 12 bits
+GIF_RATIO = 2731  # most pixels per byte of GIF's LZW: 12 bits code at most 4096 of them
 # A PNG names its transparent colour in the file's bits; Pillow gives the pixels 8 bits.
 COLOUR_KEY_SCALES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
@@ -32,8 +32,8 @@ def read_picture(file: Path, channels: int = 3) -> npt.NDArray[np.uint8]:
     """Return a picture as (H, W, C) uint8, with the EXIF rotation applied.
 
     16 bits become the upper 8, numbers from 0 to 1 are multiplied by 255, and transparent pixels
-    get a white background. Raises DataError if the picture is damaged or has another range, if the
-    file holds several pictures, or if nothing of it shows on white.
+    get a white background. Raises DataError if the picture is damaged, has another range or is
+    blank on white, or if the file holds several pictures.
     """
 
     def pixels(image: Any) -> npt.NDArray[np.uint8]:
@@ -68,36 +68,39 @@ def _in_eight_bits(file: Path, image: Any) -> Any:
 
     Raises DataError for pixels whose range the file does not tell.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     tags = getattr(image, "tag_v2", {})
-    signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
-    shift = tags.get(BITS_PER_SAMPLE, (16,))[0] - 8
+    inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO  # Pillow inverts up to 8 bits only
     raw_mode = image.tile[0][3] if image.format == "PNG" and image.tile else None
     upright = ImageOps.exif_transpose(image)
     key = upright.info.get("transparency")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        values = np.asarray(upright)
-        levels, key = (values >> shift).astype(np.uint8), None if key is None else values == key
-    elif image.mode == "F" and _all_in_unit_range(values := np.asarray(upright)):
-        levels, key = np.rint(values * 255).astype(np.uint8), None
-    elif image.mode in ("I", "F") or signed:
+        values, shift = np.asarray(upright), tags.get(BITS_PER_SAMPLE, (16,))[0] - 8
+        return _grey_image(values >> shift, inverted, None if key is None else values == key)
+    if image.mode == "F" and _all_in_unit_range(values := np.asarray(upright)):
+        return _grey_image(np.rint(values * 255), inverted)
+    if image.mode in ("I", "F") or SIGNED in tags.get(SAMPLE_FORMAT, ()):
         raise DataError(
-            f"{file} has pixels of another kind than 8 or 16 bits, or numbers from 0 to 1, so that "
-            "their range is not known: scale them to one of these"
+            f"{file} has pixels whose range is not known: save it with 8 or 16 unsigned bits, or "
+            "with floating-point values from 0 to 1"
         )
-    else:
-        if key is not None and raw_mode in COLOUR_KEY_SCALES:
-            scale = COLOUR_KEY_SCALES[raw_mode]
-            scaled = tuple(int(one * scale) for one in np.ravel(key))
-            upright.info["transparency"] = scaled if len(scaled) > 1 else scaled[0]
-        return upright
-    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts up to 8 bits only
-        levels = 255 - levels
-    grey = Image.fromarray(levels)
-    if key is not None:
-        grey.putalpha(Image.fromarray(np.where(key, 0, 255).astype(np.uint8)))
-    return grey
+    if key is not None and raw_mode in COLOUR_KEY_SCALES:
+        scaled = tuple(int(one * COLOUR_KEY_SCALES[raw_mode]) for one in np.ravel(key))
+        upright.info["transparency"] = scaled if len(scaled) > 1 else scaled[0]
+    return upright
+
+
+def _grey_image(
+    levels: npt.NDArray[Any], inverted: bool, transparent: npt.NDArray[np.bool_] | None = None
+) -> Any:
+    """Return levels (H, W) from 0 to 255 as a grey image, with alpha if any are transparent."""
+    from PIL import Image
+
+    image = Image.fromarray((255 - levels if inverted else levels).astype(np.uint8))
+    if transparent is not None:
+        image.putalpha(Image.fromarray(np.where(transparent, 0, 255).astype(np.uint8)))
+    return image
 
 
 def _all_in_unit_range(values: npt.NDArray[np.float32]) -> bool:
@@ -105,7 +108,7 @@ def _all_in_unit_range(values: npt.NDArray[np.float32]) -> bool:
 
 
 def _on_white(file: Path, image: Any) -> Any:
-    """Return an image without its transparency, on white; raise DataError if only that is left."""
+    """Return an image flattened on white if it is transparent; raise DataError if it is blank."""
     from PIL import Image
 
     if image.mode == "LAB":  # which Pillow converts to nothing but RGB
@@ -118,8 +121,8 @@ def _on_white(file: Path, image: Any) -> Any:
     flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if flat.getextrema() == ((255, 255),) * 4:
         raise DataError(
-            f"{file} shows nothing on white, which is put behind transparent pictures: flatten it "
-            "on another colour"
+            f"{file} is blank on the white background that transparent pictures get: flatten it on "
+            "another colour"
         )
     return flat
 
@@ -139,8 +142,8 @@ def _opened(file: Path, use: Any) -> Any:
                 count = getattr(image, "n_frames", 1)
                 if count > 1 and image.format != "MPO":
                     raise DataError(
-                        f"{file} holds {count} pictures, as an animation or a stack does: "
-                        "save each as a file of its own, or a volume as .npy or .npz"
+                        f"{file} holds {count} pictures, as animations and stacks do: save each "
+                        "as a file of its own, or a volume as .npy or .npz"
                     )
                 return use(image)
     except DataError:

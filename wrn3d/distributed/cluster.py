@@ -14,7 +14,7 @@ import tensorflow as tf
 from wrn3d.distributed.patience import AGAIN, limited_wait
 from wrn3d.distributed.peers import Peers
 from wrn3d.distributed.rendezvous import meet
-from wrn3d.distributed.workers import WorkerRank, slurm_error
+from wrn3d.distributed.workers import WorkerRank, numbered_tasks, slurm_error
 from wrn3d.system.errors import UsageError, WorkerError, reason
 from wrn3d.system.machine import usable_cores
 
@@ -79,8 +79,7 @@ def find_peers(rank: WorkerRank) -> Peers:
     cluster = _resolver(rank.source).cluster_spec().as_dict()
     tasks = [
         (f"/job:{kind}/task:{number}", address)
-        for kind in ("chief", "worker")
-        for number, address in enumerate(cluster.get(kind, []))
+        for (kind, number), address in numbered_tasks(cluster).items()
     ]
     if len(tasks) != rank.world_size:
         raise slurm_error(f"they name {len(tasks)} of {rank.world_size} tasks")

@@ -1,8 +1,7 @@
 """End a process that waits for other workers, if a signal asks it to or if it takes too long.
 
 TensorFlow notices a worker that was lost or cut off. It does not notice one that runs but never
-joins in. Python cannot run its signal handlers while TensorFlow waits, but another thread can be
-told of a signal.
+joins in. Python runs no signal handlers while TensorFlow waits, so a thread watches for signals.
 """
 
 import os
@@ -15,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from typing import NoReturn
 
 from wrn3d.distributed.peers import Peers
 from wrn3d.system.errors import WorkerError
@@ -45,26 +45,27 @@ class _Wait:
             return
         self.seconds += seconds
         self.after_signal += seconds if self.signals else 0
-        if self.after_signal > (STOP if len(self.signals) == 1 else TICK):
-            silent = self.peers.silent()
-            if silent or len(self.signals) > 1 or self.after_signal > STOP_ALIVE:
-                number, awaited = self.signals[-1], self.peers.awaited(silent)
-                _end(
-                    f"stopped by {NAMES[number]} while waiting for {awaited}: {AGAIN}", 128 + number
-                )
-        if self.seconds > PATIENCE:
-            awaited = self.peers.awaited(self.peers.silent())
+        told_twice, is_late = len(self.signals) > 1, self.seconds > PATIENCE
+        may_stop = self.after_signal > (TICK if told_twice else STOP)
+        speaks = self.seconds > NOTICE and not self.has_spoken
+        if not (may_stop or is_late or speaks):
+            return
+        silent = self.peers.silent()
+        awaited = self.peers.awaited(silent)
+        if may_stop and (silent or told_twice or self.after_signal > STOP_ALIVE):
+            number = self.signals[-1]
+            _end(f"stopped by {NAMES[number]} while waiting for {awaited}: {AGAIN}", 128 + number)
+        if is_late:
             _end(f"error: {too_long(self.peers, awaited)}", WorkerError.exit_status)
-        if self.seconds > NOTICE and not self.has_spoken:
+        if speaks:
             self.has_spoken = True
-            awaited = self.peers.awaited(self.peers.silent())
             say(f"note: worker {self.peers.index} is waiting for {awaited}")
 
 
 class _Signals:
-    """Tells another thread of the signals that Python handles, even while its main thread cannot.
+    """Receives the signals that Python handles, even while the main thread is inside TensorFlow.
 
-    Whoever was told before, such as asyncio, is told, too.
+    Passes them on to an earlier receiver, such as asyncio.
     """
 
     def __init__(self) -> None:
@@ -146,7 +147,7 @@ def _watch(signals: _Signals) -> None:
         start, computed = time.monotonic(), time.process_time()
 
 
-def _end(sentence: str, status: int) -> None:
+def _end(sentence: str, status: int) -> NoReturn:
     say(sentence)
     with suppress(OSError, ValueError, AttributeError):  # it is closed, or there is none
         sys.stdout.flush()

@@ -1,8 +1,8 @@
 """Wait until all workers are there, before they join TensorFlow's cluster.
 
-TensorFlow's own wait says nothing, holds Python's lock and ignores signals. So the first worker
-listens at its address before, and the others call it: it tells them who is missing, and when to
-join.
+TensorFlow's own wait says nothing, holds Python's lock and ignores signals. So before it starts,
+the first worker listens at its address and the others connect. It tells them who is missing, and
+when to join.
 """
 
 import os
@@ -21,10 +21,10 @@ from wrn3d.distributed.peers import Peers, split_address
 from wrn3d.system.errors import UsageError, WorkerError
 from wrn3d.system.signals import NAMES
 
-PAUSE = 0.2  # seconds between two calls, or two messages of the first worker
+PAUSE = 0.2  # seconds between two connections, or two messages of the first worker
 HELLO = 2.0  # seconds in which a caller has to say who it is
-SILENCE = 30.0  # seconds without a message until the first worker is taken for lost
-LEFT_ALONE = 60.0  # seconds that a cluster may take to notice that it has lost this worker and end
+SILENCE = 30.0  # seconds without a message after which the first worker counts as lost
+LEFT_ALONE = 60.0  # seconds in which an older cluster ends, since it has lost this worker
 LONGEST = 40  # bytes of a caller's line
 GREETING = b"wrn3d\n"  # the first worker's, before the caller speaks
 WAIT, GO, REFUSED = "wait", "go", "refused"  # its messages
@@ -123,7 +123,8 @@ def _gather(server: socket.socket, peers: Peers, wait: _Wait) -> None:
                     _send(caller, WAIT, *(each for each in missing if each != number))
                 for key, _ in selector.select(PAUSE):
                     if key.fileobj is server:
-                        for number, caller in _answer(server, peers, here):
+                        if answered := _answer(server, peers, here):
+                            number, caller = answered
                             here[number] = caller
                             selector.register(caller, selectors.EVENT_READ, number)
                     else:  # it has ended
@@ -140,18 +141,18 @@ def _gather(server: socket.socket, peers: Peers, wait: _Wait) -> None:
 
 def _answer(
     server: socket.socket, peers: Peers, here: Collection[int]
-) -> Iterator[tuple[int, socket.socket]]:
-    """Accept a call; yield the caller's number and connection, unless it is refused."""
+) -> tuple[int, socket.socket] | None:
+    """Accept a call; return the caller's number and connection, or None if it is refused."""
     caller = server.accept()[0]
     caller.settimeout(HELLO)
     with suppress(OSError, ValueError):  # not one of the workers
         caller.sendall(GREETING)
         number, count = map(int, caller.recv(LONGEST).split())
         if count == peers.count and number in {*peers.others}.difference(here):
-            yield number, caller
-            return
+            return number, caller
         _send(caller, REFUSED)
     caller.close()
+    return None
 
 
 def _call_the_first(peers: Peers, wait: _Wait) -> None:

@@ -42,6 +42,15 @@ def find_rank(variables: Mapping[str, str] = os.environ) -> WorkerRank:
     return WorkerRank()
 
 
+def numbered_tasks(cluster: Mapping[str, Sequence[str]]) -> dict[tuple[str, int], str]:
+    """Return {(type, index): address} of a cluster's tasks, in the order of the workers' ranks."""
+    return {
+        (kind, index): address
+        for kind in ("chief", "worker")
+        for index, address in enumerate(cluster.get(kind, []))
+    }
+
+
 def slurm_error(what: str) -> UsageError:
     """Return the error for SLURM's variables that do not number the workers."""
     return UsageError(
@@ -136,11 +145,7 @@ def _rank_in_cluster(text: str) -> WorkerRank:
         f"TF_CONFIG has a cluster of {', '.join(cluster)}, but a run has workers and at most one "
         "chief",
     )
-    addresses = {
-        (kind, index): address
-        for kind in ("chief", "worker")
-        for index, address in enumerate(cluster.get(kind, []))
-    }
+    addresses = numbered_tasks(cluster)
     require(
         task in addresses,
         f"TF_CONFIG makes this process {task[0]} {task[1]}, which is not in its cluster",

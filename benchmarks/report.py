@@ -7,7 +7,7 @@ from statistics import median
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, MATMUL
 from benchmarks.turn import Measurement
-from wrn3d.system.plotting import import_matplotlib
+from wrn3d.runs.figures import new_figure
 from wrn3d.system.reporting import markdown_table
 
 SUMMARY_TITLES = (
@@ -175,21 +175,16 @@ def _mebibytes(size):
 
 def draw(groups: Sequence[Group], path: Path) -> None:
     """Write a PNG with a row of panels for each case and a column for each precision."""
-    matplotlib = import_matplotlib()
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     cases, precisions = (
         list(dict.fromkeys(names))
         for names in zip(*((group.case, group.precision) for group in groups), strict=True)
     )
-    figure, panels = pyplot.subplots(
+    figure = new_figure(layout="constrained", figsize=(7 * len(precisions), 0.7 + 2.3 * len(cases)))
+    panels = figure.subplots(
         len(cases),
         len(precisions),
         squeeze=False,
         sharex="row",  # one scale for both precisions shows what bfloat16 gains
-        layout="constrained",
-        figsize=(7 * len(precisions), 0.7 + 2.3 * len(cases)),
     )
     for panel in panels.flat:
         panel.set_axis_off()
@@ -197,7 +192,6 @@ def draw(groups: Sequence[Group], path: Path) -> None:
         _bars(panels[cases.index(group.case), precisions.index(group.precision)], group)
     figure.supxlabel(CAPTION, fontsize=9)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def _bars(panel, group):

@@ -18,8 +18,8 @@ from benchmarks.scaling.workers import (
     VOLUMES,
     Figures,
 )
+from wrn3d.runs.figures import new_figure
 from wrn3d.system.machine import usable_cores
-from wrn3d.system.plotting import import_matplotlib
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.words import three_digits
 
@@ -179,20 +179,12 @@ def draw(rates: dict[tuple, list[float]], path: Path) -> None:
     Each network is a row of panels, each kind of worker a column, each link a colour, and each way
     a line style.
     """
-    matplotlib = import_matplotlib()
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     networks, workers, links, ways = (
         list(dict.fromkeys(values)) for values in zip(*rates, strict=True)
     )
-    figure, axes = pyplot.subplots(
-        len(networks),
-        len(workers),
-        squeeze=False,
-        layout="constrained",
-        figsize=(4.3 * len(workers) + 2, 3.8 * len(networks)),
-    )
+    size = 4.3 * len(workers) + 2, 3.8 * len(networks)
+    figure = new_figure(layout="constrained", figsize=size)
+    axes = figure.subplots(len(networks), len(workers), squeeze=False)
     for (network, worker, link, way), line in rates.items():
         axis = axes[networks.index(network), workers.index(worker)]
         style = {"color": COLOURS[links.index(link)], "linestyle": STYLES[ways.index(way)]}
@@ -207,4 +199,3 @@ def draw(rates: dict[tuple, list[float]], path: Path) -> None:
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside right upper", fontsize=9, title="link, batch norm")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

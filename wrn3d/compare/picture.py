@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wrn3d.compare.comparison import Comparison
-from wrn3d.system.plotting import import_matplotlib
+from wrn3d.runs.figures import new_figure
 
 PLOTS = {  # file: (field of StepResult, label of the axis)
     "loss.png": ("loss", "loss of the batch"),
@@ -21,14 +21,10 @@ STYLES: tuple[dict[str, Any], ...] = (
 
 def draw(comparisons: Sequence[Comparison], folder: Path) -> dict[str, Path]:
     """Write the PNGs into `folder` and return {caption: path}."""
-    matplotlib = import_matplotlib()
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.ticker import MaxNLocator
-
     captions = {}
     for name, (field, label) in PLOTS.items():
-        figure, axes = pyplot.subplots(figsize=(6, 3.2), layout="constrained")
+        figure = new_figure(figsize=(6, 3.2), layout="constrained")
+        axes = figure.subplots()
         for comparison in comparisons:
             for (front_end, run), style in zip(comparison.runs.items(), STYLES, strict=True):
                 # The first iteration builds the graph: its speed means nothing.
@@ -41,13 +37,12 @@ def draw(comparisons: Sequence[Comparison], folder: Path) -> dict[str, Path]:
                     **style,
                 )
         axes.set(xlabel="iteration", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.locator_params(axis="x", integer=True)
         if field != "loss":  # the axis of the loss need not start at 0
             axes.set_ylim(0, axes.get_ylim()[1])
         axes.grid(color="#e5e8ec")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
         figure.savefig(folder / name, dpi=200)
-        pyplot.close(figure)
         captions[label[0].upper() + label[1:]] = folder / name
     return captions

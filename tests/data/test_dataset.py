@@ -211,3 +211,8 @@ def test_normalisation_is_the_original_scripts(digits):
 def test_a_constant_training_set_is_not_divided_by_zero():
     constant = Dataset.from_arrays(np.full((3, 2, 2), 7, np.uint8), [0, 1, 0])
     assert not constant.normalise(constant.train_volumes).any()
+
+
+def test_labels_below_zero_are_refused(digits):
+    with pytest.raises(UsageError, match=r"train_labels int64 \(N,\), 0 or greater: make a data set"):
+        replace(digits, train_labels=digits.train_labels - 1)

@@ -122,20 +122,6 @@ def test_pictures_of_unknown_range_or_without_content_are_refused(tmp_path, name
         load_dataset(folder, volume_size=8)
 
 
-def test_a_transparent_png_reads_as_if_flattened_on_white(tmp_path, digits):
-    folder = small_folder(tmp_path)
-    for number, volume in enumerate(digits.test_volumes[:9]):
-        ink = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
-        ink.putalpha(Image.fromarray(volume[0, ..., 0]))
-        flat = Image.new("RGB", ink.size, "white")
-        flat.paste(ink, mask=ink)
-        write(tmp_path / "test" / "b" / f"{number}0.png", picture_files.saved(ink, "png"))
-        write(tmp_path / "test" / "b" / f"{number}1.png", picture_files.saved(flat, "png"))
-    volumes = load_dataset(folder, volume_size=32).test_volumes[2:]
-    assert np.array_equal(volumes[::2], volumes[1::2])
-    assert np.array_equal(volumes[::2], 255 - digits.test_volumes[:9])
-
-
 def test_a_folder_of_nearly_black_pictures_gives_a_warning(tmp_path):
     folder = small_folder(tmp_path)
     for file in tmp_path.rglob("*.png"):

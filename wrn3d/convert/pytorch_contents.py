@@ -1,4 +1,4 @@
-"""Open the files of `torch.save`, and find the dictionaries of tensors in them.
+"""Open files of `torch.save` and find the dictionaries of tensors in them.
 
 A file has pickles and, apart from them, the bytes of the storages that its tensors share.
 """
@@ -25,7 +25,7 @@ CONTAINERS = (dict, list, tuple)
 def open_pytorch(path: Path) -> Iterator[Any]:
     """Yield what `torch.save` wrote, with a Tensor for each tensor.
 
-    Any exception means a damaged file, or one of another kind.
+    Raises any exception for a damaged file or one of another kind.
     """
     with path.open("rb") as file:
         zipped = file.read(len(ZIP_START)) == ZIP_START
@@ -67,7 +67,7 @@ def _open_older(file: IO[bytes], size: int) -> Any:
     storages: dict[str, Storage] = {}
     magic, _, system, saved, names = (TensorUnpickler(file, storages).load() for _ in range(5))
     if magic != OLDER_MAGIC:
-        raise ValueError("it starts as no file of torch.save does")
+        raise ValueError("it does not start as files of torch.save do")
     _check_order({as_text(name): value for name, value in system.items()}["little_endian"])
     for name in map(as_text, names):
         # Before its bytes, each storage has its number of elements.

@@ -26,7 +26,7 @@ _BLOCK_LAYERS = {
 }
 # Names that wrappers give the mean and the standard deviation with which they normalise inputs.
 NORMALISERS = (("mu", "sigma"), ("mean", "std"), ("new_mean", "new_std"))
-COUNTER = "num_batches_tracked"  # batch norm's; a program may have made it a float
+COUNTER = "num_batches_tracked"  # of batch norm; some programs make it a float
 UNUSED = "sub_block1."  # a group that TRADES' Wide ResNet makes and never calls
 
 
@@ -50,11 +50,11 @@ NAMINGS: dict[str, Rename] = {  # from the canonical name to PyTorch's
 
 
 class Network(NamedTuple):
-    """A Wide ResNet's arrays without their prefix, and what was beside them."""
+    """A Wide ResNet's arrays, their names without the prefix, and what was beside them."""
 
     arrays: Arrays
     rename: Rename  # from the canonical name to the one in `arrays`
-    left_out: list[str]  # for each kind of arrays that the network does not need, their names
+    left_out: list[str]  # a line for each kind of arrays that the network does not need
     normaliser: Normaliser | None
 
 
@@ -77,13 +77,13 @@ def prefixes(names: Iterable[str]) -> dict[str, Rename]:
 
 
 def choose_network(dictionaries: Mapping[str, Arrays], network: str | None = None) -> Arrays:
-    """Return the dictionary that has a Wide ResNet, without any other one in the same dictionary.
+    """Return the dictionary that has a Wide ResNet, without the other networks in it.
 
     `dictionaries` is {keys that lead to the dictionary: {name: array}}. `network` is the keys and
-    the prefix of a network, joined by dots; it is needed if there are networks that differ. If
+    the prefix of a network, joined by dots. It is needed if there are networks that differ. If
     there is no network at all, returns the largest dictionary.
 
-    Raises DataError if there are networks that differ, or if none is called `network`.
+    Raises DataError if there are networks that differ and `network` names none of them.
     """
     places = [(keys, prefix) for keys in dictionaries for prefix in prefixes(dictionaries[keys])]
     found = {".".join(filter(None, (keys, prefix[:-1]))): (keys, prefix) for keys, prefix in places}
@@ -109,7 +109,7 @@ def choose_network(dictionaries: Mapping[str, Arrays], network: str | None = Non
 
 
 def _without_others(arrays: Arrays, prefix: str) -> Arrays:
-    """Return the arrays but those of the networks with other prefixes."""
+    """Return the arrays without those of the networks with other prefixes."""
     longest_first = list(reversed(prefixes(arrays)))
 
     def owner(name: str) -> str:
@@ -119,7 +119,7 @@ def _without_others(arrays: Arrays, prefix: str) -> Arrays:
 
 
 def _own(arrays: Arrays, prefix: str) -> Arrays:
-    """Return the arrays with the prefix, under the rest of their names."""
+    """Return the arrays with the prefix, which their new names lack."""
     return {
         name.removeprefix(prefix): array
         for name, array in _without_others(arrays, prefix).items()
@@ -128,7 +128,7 @@ def _own(arrays: Arrays, prefix: str) -> Arrays:
 
 
 def _same(one: Arrays, other: Arrays) -> bool:
-    """Return whether two networks have the same arrays; only one may have others beside them."""
+    """Return whether two networks have the same arrays; one of them may have more."""
     common = one.keys() & other.keys()
     return len(common) == min(len(one), len(other)) and all(
         np.array_equal(one[name], other[name]) for name in common
@@ -204,7 +204,7 @@ def _values(arrays: Arrays, normalisers: list[tuple[str, str]]) -> Normaliser | 
         if not all(map(np.array_equal, (mean, std), values[0])):
             raise DataError(f"it normalises its inputs in two ways, {a_few(chain(*normalisers))}")
         if not (np.isfinite([*mean, *std]).all() and (std > 0).all()):
-            raise DataError(f"{a_few(normalisers[0])} normalise inputs by impossible numbers")
+            raise DataError(f"{a_few(normalisers[0])} are not a mean and a standard deviation")
     changes = bool(values) and bool(values[0][0].any() or (values[0][1] != 1).any())
     return values[0] if changes else None
 

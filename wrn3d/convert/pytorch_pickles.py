@@ -46,7 +46,7 @@ DTYPES = {
 
 @dataclass(eq=False)
 class Storage:
-    """The bytes that tensors share. `read`, which returns them, depends on the file's format."""
+    """Bytes that tensors may share; `read` returns them."""
 
     dtype: str
     count: int  # of elements
@@ -55,7 +55,7 @@ class Storage:
 
 @dataclass(eq=False)
 class Tensor:
-    """A tensor of a pickle. `array` returns it, unless it is not `dense`."""
+    """A tensor in a pickle. Only a dense one has an `array`."""
 
     storage: Any = None
     offset: int = 0  # this and the strides count elements
@@ -117,7 +117,7 @@ class _Dictionary(dict):
 
 def _size(dimensions: Any = ()) -> tuple:
     if type(dimensions) is not tuple:
-        raise ValueError("it has a size of something else than numbers")
+        raise ValueError("it has an impossible torch.Size")
     return dimensions
 
 
@@ -218,7 +218,10 @@ ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class TensorUnpickler(RestrictedUnpickler):
-    """Admit containers of tensors, as `torch.save` writes them, and what is often beside them."""
+    """Admit containers of tensors, as `torch.save` writes them, and what is often beside them.
+
+    `storages` receives {name: Storage} of the storages that the pickle names.
+    """
 
     def __init__(self, file: IO[bytes], storages: dict[str, Storage]) -> None:
         super().__init__(file, ADMITTED)
@@ -235,7 +238,7 @@ class TensorUnpickler(RestrictedUnpickler):
 
 
 def as_text(name: Any) -> Any:
-    """Return a string, which Python 2 pickled as bytes, as text; and anything else as it is."""
+    """Return bytes, Python 2's strings, as text, and anything else unchanged."""
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 

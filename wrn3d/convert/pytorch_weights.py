@@ -30,7 +30,7 @@ class Converted(NamedTuple):
 
     spec: WideResNetSpec
     weights: Arrays  # by canonical name, float32
-    left_out: list[str]  # for each kind of arrays that the network does not need, their names
+    left_out: list[str]  # a line for each kind of arrays that the network does not need
     normaliser: Normaliser | None  # of its inputs, if the network itself normalised them
 
 
@@ -48,7 +48,7 @@ def from_pytorch(
 
 
 def convert_network(arrays: Mapping[str, np.ndarray], kernels: Kernels = "centre") -> Converted:
-    """Convert a PyTorch network's arrays, {name: array}, whatever prefix all names have.
+    """Convert a PyTorch network's arrays, {name: array}; all names may have the same prefix.
 
     `kernels` says how 2D kernels become 3D. "centre" puts them into the centre slice: on volumes
     of depth 1 the network gives the logits of the 2D one. "inflated" spreads them over the depth
@@ -119,7 +119,7 @@ def _checked_values(name, arrays):
     if not np.isfinite(array).all():
         raise DataError(f"{name} has NaN or infinite numbers in float32: the network had diverged")
     if name.endswith("running_var") and (array < 0).any():
-        raise DataError(f"{name} has negative numbers, which are no variances: the file is damaged")
+        raise DataError(f"{name} has negative numbers instead of variances: the file is damaged")
     return array
 
 

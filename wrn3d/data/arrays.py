@@ -19,13 +19,13 @@ SCALING = "(images - low) / (high - low), with the same low and high for every s
 def as_array(name: str, values: Any, dtype: type | None = None) -> npt.NDArray[Any]:
     """Return `values`, an array, a tensor or lists, as an array, of `dtype` if it is given.
 
-    Raises UsageError if they cannot be converted, or are an array with masked values.
+    Raises UsageError if they cannot be converted or have masked values.
     """
     masked = np.ma.is_masked(values)
-    require(not masked, f"{name} have masked values: replace them, such as by images.filled(0)")
+    require(not masked, f"{name} have masked values: replace them, such as by {name}.filled(0)")
     try:
         if str(getattr(values, "dtype", "")) == "torch.bfloat16":
-            values = values.float()  # PyTorch makes no NumPy array of bfloat16
+            values = values.float()  # PyTorch does not convert bfloat16 to NumPy
         return np.asarray(values, dtype)
     except Exception as error:  # each library raises its own, such as PyTorch a RuntimeError
         raise UsageError(
@@ -69,7 +69,7 @@ def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
 
 
 def check_channels_last(name: str, shape: Sequence[int]) -> None:
-    """Raise UsageError if five axes are plausibly (N, C, D, H, W): few on the second, many last.
+    """Raise UsageError for five axes that look like (N, C, D, H, W): a short second, a long last.
 
     A second axis of 1 is a depth, unless the last axis is as long as another side.
     """

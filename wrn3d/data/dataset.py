@@ -28,9 +28,9 @@ class Dataset:
     """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
 
     A label is an index into `class_names`. `title` is the name to display, and `origin` says where
-    the arrays come from. The test and the validation split may be empty. `resizing` says how the
-    volumes got their size, so that others can be resized alike. Do not change the arrays: their
-    mean, standard deviation and fingerprint are computed once.
+    the arrays come from. The test and the validation split may be empty. `resizing` lists the steps
+    that gave the volumes their size. Do not change the arrays: their mean, standard deviation and
+    fingerprint are computed once.
 
     Raises UsageError for other types and shapes, and for labels without a name.
     """
@@ -52,9 +52,10 @@ class Dataset:
             require(
                 _is_array(volumes, np.uint8, 5)
                 and _is_array(labels, np.int64, 1)
-                and len(labels) == len(volumes) >= (name == "train"),
-                f"{name}_volumes must be uint8 (N, D, H, W, C) and {name}_labels int64 (N,): make "
-                "a data set from other arrays with Dataset.from_arrays",
+                and len(labels) == len(volumes) >= (name == "train")
+                and (labels >= 0).all(),
+                f"{name}_volumes must be uint8 (N, D, H, W, C) and {name}_labels int64 (N,), 0 or "
+                "greater: make a data set from other arrays with Dataset.from_arrays",
             )
         arrays.named_classes(self.class_names, *(self._split(name)[1] for name in SPLITS))
 
@@ -168,7 +169,7 @@ class Dataset:
         return indices
 
     def with_training_rows(self, rows: npt.ArrayLike) -> "Dataset":
-        """Return the data set with only these rows of its training split, as `training_rows`."""
+        """Return the data set with only these `training_rows`."""
         rows = self.training_rows(rows)
         return replace(
             self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
@@ -177,8 +178,8 @@ class Dataset:
     def resized(self, longest: int) -> "Dataset":
         """Return the data set with volumes whose longest side is `longest`.
 
-        Raises UsageError for another size than a whole number from 1 up, DataError if they would
-        take more than half of the free memory.
+        Raises UsageError unless `longest` is a whole number from 1 up, and DataError if the volumes
+        would take more than half of the free memory.
         """
         check_count("volume_size", longest)
         shape = *resized_shape(self.volume_shape[:3], longest), self.volume_shape[3]

@@ -9,6 +9,7 @@ import numpy as np
 
 from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
 from wrn3d.system.reporting import markdown_table
+from wrn3d.system.words import counted
 from wrn3d.training.evaluation import Predictions
 
 LONGEST_TABLE = 20  # classes at most; the table has the worst
@@ -104,8 +105,8 @@ def draw_mistakes(
     panel.set_axis_off()
     score = f"accuracy {1 - len(mistakes) / len(labels):.4f}"
     shown = f"the {len(worst)} most confident of " if len(worst) < len(mistakes) else ""
-    counted = f"{len(mistakes) or 'no'} mistake{'' if len(mistakes) == 1 else 's'}"
-    heading = f"{title}: {score}, {shown}{counted}"
+    total = counted(len(mistakes), "mistake") if mistakes else "no mistakes"
+    heading = f"{title}: {score}, {shown}{total}"
     panel.text(0.1, HEADING - 0.08, heading, fontsize=10, **MATHLESS)
     for place, row in enumerate(worst):
         caption = (

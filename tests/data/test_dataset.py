@@ -214,5 +214,5 @@ def test_a_constant_training_set_is_not_divided_by_zero():
 
 
 def test_labels_below_zero_are_refused(digits):
-    with pytest.raises(UsageError, match=r"train_labels int64 \(N,\), 0 or greater: make a data set"):
+    with pytest.raises(UsageError, match=r"train_labels int64 \(N,\), 0 or greater: make"):
         replace(digits, train_labels=digits.train_labels - 1)

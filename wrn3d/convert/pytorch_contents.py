@@ -1,12 +1,10 @@
-"""Open files of `torch.save` and find the dictionaries of tensors in them.
+"""Read files of `torch.save` and find the dictionaries of tensors in them.
 
 A file has pickles and, apart from them, the bytes of the storages that its tensors share.
 """
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,23 +19,22 @@ DEEPEST = 8  # dictionaries in dictionaries
 CONTAINERS = (dict, list, tuple)
 
 
-@contextmanager
-def open_pytorch(path: Path) -> Iterator[Any]:
-    """Yield what `torch.save` wrote, with a Tensor for each tensor.
+def read_saved(path: Path) -> Any:
+    """Return what `torch.save` wrote, with a Tensor for each tensor.
 
     Raises any exception for a damaged file or one of another kind.
     """
+    size = path.stat().st_size
     with path.open("rb") as file:
         zipped = file.read(len(ZIP_START)) == ZIP_START
         file.seek(0)
         if not zipped:
-            yield _open_older(file, path.stat().st_size)
-            return
+            return _read_older(file, size)
         with zipfile.ZipFile(file) as archive:
-            yield _open_zip(archive, path.stat().st_size)
+            return _read_zip(archive, size)
 
 
-def _open_zip(archive: zipfile.ZipFile, size: int) -> Any:
+def _read_zip(archive: zipfile.ZipFile, size: int) -> Any:
     entries = archive.infolist()
     if len({entry.filename.lower() for entry in entries}) < len(entries):
         raise ValueError("it has two entries of one name")  # PyTorch ignores case
@@ -59,11 +56,11 @@ def _open_zip(archive: zipfile.ZipFile, size: int) -> Any:
     for name, storage in storages.items():
         entry = names.get(f"{root}data/{name.lower()}")
         if entry:
-            storage.read = cache(partial(archive.read, entry))
+            storage.content = archive.read(entry)
     return saved
 
 
-def _open_older(file: IO[bytes], size: int) -> Any:
+def _read_older(file: IO[bytes], size: int) -> Any:
     storages: dict[str, Storage] = {}
     magic, _, system, saved, names = (TensorUnpickler(file, storages).load() for _ in range(5))
     if magic != OLDER_MAGIC:
@@ -74,17 +71,11 @@ def _open_older(file: IO[bytes], size: int) -> Any:
         count, storage = int.from_bytes(file.read(8), "little"), storages.get(name)
         if not storage or storage.count != count:
             raise ValueError(DAMAGED)
-        start, length = file.tell(), count * numpy_type(storage.dtype).itemsize
-        if start + length > size:
+        length = count * numpy_type(storage.dtype).itemsize
+        if file.tell() + length > size:
             raise ValueError(DAMAGED)
-        storage.read = cache(partial(_read_part, file, start, length))
-        file.seek(start + length)
+        storage.content = file.read(length)
     return saved
-
-
-def _read_part(file: IO[bytes], start: int, length: int) -> bytes:
-    file.seek(start)
-    return file.read(length)
 
 
 def _check_order(little: bool) -> None:

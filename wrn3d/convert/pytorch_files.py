@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from wrn3d.convert.pytorch_contents import dictionaries, open_pytorch
+from wrn3d.convert.pytorch_contents import dictionaries, read_saved
 from wrn3d.convert.pytorch_names import Arrays, check_type, choose_network, prefixes
 from wrn3d.system.errors import DataError, UserError, printable, quoted, reason
 from wrn3d.system.files import require_file, write_atomic
@@ -90,14 +90,13 @@ def _read_pytorch(path):
     If none has one, it is the largest dictionary.
     """
     try:
-        with open_pytorch(path) as saved:
-            found = dictionaries(saved)
-            if not found:
-                raise ValueError("it has no dictionary of tensors")
-            found = _joined_halves(found)
-            chosen = [keys for keys in found if prefixes(found[keys])]
-            chosen = chosen or [max(found, key=lambda keys: len(found[keys]))]
-            return {keys: _read_tensors(path, found[keys]) for keys in chosen}
+        found = dictionaries(read_saved(path))
+        if not found:
+            raise ValueError("it has no dictionary of tensors")
+        found = _joined_halves(found)
+        chosen = [keys for keys in found if prefixes(found[keys])]
+        chosen = chosen or [max(found, key=lambda keys: len(found[keys]))]
+        return {keys: _read_tensors(path, found[keys]) for keys in chosen}
     except Exception as error:  # a damaged file can raise anything
         raise DataError(
             f"{path} cannot be read as PyTorch weights ({reason(error)}): {HOW_TO_SAVE}"

@@ -3,7 +3,6 @@
 Names of classes and functions in a pickle are looked up in `ADMITTED` alone. Nothing is imported.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -46,11 +45,11 @@ DTYPES = {
 
 @dataclass(eq=False)
 class Storage:
-    """Bytes that tensors may share; `read` returns them."""
+    """Bytes that tensors may share; the file has them apart from its pickle."""
 
     dtype: str
     count: int  # of elements
-    read: Callable[[], bytes] | None = None
+    content: bytes | None = None
 
 
 @dataclass(eq=False)
@@ -71,12 +70,13 @@ class Tensor:
 
     def array(self) -> np.ndarray:
         """Return a view on the storage; NumPy checks that it stays inside."""
-        if not self.storage.read:
+        if self.storage.content is None:
             raise ValueError("it lacks a storage")
         size = self._dtype().itemsize
         strides = [stride * size for stride in self.strides]
-        content = self.storage.read()
-        return np.ndarray(self.shape, self._dtype(), content, self.offset * size, strides)
+        return np.ndarray(
+            self.shape, self._dtype(), self.storage.content, self.offset * size, strides
+        )
 
     def _dtype(self) -> np.dtype:
         return numpy_type(self.dtype or self.storage.dtype)

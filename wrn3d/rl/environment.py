@@ -14,7 +14,7 @@ from wrn3d.distributed.workers import find_rank
 from wrn3d.network.parameters import network_parameters, part_of
 from wrn3d.rl.actions import Control
 from wrn3d.rl.observations import Observer
-from wrn3d.system.checks import NotCopyable, check_choice, check_count, check_number, require
+from wrn3d.system.checks import check_choice, check_count, check_number, require
 from wrn3d.system.errors import quoted
 from wrn3d.system.interrupts import uninterrupted
 from wrn3d.training.checkpoint import Checkpoint
@@ -22,6 +22,7 @@ from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.front_ends import environment_class
 from wrn3d.training.recipes import configuration
+from wrn3d.training.state import NotCopyable
 from wrn3d.training.step import StepResult
 
 ITERATIONS = 200  # in an episode, unless the settings say otherwise

@@ -91,16 +91,6 @@ def check_each(name: str, values: Any, check: Callable, *arguments: Any) -> tupl
     return tuple(check(name, value, *arguments) for value in values)
 
 
-class NotCopyable:
-    """Refuses copy.copy, copy.deepcopy and pickle: TensorFlow's graphs cannot follow."""
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        raise UsageError(
-            f"a {type(self).__name__} cannot be copied or pickled: keep its state with snapshot() "
-            "and go back to it with restore()"
-        )
-
-
 def _check_real(name: str, value: Any, holds: Callable[[Any], bool], expected: str) -> float:
     require(
         _is(value, Real) and holds(value), f"{name} is {quoted(value)}, but must be a {expected}"

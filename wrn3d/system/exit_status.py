@@ -18,8 +18,8 @@ def exit_status(work: Callable[..., int | None], *arguments: Any) -> int:
 
     The status is 1 for bad data or files, too little memory or a diverged loss, 2 for invalid
     settings, 3 for a lost worker, 130 for Ctrl-C, 143 for SIGTERM, and 141 if the reader of the
-    output was closed. Otherwise it is the status that `work` returns or, as --help and wrong flags
-    do, exits with, or 0.
+    output was closed. Otherwise it is the status that `work` returns or exits with, as --help and
+    wrong flags do, or 0.
     """
     terminal.open_missing_streams()
     terminal.show_warnings_as_notes()

@@ -11,9 +11,9 @@ from wrn3d.system.errors import DataError, MissingDataError, reason
 from wrn3d.system.memory import available_memory
 
 UNFINISHED = ".unfinished-"  # starts the name of a folder that a killed process may leave behind
-# Some file systems, mostly network mounts, say so of operations that they lack.
+# Errors of file systems that lack an operation, mostly of network mounts.
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
-# So they say of syncing a folder, or the folder may be written but not read.
+# The same for syncing a folder, also one that may be written but not read.
 UNSUPPORTED_FOR_FOLDERS = (*UNSUPPORTED, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR)
 
 
@@ -45,7 +45,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         )
     with (
         file_errors(path, advice="name another place"),
-        # What cannot be removed at the end, such as on NFS, does not undo what is saved.
+        # The file is saved even if the folder cannot be removed, as may happen on NFS.
         tempfile.TemporaryDirectory(
             prefix=UNFINISHED, dir=path.parent, ignore_cleanup_errors=True
         ) as folder,

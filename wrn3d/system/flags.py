@@ -19,15 +19,15 @@ Config = TypeVar("Config")
 def run_command(
     work: Callable[[Config], int | None], config_class: type[Config], module: str, doc: str | None
 ) -> int:
-    """Do the work of `python -m module` with its flags, and return what `exit_status` returns.
+    """Read the flags of `python -m module`, do its work, and return its exit status.
 
-    `doc` is the module's docstring, or None, as under `python -OO`.
+    `doc` is the module's docstring, which is None under `python -OO`.
     """
     return exit_status(lambda: work(parse_flags(config_class, f"python -m {module}", doc)))
 
 
 def run_without_flags(work: Callable[[], None], module: str, doc: str | None) -> int:
-    """Do the same for a program whose only flag is --help."""
+    """Do the work of `python -m module`, whose only flag is --help, as `run_command` does."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(f"python -m {module}", description=doc, formatter_class=raw)
 
@@ -67,7 +67,7 @@ _NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 @_registry.primitive_rule
 def _plain_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Read numbers and paths, optional ones, and tuples of them; name each by one plain word."""
+    """Read numbers, names and paths, which may be optional or in tuples; show one word for each."""
     kinds = get_args(info.type) or (info.type,)
     optional, several = NoneType in kinds, get_origin(info.type) is tuple
     varying = several and kinds[-1] is Ellipsis
@@ -93,7 +93,7 @@ def _plain_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 def _read(kind: Any, text: str) -> Any:
     if kind is Path:
-        return check_path("it", text)
+        return check_path("it", text)  # tyro prints the flag's name before
     try:
         return kind(text)
     except ValueError:

@@ -40,7 +40,7 @@ class _HeldSignals:
                 signal.signal(number, handler)
 
     def deliver(self) -> None:
-        while self.noted:
+        if self.noted:
             number, frame = self.noted.pop(0)  # a second Ctrl-C counts, too
             try:
                 self.handlers[number](number, frame)

@@ -138,7 +138,6 @@ def be_deterministic(seed: int) -> None:
 
     Raises UsageError as `check_eager` does.
     """
-    check_process()
     import_tensorflow()
     check_eager()
     import tensorflow as tf

@@ -76,8 +76,8 @@ def on_terminal() -> bool:
 def open_missing_streams() -> None:
     """Connect standard streams that the caller closed to the null device.
 
-    Otherwise the next files that are opened take their descriptors, 0 to 2, and receive what
-    libraries print there.
+    Otherwise the next files to be opened get their descriptors, 0 to 2, and with them what
+    libraries print.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -105,7 +105,7 @@ def fitted(line: str, indent: int = 10) -> str:
 def show_warnings_as_notes() -> None:
     """Show warnings in this process as "note: ...", without the line of code that warns.
 
-    Hide those about other packages' source, which Python shows when it compiles them.
+    Hide warnings about the source of other packages, which Python shows when it compiles them.
     """
     warnings.simplefilter("ignore", SyntaxWarning)
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"

@@ -24,7 +24,7 @@ from wrn3d.network.variables import (
     trained_names,
     values,
 )
-from wrn3d.system.checks import NotCopyable, check_flag, check_number, require
+from wrn3d.system.checks import check_flag, check_number, require
 from wrn3d.system.interrupts import complete, uninterrupted
 from wrn3d.system.memory import enough_for
 from wrn3d.system.tensorflow_setup import check_no_strategy
@@ -42,7 +42,7 @@ from wrn3d.training.start import check_data, open_dataset, start_worker
 from wrn3d.training.step import StepResult
 
 
-class TrainingEnvironment(FrontEnd, OriginalAttributes, NotCopyable):
+class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
     """A training run in which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields (`evaluate` and `mirror` concern the scripts alone) and

@@ -16,13 +16,23 @@ from wrn3d.network.variables import (
     values,
 )
 from wrn3d.system.checks import require
-from wrn3d.system.errors import DataError, quoted
+from wrn3d.system.errors import DataError, UsageError, quoted
 from wrn3d.training.checkpoint import COUNTERS, NUMBERS, Checkpoint
 from wrn3d.training.config import CLASSES, DATA, IMAGES, RESIZING, TITLE, TrainingConfig
 
 WEIGHTS, AVERAGE = EVALUATED = "weights", "average"
 Variables = Mapping[str, Mapping[str, Any]]  # {kind: {canonical name: variable}}
 Arrays = Mapping[str, Mapping[str, np.ndarray]]  # {kind: {canonical name: array}}
+
+
+class NotCopyable:
+    """Refuse copy.copy, copy.deepcopy and pickle with UsageError: they cannot copy graphs."""
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise UsageError(
+            f"a {type(self).__name__} cannot be copied or pickled: keep its state with snapshot() "
+            "and go back to it with restore()"
+        )
 
 
 def state_variables(model: Any, optimizer: Any, average: Any) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from tests.support import picture_files
 from tests.support.processes import run_script
 from tests.support.runs import SMALL
 from wrn3d import load_dataset
+from wrn3d.data.pictures import read_picture
 from wrn3d.system.errors import DataError, UserError
 
 
@@ -60,6 +61,17 @@ def test_a_turned_picture_is_turned_back(pictures):
             image = Image.new("RGB", (8, 6), (0, 0, 9 * label))
             image.save(pictures / split / f"digit {label}" / "1.png", exif=exif)
     assert load_dataset(str(pictures)).volume_shape == (1, 8, 6, 3)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_pixels_of_a_turned_picture_are_in_their_places(tmp_path, ending, dtype):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (6, 8), dtype)
+    Image.fromarray(pixels).save(tmp_path / f"turned.{ending}", exif=exif)
+    turned = np.rot90(pixels, -1) // (256 if dtype is np.uint16 else 1)
+    assert np.array_equal(read_picture(tmp_path / f"turned.{ending}", 1)[..., 0], turned)
 
 
 def test_a_known_name_comes_before_a_folder_of_that_name(pictures, monkeypatch):

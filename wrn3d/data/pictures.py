@@ -135,7 +135,8 @@ def _opened(file: Path, use: Any) -> Any:
         size = file.stat().st_size
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
+            # By its name, Pillow 13 maps an uncompressed TIFF, and garbles it if it is turned.
+            with file.open("rb") as content, Image.open(content, formats=FORMATS) as image:
                 if image.format == "GIF" and image.width * image.height > GIF_RATIO * size:
                     raise ValueError("it claims more pixels than it can hold")
                 # A photo in the format MPO has a preview as its second picture.

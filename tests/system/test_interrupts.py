@@ -52,6 +52,24 @@ def test_an_error_of_the_change_does_not_lose_the_signal(handlers):
     assert handlers == [FIRST]
 
 
+def test_a_signal_while_handlers_are_put_back_stops_neither_them_nor_other_signals(
+    handlers, monkeypatch
+):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, FIRST, SECOND)}
+    put = signal.signal
+
+    def put_and_arrive(number, handler):
+        put(number, handler)
+        if number == signal.SIGINT and handler is before[number]:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(signal, "signal", put_and_arrive)
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(FIRST)
+    assert handlers == [FIRST]
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
 def test_a_handler_that_the_change_sets_stays():
     with uninterrupted():
         signal.signal(FIRST, signal.SIG_IGN)

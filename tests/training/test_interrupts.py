@@ -89,6 +89,19 @@ def test_an_interrupt_while_the_first_iteration_is_traced_costs_nothing(front_en
     assert same(env.get_weights(), undisturbed.get_weights())
 
 
+def test_an_average_ends_with_a_context_that_an_interrupt_kept_from_leaving(env):
+    """As one does that gets out before the first step of `__exit__`."""
+    for _ in range(5):
+        env.step()
+    last = env.get_weights()
+    context = env.averaged()
+    context.__enter__()
+    assert not same(last, env.get_weights())
+    del context
+    assert same(last, env.get_weights())
+    env.step()
+
+
 def test_a_handler_sees_the_state_after_the_iteration(env):
     """Also one that uses the run itself, such as a job's signal to save it."""
     import signal

@@ -34,10 +34,14 @@ class _HeldSignals:
             signal.signal(number, self)
 
     def release(self) -> None:
-        self.released = True
-        for number, handler in self.handlers.items():
-            if signal.getsignal(number) is self:  # nobody has set another since
-                signal.signal(number, handler)
+        try:
+            for number, handler in self.handlers.items():
+                if signal.getsignal(number) is self:  # nobody has set another since
+                    signal.signal(number, handler)
+            self.released = True
+        finally:
+            if not self.released:  # a handler that is back already has raised
+                self.release()
 
     def deliver(self) -> None:
         if self.noted:
@@ -67,9 +71,12 @@ def uninterrupted() -> Iterator[None]:
         signals.hold()
         yield
     finally:
-        _held.clear()
-        signals.release()
-        signals.deliver()
+        try:
+            _held.clear()
+            signals.release()
+        finally:
+            signals.release()  # in case that another thread's exception cut the first one short
+            signals.deliver()
 
 
 def complete(change: Callable[[], object]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class WeightAverage:
         self.average = {
             name: tf.Variable(array, trainable=False) for name, array in values(variables).items()
         }
-        self.users: set[InUse] = set()
+        self.users: dict[int, ref[InUse]] = {}
         self._updated = tf.Variable(-1, trainable=False, dtype=tf.int64)  # the last iteration
 
         @tf.function(autograph=False)
@@ -69,11 +70,13 @@ class WeightAverage:
             if self.last is None:
                 self.last = values(self.variables)
             assign(self.variables, values(self.average))
-        self.users.add(user)
+        number = id(user)
+        # An interrupt can get out before the first step of `__exit__`: then the user's end counts.
+        self.users[number] = ref(user, lambda _: complete(partial(self.put_down, number)))
 
-    def put_down(self, user: "InUse") -> None:
+    def put_down(self, number: int) -> None:
         """Let the variables hold the last weights again, unless another user is left."""
-        self.users.discard(user)
+        self.users.pop(number, None)
         if not self.users and self.last is not None:
             assign(self.variables, self.last)
             self.last = None
@@ -93,4 +96,4 @@ class InUse:
             raise
 
     def __exit__(self, *exception: object) -> None:
-        complete(partial(self.average.put_down, self))
+        complete(partial(self.average.put_down, id(self)))

@@ -26,6 +26,7 @@ def import_tensorflow() -> None:
     """
     open_missing_streams()
     if "tensorflow" in sys.modules:
+        _set_log_level()
         return
     import_matplotlib()  # TensorLayer imports it
     with tempfile.TemporaryFile() as notices:
@@ -43,7 +44,7 @@ def import_tensorflow() -> None:
 
 
 def _set_log_level() -> None:
-    """Give a TensorFlow that was imported before this package the log level that it read too early.
+    """Apply TF_CPP_MIN_LOG_LEVEL, which this package may have set after the import of TensorFlow.
 
     Notebooks often import TensorFlow first. It has no Python function for this.
     """

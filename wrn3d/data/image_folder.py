@@ -13,7 +13,7 @@ from wrn3d.data.arrays import Labels, Volumes, as_volumes
 from wrn3d.data.class_folders import Picture, find_pictures
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset, columns
 from wrn3d.data.fitting import Resizing
-from wrn3d.data.pictures import ENDINGS, fit_picture, picture_size, read_picture, warn_if_dark
+from wrn3d.data.pictures import ENDINGS, picture_size, read_picture, warn_if_dark
 from wrn3d.system.errors import DataError
 from wrn3d.system.memory import check_room
 from wrn3d.system.words import counted
@@ -75,5 +75,5 @@ def _common_size(pictures: Iterable[Picture]) -> tuple[int, int]:
 
 def _read(pictures: Sequence[Picture], size: tuple[int, int]) -> tuple[Volumes, Labels]:
     """Return the pictures as volumes (N, 1, H, W, 3) uint8 and their labels (N,) int64."""
-    images = np.stack([fit_picture(read_picture(picture.file), size) for picture in pictures])
+    images = np.stack([read_picture(picture.file, size=size) for picture in pictures])
     return as_volumes(images), np.array([picture.label for picture in pictures], np.int64)

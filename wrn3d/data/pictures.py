@@ -28,8 +28,10 @@ def picture_size(file: Path) -> tuple[int, int]:
     return _opened(file, lambda image: ImageOps.exif_transpose(image).size[::-1])
 
 
-def read_picture(file: Path, channels: int = 3) -> npt.NDArray[np.uint8]:
-    """Return a picture as (H, W, C) uint8, with the EXIF rotation applied.
+def read_picture(
+    file: Path, channels: int = 3, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return a picture as (H, W, C) uint8, EXIF rotation applied, fitted to `size` (H, W) if given.
 
     16 bits become the upper 8, numbers from 0 to 1 are multiplied by 255, and transparent pixels
     get a white background. Raises DataError if the picture is damaged, has another range or is
@@ -37,7 +39,8 @@ def read_picture(file: Path, channels: int = 3) -> npt.NDArray[np.uint8]:
     """
 
     def pixels(image: Any) -> npt.NDArray[np.uint8]:
-        array = np.asarray(_on_white(file, _in_eight_bits(file, image)).convert(MODES[channels]))
+        image = _on_white(file, _in_eight_bits(file, image)).convert(MODES[channels])
+        array = np.asarray(_fitted(image, size) if size else image)
         return array.reshape(*array.shape[:2], channels)
 
     return _opened(file, pixels)
@@ -45,12 +48,16 @@ def read_picture(file: Path, channels: int = 3) -> npt.NDArray[np.uint8]:
 
 def fit_picture(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Return a picture (H, W, C) uint8, centre-cropped and resized to `size` (H, W), bicubic."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    if pixels.shape[:2] == size:
-        return pixels
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    return np.asarray(ImageOps.fit(image, size[::-1])).reshape(*size, -1)
+    return np.asarray(_fitted(image, size)).reshape(*size, -1)
+
+
+def _fitted(image: Any, size: tuple[int, int]) -> Any:
+    from PIL import ImageOps
+
+    return image if image.size[::-1] == size else ImageOps.fit(image, size[::-1])
 
 
 def warn_if_dark(name: str, volumes: Sequence[npt.NDArray[np.uint8]]) -> None:

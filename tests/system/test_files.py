@@ -50,10 +50,10 @@ def test_runs_are_kept_where_nothing_can_be_synced(tmp_path, monkeypatch, number
     checkpoint_at(3).save(tmp_path / "one.safetensors")
 
 
-@pytest.mark.parametrize("number, kind", [*((number, "file") for number in LOST + DENIED)])
-def test_contents_that_do_not_reach_the_disk_are_reported(tmp_path, monkeypatch, number, kind):
+@pytest.mark.parametrize("number", LOST + DENIED)
+def test_contents_that_do_not_reach_the_disk_are_reported(tmp_path, monkeypatch, number):
     files.write_atomic(tmp_path / "x", b"old")
-    monkeypatch.setattr(os, "fsync", failing(os.fsync, number, (kind,)))
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, number, ("file",)))
     with pytest.raises(DataError, match="x cannot be written"):
         files.write_atomic(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"old"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.environments import small_environment
-from tests.support.processes import run_python
+from tests.support.processes import run_command
 
 REFUSED = (
     "this process was forked from one that runs TensorFlow, and would hang: start it with "
@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory):
     ],
 )
 def test_each_entry_in_each_fork(checkpoint, parent, expected):
-    process = run_python("-m", "tests.system.forked_calls", parent, checkpoint)
+    process = run_command("-m", "tests.system.forked_calls", parent, checkpoint)
     assert process.returncode == 0, process.stderr
     outcomes = json.loads(process.stdout)
     assert len(outcomes) >= 15

@@ -175,6 +175,11 @@ def test_nested_averages_change_nothing(averaging):
         with pytest.raises(KeyError), env.averaged():
             raise KeyError
         assert same(env.get_weights(), average)
+    context = env.averaged()
+    with context:
+        with context:
+            pass
+        assert same(env.get_weights(), average)
     assert same(full_state(env), state) and env.evaluate() == outside
 
 

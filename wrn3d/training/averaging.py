@@ -86,9 +86,10 @@ class InUse:
     """A context in which a WeightAverage's variables hold the average; contexts can be nested."""
 
     def __init__(self, average: WeightAverage) -> None:
-        self.average = average
+        self.average, self.depth = average, 0
 
     def __enter__(self) -> None:
+        self.depth += 1
         try:
             complete(partial(self.average.take_up, self))
         except BaseException:  # the context does not begin, so it does not end either
@@ -96,4 +97,6 @@ class InUse:
             raise
 
     def __exit__(self, *exception: object) -> None:
-        complete(partial(self.average.put_down, id(self)))
+        self.depth -= 1
+        if not self.depth:
+            complete(partial(self.average.put_down, id(self)))

@@ -33,6 +33,7 @@ def executed():
 
 
 @pytest.mark.filterwarnings("ignore:.* has no line for")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("count", [HANDFUL, pytest.param(None, marks=pytest.mark.slow, id="many")])
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_give_data_or_one_clear_error(

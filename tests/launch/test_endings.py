@@ -128,7 +128,8 @@ class Run:
 
 
 def default_signals():
-    for number in (signal.SIGINT, signal.SIGHUP):
+    """Undo what a job in the background inherits from its shell."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -32,7 +32,10 @@ def test_a_stop_before_the_first_iteration_changes_nothing(run, tmp_path):
 @pytest.mark.parametrize(
     "iteration, message",
     [
-        (3, ", before anything was saved: add --resume to start again\n"),
+        (
+            3,
+            ", nothing was saved: the same command with --resume starts from the beginning\n",
+        ),
         (6, ", the last checkpoint is of iteration 5: add --resume to continue from it\n"),
     ],
 )

@@ -195,6 +195,6 @@ def _stopped_at_once(loop: TrainingLoop) -> Stopped:
         message += (
             f", the last checkpoint is of iteration {loop.saved}: add --resume to continue from it"
             if loop.saved
-            else ", before anything was saved: add --resume to start again"
+            else ", nothing was saved: the same command with --resume starts from the beginning"
         )
     return Stopped(loop.stop.number or SIGINT, message)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
+from wrn3d.system.errors import printable
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.words import counted
 from wrn3d.training.evaluation import Predictions
@@ -18,6 +19,7 @@ MOST_MISTAKES = 24  # pictures, at most
 # Inches; a cell is (width, height), and HEADING the height above all cells.
 CELL, TITLE, PICTURE, HEADING = (1.6, 2.15), 0.6, 1.45, 0.35
 LEAST_COLUMNS = 4  # the heading needs their width
+IN_CAPTION = 12  # characters of a class name, at most, within a cell
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
@@ -110,8 +112,8 @@ def draw_mistakes(
     panel.text(0.1, HEADING - 0.08, heading, fontsize=10, **MATHLESS)
     for place, row in enumerate(worst):
         caption = (
-            f"image {row}\n{drawable(names[predicted[row]])} ({confidence[row]:.1%})\n"
-            f"true: {drawable(names[labels[row]])}"
+            f"image {row}\n{printable(names[predicted[row]], IN_CAPTION)} ({confidence[row]:.1%})\n"
+            f"true: {printable(names[labels[row]], IN_CAPTION)}"
         )
         x = CELL[0] * (place % columns + 0.5)
         y = HEADING + CELL[1] * (place // columns) + TITLE

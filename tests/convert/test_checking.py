@@ -22,6 +22,7 @@ def torch_logits(inputs=INPUTS, **function):
 
 
 LOGITS = torch_logits()
+CONFIRMED = "checked    the logits of 5 inputs differ by at most "
 
 
 def files(folder, inputs=INPUTS, logits=LOGITS, saved=PARAMS, **options):
@@ -37,22 +38,24 @@ def test_the_same_logits_are_confirmed(tmp_path, capsys):
     convert(files(tmp_path))
     printed = capsys.readouterr().out
     assert "assumed    ReLU; batch norm's epsilon 1e-05 (momentum 0.1 in training); " in printed
-    assert "checked    the logits of 5 inputs differ by at most " in printed
+    assert CONFIRMED in printed
     assert Checkpoint.load(tmp_path / "x.safetensors").weights
 
 
-def test_a_normalising_wrapper_takes_the_inputs_as_they_are(tmp_path):
+def test_a_normalising_wrapper_takes_the_inputs_as_they_are(tmp_path, capsys):
     wrapper = {"mu": torch.full((1, 3, 1, 1), 0.5), "sigma": torch.full((1, 3, 1, 1), 0.25)}
     logits = torch_logits((INPUTS - 0.5) / 0.25)
     convert(files(tmp_path, logits=logits.astype(np.float64), saved=PARAMS | wrapper))
+    assert CONFIRMED in capsys.readouterr().out
 
 
-def test_3d_kernels_take_volumes(tmp_path):
+def test_3d_kernels_take_volumes(tmp_path, capsys):
     deep = {
         name: F.pad(x[:, :, None], (0,) * 4 + (x.shape[-1] // 2,) * 2) if x.ndim == 4 else x
         for name, x in PARAMS.items()
     }
     convert(files(tmp_path, INPUTS[:, :, None], saved=deep, kernels="whole"))
+    assert CONFIRMED in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class Checkpoint:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file atomically; the same state gives the same bytes.
 
-        Raises UsageError for what is not a path, and what `atomic_file` raises.
+        Raises UsageError if `path` is no path, and what `atomic_file` raises.
         """
         path = check_path("path", path)
         arrays = self.weights | {
@@ -108,8 +108,8 @@ class Checkpoint:
     def load(cls, path: str | Path) -> "Checkpoint":
         """Read a file that `save` wrote.
 
-        Raises UsageError for what is not a path, MissingDataError if there is no file, DataError if
-        it is damaged or of another kind.
+        Raises UsageError if `path` is no path, MissingDataError if the file does not exist, and
+        DataError if it is damaged or of another kind.
         """
         path = check_path("path", path)
         require_file(path, "name a saved checkpoint")

@@ -139,5 +139,10 @@ def test_what_pip_installs_trains_from_any_folder(tmp_path):
         "pathlib.Path(wrn3d.__file__).parent.iterdir()))", cwd=elsewhere
     ).split()  # fmt: skip
     assert {"py.typed", "__init__.pyi"} <= set(installed)
+    records = in_environment(
+        environment, "-c", "import wrn3d, pathlib; print(*(p.name for p in "
+        "pathlib.Path(wrn3d.__file__).parent.glob('verify/records/*.json')))", cwd=elsewhere
+    ).split()  # fmt: skip
+    assert set(records) == {path.name for path in ROOT.glob("wrn3d/verify/records/*.json")}
     in_environment(environment, *install, "--no-deps", "--force-reinstall", wheel, cwd=elsewhere)
     assert in_environment(environment, "-c", program, cwd=elsewhere).strip() == "1"

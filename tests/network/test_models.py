@@ -8,12 +8,12 @@ import tensorlayer as tl
 
 import wrn3d
 from tests.support.networks import BUILDERS, assert_close, assert_same_bits, model_outputs, sample
-from tests.support.reference import Reference
 from wrn3d import WideResNetSpec
 from wrn3d.network.models import initialize
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.variables import named_variables
 from wrn3d.training.losses import CrossEntropy
+from wrn3d.verify.reference import Reference
 
 SMALL = WideResNetSpec(10, 1, input_shape=(1, 8, 8, 3))
 DEEP = WideResNetSpec(16, 1, input_shape=(1, 8, 8, 3), shortcut="projection")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tests.support.environments import small_environment
-from tests.support.reference import Reference
 from tests.training.states import FULL, full_state, refused, same, tensorlayer_slow
 from wrn3d import TrainingConfig
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.batches import batch_at
 from wrn3d.network import ops
 from wrn3d.training.step import ADJUSTABLE, adjusted_settings
+from wrn3d.verify.reference import Reference
 
 BYTES, VOLUMES = (np.zeros((2, 1, 16, 16, 3), kind) for kind in (np.uint8, np.float32))
 

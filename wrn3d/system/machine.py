@@ -81,6 +81,27 @@ def cpu_has_bfloat16() -> bool:
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
+def cpu_model() -> dict[str, str]:
+    """Return what tells one CPU model from another: its name, and Linux's numbers for it."""
+    keys = ("vendor_id", "cpu family", "model", "stepping")
+    numbers = {key: value for key in keys if (value := _cpu_entry(key)) is not None}
+    return {"name": cpu_name()} | numbers
+
+
+def caches() -> list[str]:
+    """Return the first core's caches, such as "L2 Unified 1024K of 1 core"; [] if not Linux."""
+    found = []
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with suppress(OSError):
+            level, kind, size, shared = (
+                (folder / name).read_text().strip()
+                for name in ("level", "type", "size", "shared_cpu_map")
+            )
+            cores = int(shared.replace(",", ""), 16).bit_count()
+            found.append(f"L{level} {kind} {size} of {counted(cores, 'core')}")
+    return found
+
+
 def has_gpu() -> bool:
     """Return whether Linux shows an NVIDIA or AMD GPU."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
@@ -92,7 +113,8 @@ def _cpu_entry(key: str) -> str | None:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
         return None
-    return next((line.split(":")[1].strip() for line in lines if line.startswith(key)), None)
+    entries = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in entries if name.strip() == key), None)
 
 
 def _versions() -> dict[str, str]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.support.reference import Reference
 from wrn3d import WideResNetSpec, initial_weights
+from wrn3d.verify.reference import Reference
 
 
 @pytest.mark.parametrize("shortcut", ["pad", "projection"])

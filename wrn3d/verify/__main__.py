@@ -1,0 +1,166 @@
+"""Check that this machine computes rightly, and whether it computes the recorded bits.
+
+    python -m wrn3d.verify
+
+It computes every op and gradient, compares them with a float64 reference, and trains small networks
+with both front ends. It takes about a minute on two cores.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from wrn3d.distributed.workers import leave_others
+from wrn3d.system import machine
+from wrn3d.system.checks import require
+from wrn3d.system.flags import run_command
+from wrn3d.system.terminal import Progress, fitted
+from wrn3d.system.words import counted
+from wrn3d.verify import records
+from wrn3d.verify.records import Digests
+
+WRONG = 1  # exit status
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """What to check, and whether to record it."""
+
+    quick: bool = False
+    """Check some ops and one run only, in a few seconds."""
+    record: Path | None = None
+    """Also write the digests into this folder, as the record of this CPU; in a clone it is
+    wrn3d/verify/records."""
+
+    def __post_init__(self) -> None:
+        require(not (self.quick and self.record), "record needs every check: leave quick out")
+
+
+@dataclass
+class Report:
+    """What the checks have found: digests, names of wrong checks and of those with other bits."""
+
+    recorded: Digests | None
+    digests: Digests = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+    def add(self, name: str, is_right: bool, finding: str, digests: dict[str, str]) -> str:
+        """Add a check's digests, {output: digest}, and return its line."""
+        self.digests[name] = digests
+        if not is_right:
+            self.wrong.append(name)
+        line = f"{'right' if is_right else 'WRONG'}  {name}: {finding}"
+        if self.recorded is None:
+            return line
+        before = self.recorded.get(name)
+        if before is None:
+            return f"{line}; not in the record"
+        changed = [output for output, digest in digests.items() if before.get(output) != digest]
+        if not changed:
+            return f"{line}; the same bits"
+        self.other.append(f"{name} ({changed[0]})")
+        return f"{line}; OTHER BITS than recorded in: {', '.join(changed)}"
+
+    def verdict(self) -> str:
+        """Return the last lines: what is wrong, and since which op the bits differ."""
+        count = counted(len(self.digests), "check")
+        lines = [
+            f"wrong in {len(self.wrong)} of {count}: {'; '.join(self.wrong)}"
+            if self.wrong
+            else f"right in {'the' if len(self.digests) == 1 else 'all'} {count}"
+        ]
+        if self.recorded is None:
+            lines.append(f"no record for this CPU: its digest is {records.total(self.digests)}")
+        elif self.other:
+            lines.append(f"other bits than recorded since {self.other[0]}")
+        else:
+            lines.append("the same bits as recorded")
+        return "\n".join(lines)
+
+
+def main() -> int:
+    """Verify; return 0, 1 if an op is wrong or recorded bits differ, or `exit_status`'s."""
+    leave_others()
+    return run_command(verify, VerifyConfig, "wrn3d.verify", __doc__)
+
+
+def verify(config: VerifyConfig) -> int:
+    """Do and print the checks and write the record; return the exit status. Raises UserError."""
+    prepare()
+    decisive = records.this_machine()
+    name = records.file_name(decisive)
+    report = Report(records.find(decisive))
+    state = "compared with" if report.recorded is not None else "there is no"
+    print(fitted(machine.sentence(machine.describe())))
+    print(f"record  {state} {name}", flush=True)
+    take(config.quick, report)
+    print(f"\n{report.verdict()}")
+    if report.wrong:
+        return WRONG
+    if config.record:
+        print(f"recorded in {records.write(config.record, decisive, report.digests)}")
+        return 0
+    if report.recorded is None and not config.quick:
+        print("to contribute it: run again with --record FOLDER, and send the file that it writes")
+    return WRONG if report.other else 0
+
+
+def prepare() -> None:
+    """Start TensorFlow for the CPU alone, with one thread for each op."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from wrn3d.system.tensorflow_setup import be_deterministic, import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    # It warns that several networks in a process are traced, one by one.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    be_deterministic(0)
+
+
+def take(quick: bool, report: Report) -> None:
+    """Do the checks, the `quick` ones or all, and print a line for each."""
+    from wrn3d.system.machine import cpu_has_bfloat16
+    from wrn3d.verify.cases import operations_in
+    from wrn3d.verify.trainings import QUICK, runs_in
+
+    precisions = ("float32", "bfloat16") if cpu_has_bfloat16() else ("float32",)
+    operations = [one for one in operations_in(precisions) if one.quick or not quick]
+    runs = {name: run for name, run in runs_in(precisions).items() if name == QUICK or not quick}
+    with Progress(len(operations) + len(runs), "verifying") as progress:
+        for line in chain(_operations(operations, report), _runs(runs, report)):
+            progress.print(fitted(line))
+            progress.advance()
+
+
+def _operations(operations: list, report: Report) -> Iterator[str]:
+    from wrn3d.verify.checking import check
+
+    for operation in operations:
+        finding = check(operation)
+        digests = {name: records.digest(array) for name, array in finding.outputs.items()}
+        yield report.add(operation.name, finding.is_right, str(finding), digests)
+
+
+def _runs(runs: dict, report: Report) -> Iterator[str]:
+    from wrn3d.verify.trainings import train
+
+    for name, settings in runs.items():
+        (one, first), (other, second) = train(settings, name.startswith("volumes")).items()
+        differing = [moment for moment in first if first[moment] != second[moment]]
+        finding = (
+            f"{one} and {other} differ since {differing[0]}"
+            if differing
+            else f"{one} and {other} have the same weights"
+        )
+        yield report.add(f"training on {name}", not differing, finding, first)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,12 +56,14 @@ class CNNEnv(TrainingEnvironment):
         # AutoGraph would delay the start by a second for nothing: no branch depends on a tensor.
         # Progressive resizing needs one graph for each size; otherwise all batches share a graph.
         one_graph = not self.config.sizes
-        shared = self.worker.shared  # with several workers, each trains on its rows of the batch
+        shared = self.worker.shared  # in shards, and by several workers: each trains on its rows
         self._train = tf.function(shared(train), reduce_retracing=one_graph, autograph=False)
         self._loss_and_gradients = tf.function(
             shared(loss_and_gradients), reduce_retracing=one_graph, autograph=False
         )
-        self._evaluate = tf.function(evaluate, reduce_retracing=True, autograph=False)
+        self._evaluate = tf.function(
+            self.worker.in_shards(evaluate), reduce_retracing=True, autograph=False
+        )
 
     def train_batch(self, volumes, labels, learning_rate):
         self.optimizer.learning_rate = learning_rate

@@ -130,9 +130,9 @@ def step_seconds(
 def norm_messages(work: Work, synchronised: bool) -> tuple[int, ...]:
     """Return the bytes of each of batch norm's messages in a step.
 
-    Local batch norm sends only averages, half the bytes, and nothing in the backward pass.
+    Local batch norm sends only averages, half the bytes, in one message after the forward pass.
     """
-    return work.norms if synchronised else tuple(size // 2 for size in work.norms[::2])
+    return work.norms if synchronised else (sum(work.norms[::2]) // 2,)
 
 
 def slowest(count: int) -> float:

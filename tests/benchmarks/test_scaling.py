@@ -15,7 +15,8 @@ from benchmarks.scaling import __main__ as command
 from benchmarks.scaling import model, workers
 from benchmarks.scaling.workers import SUM_SIZES
 from tests.support.environments import small_environment
-from wrn3d.distributed import collectives
+from wrn3d.distributed.collectives import Collectives
+from wrn3d.distributed.shards import Sharding
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.variables import network_order
 from wrn3d.system.errors import UserError
@@ -33,13 +34,14 @@ def test_a_step_sends_what_the_model_says(synchronised, gpus, how, monkeypatch):
     env = small_environment("tensorlayer", shortcut="projection")
     with monkeypatch.context() as patch:
         patch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-        shard = collectives.Shard(2, synchronised=synchronised, single_depth=True)
+        workers = Collectives(2, 0)
+        sharding = Sharding(2, synchronised, single_depth=True, workers=workers)
 
     @tf.function(autograph=False)
+    @sharding.around
     def step(volumes, labels):
-        with collectives.tracing_for(shard):
-            *_, own = env._loss_and_gradients.python_function(volumes, labels)
-            return gradients.sum_gradients(own, network_order(env.model, env.spec))
+        *_, own = env._loss_and_gradients.python_function(volumes, labels)
+        return gradients.sum_gradients(own, network_order(env.model, env.spec))
 
     graph = step.get_concrete_function(*map(tf.constant, env.next_batch(8))).graph
     work = model.Work(0.0, 0.0, *model.messages_of(env.spec))

@@ -114,7 +114,7 @@ def test_a_batch_without_an_image_for_each_worker_is_refused(monkeypatch):
 def test_fit_is_refused_with_several_workers(monkeypatch):
     monkeypatch.setattr(cluster_worker, "join", lambda *arguments: None)
     monkeypatch.setenv("TF_CONFIG", config(0)["TF_CONFIG"])
-    worker = cluster_worker.ClusterWorker(WorkerRank(0, 2), True, True)
+    worker = cluster_worker.ClusterWorker(WorkerRank(0, 2), 1, True, True)
     train = worker.shared(lambda volumes: volumes)
     with pytest.raises(UsageError, match="call env.step"):
         train(np.zeros(1))

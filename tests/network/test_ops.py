@@ -31,27 +31,6 @@ def test_pad_shortcut_averages_cells_and_centres_channels(sides, channels, extra
     assert not y[..., :before].any() and not y[..., before + channels :].any()
 
 
-def test_batch_norm_moves_averages_towards_the_unbiased_variance():
-    x = np.random.default_rng(0).standard_normal((2, 1, 2, 2, 3)).astype(np.float32) * 3 + 1
-    start = np.full(3, 0.5, np.float32)
-    y, mean, var = ops.batch_norm_relu(x, np.ones(3, "f"), np.zeros(3, "f"), start, start, True)
-    flat = x.reshape(-1, 3).astype(np.float64)
-    np.testing.assert_allclose(mean, 0.9 * 0.5 + 0.1 * flat.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(var, 0.9 * 0.5 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
-    normal = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)
-    np.testing.assert_allclose(y, np.maximum(normal, 0).reshape(x.shape), atol=1e-5)
-
-
-def test_batch_norm_in_evaluation_uses_and_keeps_the_averages():
-    x = np.random.default_rng(0).standard_normal((2, 3, 2, 2, 3)).astype(np.float32)
-    averages = np.array([0.1, 0.2, 0.3], np.float32), np.array([1, 2, 3], np.float32)
-    y, mean, var = ops.batch_norm_relu(x, np.ones(3, "f"), np.zeros(3, "f"), *averages, False)
-    np.testing.assert_allclose(
-        y, np.maximum((x - averages[0]) / np.sqrt(averages[1] + 1e-5), 0), atol=1e-6
-    )
-    assert np.array_equal(mean, averages[0]) and np.array_equal(var, averages[1])
-
-
 def test_dropout_is_a_function_of_seed_and_iteration():
     x = tf.ones([4, 1, 32, 32, 16])
 

@@ -1,22 +1,18 @@
 """Sum over several workers inside a traced graph.
 
-Every worker trains the same network on its rows of the batch. While a function is traced inside
-`tracing_for`, the network's ops and the optimizer all-reduce the quantities of the whole batch, and
-`convolution` orders its gradients so that they can be sent early. Outside `tracing_for` there is
-one worker, and nothing is summed.
+In a binary tree the order is fixed: 0 and 1, 2 and 3, then the pairs' sums, and so on. A sum of two
+numbers has the same bits in either order. So a tree's sum is the same in all workers, and it does
+not depend on how many terms a worker has added already, if these are a subtree.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from itertools import count as counter
 from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-GROUP = 3000  # TensorFlow's key of the group of workers
+GROUP = 3000  # TensorFlow's key of the group of all workers; those of pairs follow
 MOST_SUMS = 10_000  # per function
-_current: ContextVar["Shard | None"] = ContextVar("shard", default=None)
 _blocks = counter(1)
 
 
@@ -29,18 +25,28 @@ def first_key() -> int:
     return next(_blocks) * MOST_SUMS
 
 
-class Shard:
-    """One worker's rows of each batch: `first` is its first row, `total` the global batch size.
+def tree_sum(stack: tf.Tensor) -> tf.Tensor:
+    """Add the arrays of a stack, (n, ...) -> (...), in a binary tree: neighbours first.
 
-    Both are variables, so that batches of another length need no new graph. Batch norm covers the
-    whole batch if `synchronised`, else each worker's rows. If `single_depth`, only the centre
-    slices of the kernels' gradients are sent, since the other slices are zero.
+    The shape is static. TensorFlow's graph optimiser would add tensors one after the other, however
+    they are nested; it leaves reductions alone.
+    """
+    while (count := stack.shape[0]) > 1:
+        if count % 2:
+            stack = tf.pad(stack, [(0, 1), *[(0, 0)] * (len(stack.shape) - 1)])
+        stack = tf.reduce_sum(tf.reshape(stack, [-1, 2, *stack.shape[1:]]), 1)
+    return tf.squeeze(stack, 0)
+
+
+class Collectives:
+    """The sums over `count` workers, of which this is number `index`.
+
+    Large arrays are summed in a ring, or `in_pairs`: in a tree, which takes a power of two workers
+    and sends more if they are more than two.
     """
 
-    def __init__(self, count: int, synchronised: bool, single_depth: bool) -> None:
-        self.count, self.synchronised, self.single_depth = count, synchronised, single_depth
-        self.first = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.total = tf.Variable(0, dtype=tf.int64, trainable=False)
+    def __init__(self, count: int, index: int, in_pairs: bool = False) -> None:
+        self.count, self.index, self.in_pairs = count, index, in_pairs
         # Ordering tokens: sums of gradients wait only for each other, and so do the other sums. On
         # GPUs all sums share one token, since NCCL needs a single order.
         self._gradients, self._others = (tf.Variable(0.0, trainable=False) for _ in range(2))
@@ -49,23 +55,24 @@ class Shard:
             self._others = self._gradients
         self._key = first_key()
         self._sums: WeakKeyDictionary[tf.Graph, int] = WeakKeyDictionary()
-        # Names, since a tensor would keep its graph alive.
-        self._last_kernel_gradients: WeakKeyDictionary[tf.Graph, str] = WeakKeyDictionary()
 
     def sum(self, array: tf.Tensor) -> tf.Tensor:
         """Sum a small array over the workers, with the same bits in each of them.
 
-        Without GPUs each worker gathers all arrays and adds them up. That takes half as many
-        consecutive messages as a ring.
+        Without GPUs each worker gathers all arrays and adds them up. That takes fewer consecutive
+        messages than adding on the way.
         """
         key, token = self._next_key(), [self._others.handle]
         if self._on_gpus:
             return reduce_over(self.count, array, key, "Add", token)
-        return tf.reduce_sum(gather_from(self.count, array, key, token), 0)
+        return tree_sum(gather_from(self.count, array, key, token))
 
     def sum_large(self, array: tf.Tensor) -> tf.Tensor:
         """Sum a large array of gradients over the workers, in parallel with the small sums."""
-        return reduce_over(self.count, array, self._next_key(), "Add", [self._gradients.handle])
+        token = [self._gradients.handle]
+        if self._on_gpus or not self.in_pairs:
+            return reduce_over(self.count, array, self._next_key(), "Add", token)
+        return sum_in_pairs(self.count, self.index, array, self._next_key(), token)
 
     def _next_key(self) -> int:
         # Counted for each graph: one worker may trace a function more often than another, for other
@@ -75,27 +82,32 @@ class Shard:
         self._sums[graph] = number + 1
         return self._key + number
 
-    def after_later_layer(
-        self, x_gradient: tf.Tensor, kernel_gradient: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return a convolution's gradients unchanged, but ordered.
 
-        The gradient of x waits for the kernel gradient that was traced before it. That one belongs
-        to a later layer, since the backward pass starts at the last layer.
-        """
-        if tf.executing_eagerly():  # eager ops run in the order of the code
-            return x_gradient, kernel_gradient
-        graph = tf.compat.v1.get_default_graph()
-        before = self._last_kernel_gradients.get(graph)
-        self._last_kernel_gradients[graph] = kernel_gradient.op.name
-        with tf.control_dependencies([graph.get_operation_by_name(before)] if before else []):
-            return tf.identity(x_gradient), kernel_gradient
+def sum_in_pairs(
+    count: int, index: int, array: tf.Tensor, key: int, token: Sequence[tf.Tensor] = ()
+) -> tf.Tensor:
+    """Sum an array over `count` workers, a power of two, of which this is `index`.
+
+    At each level of the tree two workers exchange and add their sums.
+    """
+    distance = 1
+    while distance < count:
+        first = index & ~distance  # the lower number of the pair
+        group = GROUP + distance * MOST_SUMS + first
+        array = reduce_over(2, array, key, "Add", token, group)
+        distance *= 2
+    return array
 
 
 def reduce_over(
-    count: int, array: tf.Tensor, key: int, operation: str, token: Sequence[tf.Tensor] = ()
+    count: int,
+    array: tf.Tensor,
+    key: int,
+    operation: str,
+    token: Sequence[tf.Tensor] = (),
+    group: int = GROUP,
 ) -> tf.Tensor:
-    """Reduce an array over `count` workers by "Add" or "Max".
+    """Reduce an array over the `count` workers of a group by "Add" or "Max".
 
     On GPUs it uses NCCL. On CPUs TensorFlow uses its own ring over gRPC, whatever the hint.
     """
@@ -103,7 +115,7 @@ def reduce_over(
     return tf.raw_ops.CollectiveReduceV2(
         input=array,
         group_size=count,
-        group_key=GROUP,
+        group_key=group,
         instance_key=key,
         ordering_token=token,
         merge_op=operation,
@@ -122,45 +134,3 @@ def gather_from(count: int, array: tf.Tensor, key: int, token: Sequence[tf.Tenso
         ordering_token=token,
     )
     return tf.ensure_shape(gathered, (count, *array.shape))
-
-
-@contextmanager
-def tracing_for(shard: Shard) -> Iterator[None]:
-    """Trace functions in the context for `shard`."""
-    token = _current.set(shard)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def current_shard() -> Shard | None:
-    """Return the Shard that a function is being traced for; None stands for the whole batch."""
-    return _current.get()
-
-
-def batch_mean(numbers: tf.Tensor) -> tf.Tensor:
-    """Return the mean over the samples (N,), or this worker's contribution to it."""
-    shard = current_shard()
-    if shard is None:
-        return tf.reduce_mean(numbers)
-    return tf.reduce_sum(numbers) / tf.cast(shard.total, numbers.dtype)
-
-
-def kernel_gradient_soon(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return both unchanged, but let the kernel's gradient be computed early in the backward pass.
-
-    No layer waits for a kernel's gradient, so TensorFlow would leave all of them to the end, and
-    none could be sent earlier. Here the convolution of the layer before passes its gradient of x on
-    only after this kernel's gradient. That gradient can be computed while the batch norm between
-    the two layers waits for the other workers.
-    """
-    shard = current_shard()
-    if shard is None:
-        return x, kernel
-
-    @tf.custom_gradient
-    def unchanged(x: tf.Tensor, kernel: tf.Tensor) -> tuple:
-        return (tf.identity(x), tf.identity(kernel)), shard.after_later_layer
-
-    return unchanged(x, kernel)

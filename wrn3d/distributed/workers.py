@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,19 +70,35 @@ def part(total: int, index: int, count: int) -> slice:
     return slice(total * index // count, total * (index + 1) // count)
 
 
-def check_workers(batch_size: int, count: int) -> None:
-    """Raise UsageError if a batch has fewer images than there are workers."""
+def check_workers(batch_size: int, count: int, shards: int = 1) -> None:
+    """Raise UsageError unless `count` workers can share a batch that is cut into `shards`."""
     require(
         batch_size >= count,
         f"a batch of {batch_size} has no image for each of the {count} "
         f"workers: make batch_size {count} or more, or start fewer",
     )
+    require(
+        batch_size % shards == 0,
+        f"a batch of {batch_size} cannot be cut into {shards} equal shards: make batch_size a "
+        f"multiple of {shards}, or change shards",
+    )
+    require(
+        shards == 1 or shards % count == 0,
+        f"{count} workers cannot share {shards} shards: start 1, 2, 4, ... workers, at most "
+        f"{shards}, or change shards",
+    )
 
 
 class Worker:
-    """The single-process case: every collective is the identity."""
+    """The single-process case: every collective is the identity.
+
+    `sharding`, a shards.Sharding, tells how each batch is cut; None stands for one shard.
+    """
 
     index, count = 0, 1
+
+    def __init__(self, sharding: Any = None) -> None:
+        self.sharding = sharding
 
     def rows(self, total: int) -> slice:
         """Return this worker's rows of a batch of `total` rows."""
@@ -90,7 +106,11 @@ class Worker:
 
     def shared(self, function: Callable) -> Callable:
         """Return `function` so that tracing it builds this worker's part of the computation."""
-        return function
+        return self.in_shards(function)
+
+    def in_shards(self, function: Callable) -> Callable:
+        """Return `function` so that tracing it computes all shards of a batch in this worker."""
+        return self.sharding.around(function) if self.sharding else function
 
     def step(self, total: int) -> AbstractContextManager[None]:
         """Return a context for calling `shared` functions on a batch of `total` rows."""

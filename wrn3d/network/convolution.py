@@ -7,25 +7,33 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from wrn3d.distributed.collectives import kernel_gradient_soon
 from wrn3d.system.tensorflow_setup import has_fast_bfloat16
 
 
 def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
     """Convolve x, (N, D, H, W, C) -> (N, ceil(D / stride), ..., F), and keep its precision.
 
-    `kernel` is (k, k, k, C, F) with an odd k. The zero padding is k // 2 on both sides, as in
-    PyTorch (TensorFlow's 'SAME' pads only one side where the stride is 2). On a volume of depth 1
-    only the kernel's centre slice meets the input, so the 2D convolution with that slice is exact.
+    `kernel` is (k, k, k, C, F) with an odd k, or the slices of it that meet x. The zero padding is
+    k // 2 on both sides, as in PyTorch (TensorFlow's 'SAME' pads only one side where the stride is
+    2). On a volume of depth 1 the 2D convolution with the kernel's centre slice is exact.
     """
-    x, kernel = kernel_gradient_soon(x, kernel)
     dtype, x = x.dtype, tf.cast(x, _computing_precision(x))
+    kernel = tf.cast(slices_met(kernel, x.shape), x.dtype)
     if x.shape[1] > 1:
-        return tf.cast(_convolve(x, tf.cast(kernel, x.dtype), stride), dtype)
-    # A slice, not an index: the gradient of an index takes a tenth of an iteration's time.
-    centre = tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
-    y = _convolve(tf.squeeze(x, 1), tf.cast(tf.squeeze(centre, 0), x.dtype), stride)
+        return tf.cast(_convolve(x, kernel, stride), dtype)
+    y = _convolve(tf.squeeze(x, 1), tf.squeeze(kernel, 0), stride)
     return tf.cast(tf.expand_dims(y, 1), dtype)
+
+
+def slices_met(kernel: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Return the slices of a kernel, (k, k, k, C, F), that meet volumes of this shape.
+
+    For volumes of depth 1, that is the centre slice, (1, k, k, C, F).
+    """
+    if shape[1] > 1:
+        return tf.convert_to_tensor(kernel)
+    # A slice, not an index: the gradient of an index takes a tenth of an iteration's time.
+    return tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
 
 
 def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from wrn3d.network import ops
+from wrn3d.network.batch_norm import batch_norm_relu
 from wrn3d.network.convolution import conv3d
 from wrn3d.system.randomness import dropout_position, dropout_shares
 from wrn3d.system.tensorflow_setup import check_process
@@ -63,7 +64,7 @@ class BatchNormRelu(Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         training = training and self.trainable  # a frozen layer keeps its running averages
-        y, mean, var = ops.batch_norm_relu(
+        y, mean, var = batch_norm_relu(
             x, self.weight, self.bias, self.running_mean, self.running_var, training
         )
         if training:

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorlayer as tl
 
 from wrn3d.network import ops
+from wrn3d.network.batch_norm import batch_norm_relu
 from wrn3d.network.convolution import conv3d
 from wrn3d.system.randomness import dropout_position, dropout_shares
 from wrn3d.system.tensorflow_setup import check_process
@@ -87,7 +88,7 @@ class BatchNormRelu(Layer):
         self.running_var = self._get_weights("running_var", shape, ONES, trainable=False)
 
     def forward(self, inputs: tf.Tensor) -> tf.Tensor:
-        y, mean, var = ops.batch_norm_relu(
+        y, mean, var = batch_norm_relu(
             inputs, self.weight, self.bias, self.running_mean, self.running_var, self.is_train
         )
         if self.is_train:

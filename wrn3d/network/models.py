@@ -28,6 +28,7 @@ def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32")
         # Keras can save a layer's arguments only if they are Python numbers, not NumPy's.
         logits = wide_resnet(layers_keras, volumes, spec, int(seed), precision)
         model = Network(volumes, logits, name=spec.name)
+    model.spec, model.precision = spec, precision
     initialize(model, spec, seed)
     return model
 
@@ -42,6 +43,7 @@ def tensorlayer_model(spec: WideResNetSpec, seed: int = 0, precision: str = "flo
     import tensorlayer as tl
 
     from wrn3d.network import layers_tl
+    from wrn3d.network.network_tl import Network
 
     # In notebooks TensorLayer prints a line for each input layer.
     tl.logging.get_verbosity()  # sets the logger up
@@ -53,7 +55,8 @@ def tensorlayer_model(spec: WideResNetSpec, seed: int = 0, precision: str = "flo
     finally:
         logger.setLevel(level)
     logits = wide_resnet(layers_tl, volumes, spec, seed, precision)
-    model = tl.models.Model(volumes, logits)
+    model = Network(volumes, logits)
+    model.spec, model.precision = spec, precision
     # TensorLayer has just run the layers in training mode on placeholders. That moved the running
     # averages and the dropout positions, so this must come last.
     initialize(model, spec, seed)

@@ -6,7 +6,10 @@ from typing import Any
 
 import keras
 
+from wrn3d.distributed.shards import current_sharding
 from wrn3d.network.layers_keras import Cast, serializable
+from wrn3d.network.on_shards import logits_on_shards
+from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.keras_settings import in_float32
 from wrn3d.system.tensorflow_setup import check_process
 
@@ -24,9 +27,18 @@ class Network(keras.Model):
     TensorFlow, the methods in COMPUTING raise UsageError.
     """
 
+    spec: WideResNetSpec | None = None  # None in a model that Keras has loaded or copied
+    precision = "float32"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with in_float32():
             super().__init__(*args, **kwargs)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Compute logits as any keras.Model does; inside `Sharding.around`, in shards."""
+        if (sharding := current_sharding()) and self.spec:
+            return logits_on_shards(self, inputs, training, sharding)
+        return super().call(inputs, training, mask)
 
     def compile_from_config(self, config: Any) -> None:
         """Compile as a saved model was; a class with a `compile` of its own has to do this."""

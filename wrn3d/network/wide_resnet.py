@@ -1,8 +1,8 @@
 """The network, written once for every front end: block, group and whole network.
 
-`layers` is a module with the layers below. `layers_tl` and `layers_keras` build models,
-`layers_shapes` only computes shapes. A layer is made with its settings and then called with
-its input. Volumes are (N, D, H, W, C).
+`layers` has the layers below. The modules `layers_tl` and `layers_keras` build models,
+`layers_shapes` only computes shapes, and `on_shards` computes a batch in shards. A layer is made
+with its settings and then called with its input. Volumes are (N, D, H, W, C).
 
     Conv3d(filters, kernel_size, stride, name)   symmetric zero padding, no bias
     BatchNormRelu(name)                          batch norm over (N, D, H, W), then ReLU
@@ -16,7 +16,6 @@ its input. Volumes are (N, D, H, W, C).
 Layers with weights are named as in the authors' pytorch/resnet.py.
 """
 
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from wrn3d.network.spec import WideResNetSpec
@@ -29,7 +28,7 @@ Tensor: TypeAlias = Any  # the tensors of the framework that `layers` belongs to
 
 
 def residual_block(
-    layers: ModuleType,
+    layers: Any,
     x: Tensor,
     filters: int,
     stride: int,
@@ -60,7 +59,7 @@ def residual_block(
 
 
 def group(
-    layers: ModuleType,
+    layers: Any,
     x: Tensor,
     filters: int,
     stride: int,
@@ -76,7 +75,7 @@ def group(
 
 
 def wide_resnet(
-    layers: ModuleType,
+    layers: Any,
     volumes: Tensor,
     spec: WideResNetSpec,
     seed: int,

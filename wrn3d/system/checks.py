@@ -35,6 +35,13 @@ def check_count(name: str, value: Any, least: int = 1, most: int | None = None) 
     return int(value)
 
 
+def check_power_of_two(name: str, value: Any) -> int:
+    """Return the number if it is 1, 2, 4, 8, ..., else raise UsageError."""
+    number = check_count(name, value)
+    require(number & (number - 1) == 0, f"{name} is {number}, but must be 1, 2, 4, 8, ...")
+    return number
+
+
 def check_number(name: str, value: Any) -> float:
     """Return a finite number from 0 up as a float."""
     return _check_real(name, value, lambda x: 0 <= x <= LARGEST, "number from 0 up")

@@ -131,6 +131,41 @@ if _has_context() and (found := _tensorflow_threads()) and not any(found):
     _started_in.add(0)  # in the process that this one was forked from
 
 
+_one_thread_per_op = False  # whether `set_threads` has set it
+
+
+def set_threads(shards: int) -> None:
+    """Give each of TensorFlow's ops one thread if there are several `shards`, else leave them all.
+
+    On one thread an op's result does not depend on the number of cores. The setting is the
+    process's, and cannot change after the first op.
+
+    Raises UsageError if this process has computed with other threads.
+    """
+    global _one_thread_per_op
+    import tensorflow as tf
+
+    if shards == 1:
+        require(
+            not _one_thread_per_op or usable_cores() == 1,
+            "this process has computed in shards, with one thread for each op, so shards=1 would "
+            "give other results than elsewhere: use another process for it",
+        )
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        _one_thread_per_op = True
+    except RuntimeError:  # TensorFlow has computed already
+        threads = tf.config.threading.get_intra_op_parallelism_threads()
+        threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0)) or usable_cores()
+        require(
+            threads == 1,
+            f"TensorFlow has computed with {threads} threads for each op in this process, but "
+            f"shards={shards} needs one: make this CNNEnv before anything else, in another "
+            "process, or set TF_NUM_INTRAOP_THREADS=1",
+        )
+
+
 def be_deterministic(seed: int) -> None:
     """Make every op's result independent of the threads' timing.
 

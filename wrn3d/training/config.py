@@ -19,6 +19,7 @@ from wrn3d.system.checks import (
     check_number,
     check_part,
     check_path,
+    check_power_of_two,
     check_share,
     require,
 )
@@ -103,6 +104,9 @@ class TrainingConfig:
     """Strides of the three groups, which make the volumes smaller (the paper: 1, 2, 2)."""
     batch_size: int = setting(64, check_count)
     """Images in an iteration: the global batch size, shared among all workers."""
+    shards: int = setting(1, check_power_of_two)
+    """Equal parts into which each batch is cut, a power of two. With 2 or more, the result does not
+    depend on the number of cores and workers; each part keeps one core busy."""
     iterations: int = setting(10, check_count)
     """Iterations to train."""
     epochs: int | None = setting(None, check_optional, check_count)
@@ -149,8 +153,8 @@ class TrainingConfig:
     cutout: int = setting(0, check_count, least=0)
     """Side of the square or cube that is cut out of each training image."""
     batch_norm: str = setting("synchronised", check_choice, BATCH_NORMS)
-    """Statistics with several workers: synchronised, over the global batch, as with one worker; or
-    local, over each worker's rows, with less communication."""
+    """Statistics: synchronised, over the global batch; or local, over each shard (ghost batch
+    norm), or over each worker's rows with one shard; faster."""
     sizes: tuple[float, ...] = setting((), check_each, check_part)
     """Progressive resizing: sizes of the training images, as shares of the data's, one after the
     other for equal parts of the run; name a size twice and it lasts twice as long."""

@@ -200,11 +200,10 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
         """Return this worker's (volumes, labels) of a batch, and the batch's number of samples."""
         if images is None and labels is None:
             count = self.config.batch_size
-            check_workers(count, self.worker.count)
             return *self._next_rows(count, self.worker.rows(count)), count
         shapes = self.config.volume_shapes(self.spec.input_shape)
         images, labels = own_batch(images, labels, shapes, self.nb_classes)
-        check_workers(len(labels), self.worker.count)
+        check_workers(len(labels), self.worker.count, self.config.shards)
         rows = self.worker.rows(len(labels))
         return images[rows], labels[rows], len(labels)
 

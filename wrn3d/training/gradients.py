@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from wrn3d.distributed.collectives import current_shard
+from wrn3d.distributed.shards import current_sharding
 from wrn3d.network.parameters import KERNEL_DIMENSIONS
 
 MESSAGE = 2**20  # numbers: a message is sent when it has at least this many
@@ -35,17 +35,19 @@ def sum_gradients(
     computed. `order` has the indices in `gradients` of the network's weights, in the network's
     order; None means that `gradients` has this order already.
     """
-    shard = current_shard()
-    if shard is None:
+    sharding = current_sharding()
+    if not (sharding and sharding.workers):
         return gradients
-    sent = [_centre_slice(gradient) if shard.single_depth else gradient for gradient in gradients]
+    single_depth = sharding.single_depth
+    sent = [_centre_slice(gradient) if single_depth else gradient for gradient in gradients]
     lengths = [array.shape.num_elements() for array in sent]
     order = order or range(len(sent))
     sums: dict[int, tf.Tensor] = {}
     for members in messages([lengths[place] for place in order]):
         places = [order[member] for member in members]
-        message = shard.sum_large(tf.concat([tf.reshape(sent[place], [-1]) for place in places], 0))
-        parts = tf.split(message, [lengths[place] for place in places])
+        message = tf.concat([tf.reshape(sent[place], [-1]) for place in places], 0)
+        summed = sharding.workers.sum_large(message)
+        parts = tf.split(summed, [lengths[place] for place in places])
         sums |= {
             place: tf.reshape(part, sent[place].shape)
             for place, part in zip(places, parts, strict=True)

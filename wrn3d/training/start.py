@@ -13,6 +13,7 @@ from wrn3d.system.tensorflow_setup import (
     check_process,
     has_fast_bfloat16,
     import_tensorflow,
+    set_threads,
 )
 from wrn3d.training.config import Shape, TrainingConfig
 from wrn3d.training.memory_estimate import check_memory
@@ -82,22 +83,25 @@ def start_worker(
     another worker is lost.
     """
     rank = find_rank()
-    check_workers(config.batch_size, rank.world_size)
+    check_workers(config.batch_size, rank.world_size, config.shards)
     check_memory(spec, config, dataset.nbytes, rank.world_size, rank.local_count)
     import_tensorflow()  # quietly, before the script imports it
     check_no_strategy()
+    set_threads(config.shards)
     if config.precision == "bfloat16" and not has_fast_bfloat16():
         warnings.warn(
             "precision bfloat16 is no faster than float32 on this machine, which has no known "
             "bfloat16 instructions (AVX512_BF16, AMX, or a GPU's): prefer float32",
             stacklevel=3,  # the line that makes the CNNEnv
         )
-    if rank.world_size == 1:
-        return Worker()
-    from wrn3d.distributed.cluster_worker import ClusterWorker  # which imports TensorFlow
+    synchronised, single_depth = config.batch_norm == "synchronised", spec.input_shape[0] == 1
+    # Importing these imports TensorFlow.
+    from wrn3d.distributed.cluster_worker import ClusterWorker
+    from wrn3d.distributed.shards import Sharding
 
-    synchronised = config.batch_norm == "synchronised"
-    worker = ClusterWorker(rank, synchronised, single_depth=spec.input_shape[0] == 1)
+    if rank.world_size == 1:
+        return Worker(Sharding(config.shards, synchronised) if config.shards > 1 else None)
+    worker = ClusterWorker(rank, config.shards, synchronised, single_depth)
     shared = config.settings | {"data_dir": "", "dataset": ""}
     worker.check_same_everywhere(f"{shared} {loaded.fingerprint}")
     return worker

@@ -66,8 +66,9 @@ def reduce_scores(
     `loss` is this worker's part of the loss, `accuracy` the accuracy on its `own` rows.
     """
     if worker.count > 1:
-        scores = np.array([loss, float(accuracy) * (own / count)], np.float32)
-        loss, accuracy = worker.sum([scores])[0]
+        right = np.rint(np.float32(accuracy) * own)  # a whole number: its sum is exact
+        loss, right = worker.sum([np.array([loss, right], np.float32)])[0]
+        accuracy = right / np.float32(count)
     return float(loss), float(accuracy)
 
 

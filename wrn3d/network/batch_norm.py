@@ -1,0 +1,178 @@
+"""Batch norm and ReLU: on a whole batch, on each shard, or on all shards of a batch together.
+
+Volumes are (N, D, H, W, C) with static D, H, W, C, in float32 or bfloat16; statistics are float32.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from wrn3d.distributed.shards import Sharding
+from wrn3d.network.spec import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+
+Tensors = list[tf.Tensor]
+
+
+def batch_norm_relu(
+    x: tf.Tensor,
+    weight: tf.Variable,
+    bias: tf.Variable,
+    running_mean: tf.Variable,
+    running_var: tf.Variable,
+    training: bool,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return (y, new running mean, new running variance): shapes like x, (C,) and (C,).
+
+    In training, the batch's mean and variance normalise x. They also enter the running averages
+    with the weight BATCH_NORM_MOMENTUM, the variance as its unbiased estimate. In evaluation, the
+    running averages normalise x and do not change.
+    """
+    images = _as_images(x)
+    y, mean, var, *_ = _fused(
+        images, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training
+    )
+    # ReLU comes after the reshape. Right after batch norm, TensorFlow would fuse the two in
+    # evaluation, and the fused op turns NaN into 0.
+    return tf.nn.relu(_as_volumes(y, x)), mean, var
+
+
+def local_batch_norm_relu(
+    shards: Sequence[tf.Tensor], weight: Any, bias: Any, sharding: Sharding
+) -> tuple[Tensors, Tensors]:
+    """Normalise each shard, (n, D, H, W, C), with its own statistics (Hoffer et al. 2017).
+
+    Returns the activated shards and each shard's moments: [mean, unbiased variance], (2, C). A NaN
+    in x is in the moments, but not in the result: in float32, the fused ReLU makes 0 of it.
+    """
+    weights, biases = (sharding.copies(tf.convert_to_tensor(array)) for array in (weight, bias))
+    activated, moments = [], []
+    for x, own_weight, own_bias in zip(shards, weights, biases, strict=True):
+        y, mean, var = _with_own_statistics(_as_images(x), own_weight, own_bias)
+        activated.append(_as_volumes(tf.nn.relu(y), x))
+        moments.append(tf.stack([mean, var]))
+    return activated, moments
+
+
+def synchronised_batch_norm_relu(
+    shards: Sequence[tf.Tensor], weight: Any, bias: Any, sharding: Sharding
+) -> tuple[Tensors, tf.Tensor]:
+    """Normalise the shards, (n, D, H, W, C), with the statistics of the whole batch.
+
+    Returns the activated shards and the batch's moments, as `local_batch_norm_relu` does. Workers
+    exchange one message in the forward pass and one in the backward pass.
+    """
+    *normalised, moments = _synchronised(
+        sharding, [_as_images(x) for x in shards], *map(tf.convert_to_tensor, (weight, bias))
+    )
+    pairs = zip(normalised, shards, strict=True)
+    return [_as_volumes(tf.nn.relu(y), x) for y, x in pairs], moments
+
+
+def _synchronised(
+    sharding: Sharding, shards: Tensors, weight: tf.Tensor, bias: tf.Tensor
+) -> Sequence[tf.Tensor]:
+    """Return the normalised shards, (n, H, W, C), and the batch's moments, (2, C)."""
+    height, width, channels = shards[0].shape[1:]
+    pixels = height * width * tf.cast(sharding.total(shards), tf.float64)
+
+    @tf.custom_gradient
+    def normalise(weight: tf.Tensor, bias: tf.Tensor, *shards: tf.Tensor) -> tuple:
+        # Of a shard, only the moments are used: no other op finds them as fast. float64 adds them
+        # up, so the relative error of the variance stays near 2e-7 (1 + mean^2 / variance).
+        sums = []
+        for x, share in zip(shards, sharding.shares(shards, tf.float64), strict=True):
+            _, *moments = _with_own_statistics(x, tf.ones(channels), tf.zeros(channels))
+            mean, var = (tf.cast(moment, tf.float64) for moment in moments)
+            own = share * pixels
+            var *= tf.maximum(own - 1, 1) / own  # no longer the unbiased estimate
+            sums.append(share * tf.stack([mean, var + mean * mean]))
+        mean, square = tf.unstack(sharding.sum(sums))
+        var = tf.maximum(square - mean * mean, 0)
+        unbiased = tf.cast(var * (pixels / tf.maximum(pixels - 1, 1)), tf.float32)
+        mean, var = tf.cast(mean, tf.float32), tf.cast(var, tf.float32)
+
+        def gradients(*upstream: tf.Tensor) -> Tensors:
+            # First treat the statistics as constants, then subtract the gradient through them.
+            direct, *sums = zip(
+                *(
+                    _gradients_of_affine(dy, x, weight, mean, var)
+                    for dy, x in zip(upstream, shards, strict=False)
+                ),
+                strict=True,
+            )
+            own = [tf.stack(pair) for pair in zip(*sums, strict=True)]
+            own_sum = sharding.own_sum(own)
+            means = sharding.over_workers(own_sum) / tf.cast(pixels, tf.float32)
+            scale, offset = tf.unstack(weight * tf.math.rsqrt(var + BATCH_NORM_EPSILON) * means)
+            through_statistics = [_affine(x, scale, offset, mean, var) for x in shards]
+            return [
+                *tf.unstack(own_sum),
+                *(one - other for one, other in zip(direct, through_statistics, strict=True)),
+            ]
+
+        normalised = [_affine(x, weight, bias, mean, var) for x in shards]
+        return [*normalised, tf.stack([mean, unbiased])], gradients
+
+    return normalise(weight, bias, *shards)
+
+
+def _as_images(x: tf.Tensor) -> tf.Tensor:
+    """Return (N, D, H, W, C) as (N, D H, W, C): TensorFlow's batch norm takes four axes."""
+    depth, height, width, channels = x.shape[1:]
+    return tf.reshape(x, [-1, depth * height, width, channels])
+
+
+def _as_volumes(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Return y in the shape of the volumes x."""
+    return tf.reshape(y, [-1, *x.shape[1:]])
+
+
+def _with_own_statistics(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> Sequence[tf.Tensor]:
+    """Return x normalised by its own statistics, its mean and its unbiased variance."""
+    unused = tf.zeros_like(weight)
+    return _fused(x, weight, bias, unused, unused, 1.0, True)[:3]
+
+
+def _affine(
+    x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, mean: tf.Tensor, var: tf.Tensor
+) -> tf.Tensor:
+    """Return x normalised by the given statistics."""
+    return _fused(x, weight, bias, mean, var, 1.0, False)[0]
+
+
+def _gradients_of_affine(
+    upstream: tf.Tensor, x: tf.Tensor, weight: tf.Tensor, mean: tf.Tensor, var: tf.Tensor
+) -> Sequence[tf.Tensor]:
+    """Return the gradients of `_affine` with respect to x, weight and bias."""
+    return tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=upstream,
+        x=x,
+        scale=weight,
+        reserve_space_1=mean,
+        reserve_space_2=var,
+        reserve_space_3=[],
+        epsilon=BATCH_NORM_EPSILON,
+        is_training=False,
+    )[:3]
+
+
+def _fused(
+    x: tf.Tensor,
+    weight: tf.Tensor,
+    bias: tf.Tensor,
+    mean: tf.Tensor,
+    var: tf.Tensor,
+    factor: float,
+    training: bool,
+) -> Sequence[tf.Tensor]:
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=weight,
+        offset=bias,
+        mean=mean,
+        variance=var,
+        epsilon=BATCH_NORM_EPSILON,
+        exponential_avg_factor=factor,
+        is_training=training,
+    )

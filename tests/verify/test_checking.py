@@ -62,7 +62,7 @@ def test_a_wrong_filter_gradient_is_found(monkeypatch, fault):
     )
     finding = check(CONVOLUTION)
     assert not finding.is_right
-    assert str(finding).startswith(f"{output}: error ")
+    assert finding.said.startswith(f"{output}: error ")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -87,6 +87,16 @@ def test_sums_in_too_low_a_precision_are_found(monkeypatch, precision):
     assert not check(Operation("a", prepare)).is_right
 
 
+def test_an_op_that_fails_is_found(monkeypatch):
+    def failing(x):
+        return tf.debugging.check_numerics(x * np.inf, "no primitive")
+
+    monkeypatch.setattr(tf, "add", lambda x, y: failing(x))
+    finding = check(Operation("a", lambda: operations.addition((1, 2))))
+    assert not finding.is_right
+    assert finding.said.startswith("it fails (") and "no primitive" in finding.said
+
+
 def test_an_op_without_the_same_bits_twice_is_found(monkeypatch):
     counter, pooled = tf.Variable(0.0), ops.global_average_pool
 
@@ -96,14 +106,18 @@ def test_an_op_without_the_same_bits_twice_is_found(monkeypatch):
     monkeypatch.setattr(ops, "global_average_pool", changing)
     finding = check(Operation("a", lambda: operations.pooling("mean_pool", (2, 1, 1, 1, 2))))
     assert not finding.is_right
-    assert str(finding) == "result has other bits when it is computed again"
+    assert finding.said == "result has other bits when it is computed again"
 
 
 @pytest.mark.parametrize(
     "name, value, case",
     [
-        ("network.ops.BATCH_NORM_EPSILON", 1e-3, "batch norm and ReLU of images, training"),
-        ("network.ops.BATCH_NORM_MOMENTUM", 0.11, "batch norm and ReLU of volumes, training"),
+        ("network.batch_norm.BATCH_NORM_EPSILON", 1e-3, "batch norm and ReLU of images, training"),
+        (
+            "network.batch_norm.BATCH_NORM_MOMENTUM",
+            0.11,
+            "batch norm and ReLU of volumes, training",
+        ),
         ("training.optimizer.NEWTON_SCHULZ", (3.4, -4.7, 2.0), "Muon"),
         ("training.optimizer.SGD_RATE", 5, "Muon of a bias"),
     ],

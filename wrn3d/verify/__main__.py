@@ -17,13 +17,16 @@ from pathlib import Path
 from wrn3d.distributed.workers import leave_others
 from wrn3d.system import machine
 from wrn3d.system.checks import require
+from wrn3d.system.errors import reason
 from wrn3d.system.flags import run_command
 from wrn3d.system.terminal import Progress, fitted
 from wrn3d.system.words import counted
 from wrn3d.verify import records
 from wrn3d.verify.records import Digests
 
+SHARDS = 2  # of the runs: one thread for each op
 WRONG = 1  # exit status
+NAMED = 5  # wrong checks, in the last lines
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,11 @@ class Report:
     def verdict(self) -> str:
         """Return the last lines: what is wrong, and since which op the bits differ."""
         count = counted(len(self.digests), "check")
+        named = "; ".join([*self.wrong[:NAMED], *["..."] * (len(self.wrong) > NAMED)])
         lines = [
-            f"wrong in {len(self.wrong)} of {count}: {'; '.join(self.wrong)}"
+            f"wrong in {len(self.wrong)} of {count}: {named}"
             if self.wrong
-            else f"right in {'the' if len(self.digests) == 1 else 'all'} {count}"
+            else f"right in all {count}"
         ]
         if self.recorded is None:
             lines.append(f"no record for this CPU: its digest is {records.total(self.digests)}")
@@ -113,14 +117,12 @@ def verify(config: VerifyConfig) -> int:
 def prepare() -> None:
     """Start TensorFlow for the CPU alone, with one thread for each op."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from wrn3d.system.tensorflow_setup import be_deterministic, import_tensorflow
+    from wrn3d.system.tensorflow_setup import be_deterministic, import_tensorflow, set_threads
 
     import_tensorflow()
-    import tensorflow as tf
-
     # It warns that several networks in a process are traced, one by one.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    set_threads(SHARDS)
     be_deterministic(0)
 
 
@@ -145,14 +147,21 @@ def _operations(operations: list, report: Report) -> Iterator[str]:
     for operation in operations:
         finding = check(operation)
         digests = {name: records.digest(array) for name, array in finding.outputs.items()}
-        yield report.add(operation.name, finding.is_right, str(finding), digests)
+        yield report.add(operation.name, finding.is_right, finding.said, digests)
 
 
-def _runs(runs: dict, report: Report) -> Iterator[str]:
+def _runs(planned: dict, report: Report) -> Iterator[str]:
+    import tensorflow as tf
+
     from wrn3d.verify.trainings import train
 
-    for name, settings in runs.items():
-        (one, first), (other, second) = train(settings, name.startswith("volumes")).items()
+    for name, settings in planned.items():
+        try:
+            runs = train(settings, name.startswith("volumes"))
+        except tf.errors.OpError as error:
+            yield report.add(f"training on {name}", False, f"it fails ({reason(error)})", {})
+            continue
+        (one, first), (other, second) = runs.items()
         differing = [moment for moment in first if first[moment] != second[moment]]
         finding = (
             f"{one} and {other} differ since {differing[0]}"

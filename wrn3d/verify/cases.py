@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from wrn3d.verify import operations
+from wrn3d.verify.batch_norms import PHASES, batch_norm
 from wrn3d.verify.checking import Operation
 
 # (sides, channels, filters, size of the kernel, stride)
@@ -63,7 +64,7 @@ QUICK = (
     "convolution 3x3 on images",
     "convolution 3x3 on small images with many filters",
     "convolution 3x3x3 on volumes",
-    "batch norm and ReLU of images, training",
+    "batch norm and ReLU of images, two shards",
     "Muon",
 )
 
@@ -82,9 +83,11 @@ def _named(precision: str) -> Iterator[tuple[str, Any]]:
     for name, arguments in CONVOLUTIONS.items():
         yield f"convolution {name}", partial(operations.convolution, *arguments, **among)
     for kind, shape in SHAPES.items():
-        for phase in ("training", "evaluation"):
-            prepare = partial(operations.batch_norm, shape, phase == "training", **among)
-            yield f"batch norm and ReLU of {kind}, {phase}", prepare
+        for phase in PHASES:
+            yield (
+                f"batch norm and ReLU of {kind}, {phase}",
+                partial(batch_norm, shape, phase, **among),
+            )
         yield f"dropout of {kind}", partial(operations.dropout, shape, **among)
         yield f"sum of {kind}", partial(operations.addition, shape, **among)
     for name, arguments in POOLS.items():

@@ -64,45 +64,6 @@ def _convolved(stride: int, x: Any, kernel: Any, upstream: Any) -> list[Any]:
     return [y, *backward(upstream)]
 
 
-def batch_norm(shape: tuple[int, ...], training: bool, precision: str = "float32") -> Prepared:
-    """Prepare `batch_norm_relu` with its gradients, in training, or in evaluation without."""
-    from wrn3d.network.ops import batch_norm_relu
-
-    x, upstream = random(precision, shape, shape)
-    draws = generator(0, "batch norm")
-    weight, bias, mean, var = draws.uniform(0.5, 1.5, (4, shape[-1])).astype(np.float32)
-    names = RESULT, "running mean", "running variance"
-
-    numbers: Any = [Bounded(exact(array)) for array in (x, weight, bias, mean, var)]
-    normal, backward, *averages = reference.batch_norm(*numbers, training)  # type: ignore[call-arg]
-    y, back_y = reference.relu(normal)
-    # Leave the gradient out where rounding may decide on which side of ReLU an element is.
-    unsure = np.abs(normal.value) <= 2 * BFLOAT16 * np.abs(normal.value).max()
-    upstream = upstream * np.where(unsure, 0, 1).astype(upstream.dtype.as_numpy_dtype)
-
-    def compute(x: Any, weight: Any, bias: Any, mean: Any, var: Any, upstream: Any) -> Any:
-        new: list[Any] = []
-
-        def forward(x: Any, weight: Any, bias: Any) -> Any:
-            y, *new[:] = batch_norm_relu(x, weight, bias, mean, var, training)
-            return y
-
-        if not training:
-            return dict(zip(names, [forward(x, weight, bias), *new], strict=True))
-        y, (of_x, of_weight, of_bias) = gradients(forward, [x, weight, bias], upstream)
-        others = {OF_X: of_x, "gradient of the weight": of_weight, "gradient of the bias": of_bias}
-        return dict(zip(names, [y, *new], strict=True)) | others
-
-    def expect(_: Arrays) -> dict[str, Bounded]:
-        found = dict(zip(names, [y, *averages], strict=True))
-        if training:
-            ends = OF_X, "gradient of the weight", "gradient of the bias"
-            found |= zip(ends, backward(back_y(Bounded(exact(upstream)))), strict=True)
-        return found
-
-    return traced(compute, x, weight, bias, mean, var, upstream), expect
-
-
 def dropout(shape: tuple[int, ...], precision: str = "float32") -> Prepared:
     """Prepare `dropout` with its gradient. The mask is the result's; its share is checked."""
     import tensorflow as tf

@@ -72,7 +72,9 @@ class Reference:
             self.weights[f"{name}.{end}"]
             for end in ("weight", "bias", "running_mean", "running_var")
         )
-        normal, back_normal, mean, var = batch_norm(x, weight, bias, *averages, self.training)
+        normal, back_normal, mean, var = batch_norm(
+            x, weight, bias, *averages, training=self.training
+        )
         if self.training:
             self.averages |= {f"{name}.running_mean": mean, f"{name}.running_var": var}
         y, back_y = relu(normal)
@@ -125,7 +127,7 @@ def convolution(x, kernel, stride):
     return y, backward
 
 
-def batch_norm(x, weight, bias, mean, var, training):
+def batch_norm(x, weight, bias, mean, var, *, training):
     """Return (y, a function to the gradients of x, weight and bias, running mean and variance)."""
     count = x.size // x.shape[-1]
     new_mean, new_var = mean, var

@@ -68,6 +68,13 @@ class Bounded(np.lib.mixins.NDArrayOperatorsMixin):
         return Bounded(self.value.T, self.error.T)
 
 
+def joined(arrays: Any) -> Bounded:
+    """Return the concatenation of several Bounded along their first axis."""
+    return Bounded(
+        *(np.concatenate([getattr(one, name) for one in arrays]) for name in ("value", "error"))
+    )
+
+
 def value_of(number: Any) -> Any:
     """Return the array of a Bounded, and other arrays unchanged."""
     return number.value if isinstance(number, Bounded) else number

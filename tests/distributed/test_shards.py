@@ -68,7 +68,7 @@ def test_shards_have_all_rows_in_order_and_their_shares():
     assert [len(shard) for shard in shards] == [2, 3, 3, 3]
     assert np.array_equal(tf.concat(shards, 0), rows)
     assert [int(row) for row in sharding.first_rows(shards)] == [0, 2, 5, 8]
-    assert np.array_equal(sharding.shares(shards, tf.float64), np.array([2, 3, 3, 3]) / 11)
+    assert np.array_equal(sharding.shares(shards), np.array([2, 3, 3, 3]) / 11)
 
 
 def test_a_batch_has_shards_only_inside_around():

@@ -79,20 +79,22 @@ class Sharding:
 
     def first_rows(self, shards: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Return the place in the batch of the first row of each shard, scalars int64."""
-        lengths = tf.stack([tf.shape(shard, tf.int64)[0] for shard in shards])
-        first = tf.cumsum(lengths, exclusive=True)
+        first = tf.cumsum(self.lengths(shards), exclusive=True)
         return tf.unstack(first + self.first_row if self.workers else first)
+
+    def lengths(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the rows of each shard, (local,) int64."""
+        return tf.stack([tf.shape(shard, tf.int64)[0] for shard in shards])
 
     def total(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the rows of the whole batch, a scalar int64; `shards` are this worker's."""
         if self.workers:
             return self.rows.read_value()
-        return tf.add_n([tf.shape(shard, tf.int64)[0] for shard in shards])
+        return tf.reduce_sum(self.lengths(shards))
 
-    def shares(self, shards: Sequence[tf.Tensor], dtype: tf.DType) -> list[tf.Tensor]:
-        """Return the share of the batch's rows that each of this worker's shards has, scalars."""
-        total = tf.cast(self.total(shards), dtype)
-        return [tf.cast(tf.shape(shard)[0], dtype) / total for shard in shards]
+    def shares(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the share of the batch's rows that each of this worker's shards has, float64."""
+        return self.lengths(shards) / self.total(shards)
 
     def copies(self, array: tf.Tensor) -> list[tf.Tensor]:
         """Return the array once for each of this worker's shards.
@@ -109,22 +111,18 @@ class Sharding:
 
         return copied(array)
 
-    def own_sum(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Sum one array from each of this worker's shards."""
-        return tree_sum(tf.stack(arrays))
-
     def over_workers(self, array: tf.Tensor) -> tf.Tensor:
         """Sum a small array over the workers."""
         return self.workers.sum(array) if self.workers else array
 
-    def sum(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Sum one small array from each shard over all shards of the batch."""
-        return self.over_workers(self.own_sum(arrays))
+    def sum(self, stack: tf.Tensor) -> tf.Tensor:
+        """Sum (local, ...), a small array from each shard, over all shards of the batch."""
+        return self.over_workers(tree_sum(stack))
 
     def mean(self, numbers: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return this worker's part of the batch's mean; `numbers` has (rows,) of each shard."""
         total = tf.cast(self.total(numbers), numbers[0].dtype)
-        return self.own_sum([tf.reduce_sum(shard) / total for shard in numbers])
+        return tree_sum(tf.stack([tf.reduce_sum(shard) for shard in numbers]) / total)
 
     def kernel_gradient_soon(
         self, x: tf.Tensor, kernel: tf.Tensor, place: int

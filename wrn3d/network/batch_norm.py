@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from wrn3d.distributed.collectives import tree_sum
 from wrn3d.distributed.shards import Sharding
 from wrn3d.network.spec import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
@@ -39,19 +40,19 @@ def batch_norm_relu(
 
 def local_batch_norm_relu(
     shards: Sequence[tf.Tensor], weight: Any, bias: Any, sharding: Sharding
-) -> tuple[Tensors, Tensors]:
+) -> tuple[Tensors, tf.Tensor]:
     """Normalise each shard, (n, D, H, W, C), with its own statistics (Hoffer et al. 2017).
 
-    Returns the activated shards and each shard's moments: [mean, unbiased variance], (2, C). A NaN
-    in x is in the moments, but not in the result: in float32, the fused ReLU makes 0 of it.
+    Returns the activated shards and their means and unbiased variances, (local, 2, C). A NaN in x
+    is in these moments, but not in the result: in float32, the fused ReLU makes 0 of it.
     """
-    weights, biases = (sharding.copies(tf.convert_to_tensor(array)) for array in (weight, bias))
+    copies = (sharding.copies(tf.convert_to_tensor(array)) for array in (weight, bias))
     activated, moments = [], []
-    for x, own_weight, own_bias in zip(shards, weights, biases, strict=True):
-        y, mean, var = _with_own_statistics(_as_images(x), own_weight, own_bias)
+    for x, *affine in zip(shards, *copies, strict=True):
+        y, *own = _with_own_statistics(_as_images(x), *affine)
         activated.append(_as_volumes(tf.nn.relu(y), x))
-        moments.append(tf.stack([mean, var]))
-    return activated, moments
+        moments.append(own)
+    return activated, tf.stack(moments)
 
 
 def synchronised_batch_norm_relu(
@@ -59,8 +60,9 @@ def synchronised_batch_norm_relu(
 ) -> tuple[Tensors, tf.Tensor]:
     """Normalise the shards, (n, D, H, W, C), with the statistics of the whole batch.
 
-    Returns the activated shards and the batch's moments, as `local_batch_norm_relu` does. Workers
-    exchange one message in the forward pass and one in the backward pass.
+    Returns the activated shards and the batch's mean and unbiased variance, (2, C). Workers
+    exchange one message in the forward pass and one in the backward pass. A NaN in x is in these
+    moments alone, as in `local_batch_norm_relu`.
     """
     *normalised, moments = _synchronised(
         sharding, [_as_images(x) for x in shards], *map(tf.convert_to_tensor, (weight, bias))
@@ -74,19 +76,19 @@ def _synchronised(
 ) -> Sequence[tf.Tensor]:
     """Return the normalised shards, (n, H, W, C), and the batch's moments, (2, C)."""
     height, width, channels = shards[0].shape[1:]
+    shares = tf.reshape(sharding.shares(shards), [-1, 1])
     pixels = height * width * tf.cast(sharding.total(shards), tf.float64)
 
     @tf.custom_gradient
     def normalise(weight: tf.Tensor, bias: tf.Tensor, *shards: tf.Tensor) -> tuple:
         # Of a shard, only the moments are used: no other op finds them as fast. float64 adds them
         # up, so the relative error of the variance stays near 2e-7 (1 + mean^2 / variance).
-        sums = []
-        for x, share in zip(shards, sharding.shares(shards, tf.float64), strict=True):
-            _, *moments = _with_own_statistics(x, tf.ones(channels), tf.zeros(channels))
-            mean, var = (tf.cast(moment, tf.float64) for moment in moments)
-            own = share * pixels
-            var *= tf.maximum(own - 1, 1) / own  # no longer the unbiased estimate
-            sums.append(share * tf.stack([mean, var + mean * mean]))
+        affine = tf.ones(channels), tf.zeros(channels)
+        moments = tf.stack([_with_own_statistics(x, *affine)[1:] for x in shards])
+        means, variances = tf.unstack(tf.cast(moments, tf.float64), axis=1)
+        own = shares * pixels
+        variances *= tf.maximum(own - 1, 1) / own  # no longer the unbiased estimates
+        sums = shares[:, tf.newaxis] * tf.stack([means, variances + means * means], 1)
         mean, square = tf.unstack(sharding.sum(sums))
         var = tf.maximum(square - mean * mean, 0)
         unbiased = tf.cast(var * (pixels / tf.maximum(pixels - 1, 1)), tf.float32)
@@ -94,22 +96,15 @@ def _synchronised(
 
         def gradients(*upstream: tf.Tensor) -> Tensors:
             # First treat the statistics as constants, then subtract the gradient through them.
+            pairs = zip(upstream[:-1], shards, strict=True)  # the moments pass no gradient on
             direct, *sums = zip(
-                *(
-                    _gradients_of_affine(dy, x, weight, mean, var)
-                    for dy, x in zip(upstream, shards, strict=False)
-                ),
-                strict=True,
+                *(_gradients_of_affine(dy, x, weight, mean, var) for dy, x in pairs), strict=True
             )
-            own = [tf.stack(pair) for pair in zip(*sums, strict=True)]
-            own_sum = sharding.own_sum(own)
+            own_sum = tree_sum(tf.stack(sums, 1))
             means = sharding.over_workers(own_sum) / tf.cast(pixels, tf.float32)
             scale, offset = tf.unstack(weight * tf.math.rsqrt(var + BATCH_NORM_EPSILON) * means)
             through_statistics = [_affine(x, scale, offset, mean, var) for x in shards]
-            return [
-                *tf.unstack(own_sum),
-                *(one - other for one, other in zip(direct, through_statistics, strict=True)),
-            ]
+            return [*tf.unstack(own_sum), *map(tf.subtract, direct, through_statistics)]
 
         normalised = [_affine(x, weight, bias, mean, var) for x in shards]
         return [*normalised, tf.stack([mean, unbiased])], gradients

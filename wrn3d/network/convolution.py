@@ -28,9 +28,9 @@ def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
 def slices_met(kernel: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     """Return the slices of a kernel, (k, k, k, C, F), that meet volumes of this shape.
 
-    For volumes of depth 1, that is the centre slice, (1, k, k, C, F).
+    For volumes of depth 1 that is the centre slice, (1, k, k, C, F), which may be all there is.
     """
-    if shape[1] > 1:
+    if shape[1] > 1 or kernel.shape[0] == 1:
         return tf.convert_to_tensor(kernel)
     # A slice, not an index: the gradient of an index takes a tenth of an iteration's time.
     return tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])

@@ -51,7 +51,7 @@ class LayersOnShards:
         self.training, self.sharding = training, sharding
         self._own = {layer.name: layer for layer in model_layers(model)}
         self._layers: list[Any] = []  # the batch norms in training
-        self._moments: list[Any] = []  # of their inputs: the batch's, or a list of the shards'
+        self._moments: list[tf.Tensor] = []  # of their inputs: the batch's, or each shard's
 
     def Cast(self, to: str, name: str) -> Callable:
         return _on_each(lambda x: tf.cast(x, to))
@@ -136,13 +136,9 @@ class LayersOnShards:
             return logits
         moments = self._moments
         if not self.sharding.synchronised:  # one sum for all layers
-            shares = self.sharding.shares(shards, tf.float32)
-            together = [
-                share * tf.concat(own, 1)
-                for share, own in zip(shares, zip(*moments, strict=True), strict=True)
-            ]
+            shares = tf.reshape(tf.cast(self.sharding.shares(shards), tf.float32), [-1, 1, 1])
             widths = [layer.running_mean.shape[0] for layer in self._layers]
-            moments = tf.split(self.sharding.sum(together), widths, axis=1)
+            moments = tf.split(self.sharding.sum(shares * tf.concat(moments, 2)), widths, axis=1)
         for layer, (mean, var) in zip(self._layers, map(tf.unstack, moments), strict=True):
             for average, value in ((layer.running_mean, mean), (layer.running_var, var)):
                 average.assign(average + BATCH_NORM_MOMENTUM * (value - average))

@@ -8,6 +8,7 @@ from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.events import has_tensorboard
 from wrn3d.system import memory, tensorflow_setup
+from wrn3d.system.machine import has_gpu, usable_cores
 from wrn3d.system.words import counted, three_digits
 from wrn3d.training import memory_estimate
 from wrn3d.training.config import LENGTH_FIELDS, NETWORK_FIELDS, TrainingConfig
@@ -31,7 +32,10 @@ REQUIREMENTS = {
     "crop_padding": AUGMENT,
     "alternate_flips": AUGMENT,
     "cutout": AUGMENT,
-    "batch_norm": ("several workers", lambda config: find_rank().world_size > 1),
+    "batch_norm": (
+        "--shards 2 or more, or several workers",
+        lambda config: config.shards > 1 or find_rank().world_size > 1,
+    ),
     "flip_axes": (
         "--augment or --mirror",
         lambda config: config.augment or (config.mirror and config.evaluate),
@@ -68,8 +72,9 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
             f"workers   {environment.worker.count}, this one trains on {rows.stop - rows.start} of "
             f"the {config.batch_size} images in a batch"
         )
-    if unused:
-        needs = (_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused)
+    needs = [_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused]
+    needs += _idle_cores(config.shards, environment.worker.count)
+    if needs:
         lines.append(f"unused    {', '.join(needs)}")
     if config.output:
         tensorboard = "" if has_tensorboard() else " if it is installed (pip install tensorboard)"
@@ -84,6 +89,14 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     """Return the settings that differ from the defaults."""
     default = TrainingConfig().settings
     return {name: value for name, value in config.settings.items() if value != default[name]}
+
+
+def _idle_cores(shards: int, workers: int) -> list[str]:
+    """Return what to say of the cores that have no shard to compute, if there are any."""
+    idle = usable_cores() - shards // workers
+    if shards == 1 or idle <= 0 or has_gpu():
+        return []
+    return [f"{counted(idle, 'core')} (needs more --shards, which changes the result)"]
 
 
 def _network_line(spec: WideResNetSpec) -> str:

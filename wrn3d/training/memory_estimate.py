@@ -62,7 +62,7 @@ def check_memory(
     usable = available_memory() / here + resident_memory()
     if needed.total <= usable:
         return
-    fitting = int((usable - needed.fixed) // needed.per_sample)
+    fitting = int((usable - needed.fixed) // needed.per_sample) // config.shards * config.shards
     advice = (
         f"batch_size {fitting} would fit"
         if fitting > 0

@@ -8,9 +8,9 @@ from wrn3d import TrainingConfig
 from wrn3d.runs.config import OVERRIDABLE, RunConfig
 
 NAMES = """dataset volume_size validation best_by depth widen_factor dropout shortcut strides
-    batch_size shards optimizer learning_rate schedule warmup milestones milestone_factor momentum
-    nesterov weight_decay label_smoothing class_weights averaging precision augment crop_padding
-    flip_axes alternate_flips cutout batch_norm sizes seed save_every on_nan"""
+    batch_size shards portable optimizer learning_rate schedule warmup milestones milestone_factor
+    momentum nesterov weight_decay label_smoothing class_weights averaging precision augment
+    crop_padding flip_axes alternate_flips cutout batch_norm sizes seed save_every on_nan"""
 RESULT = NAMES.split()
 
 

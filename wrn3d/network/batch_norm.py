@@ -102,7 +102,10 @@ def _synchronised(
             )
             own_sum = tree_sum(tf.stack(sums, 1))
             means = sharding.over_workers(own_sum) / tf.cast(pixels, tf.float32)
-            scale, offset = tf.unstack(weight * tf.math.rsqrt(var + BATCH_NORM_EPSILON) * means)
+            # In float32, rsqrt begins with an instruction that rounds otherwise on Intel and AMD,
+            # and TensorFlow makes it of a division by a root.
+            scaling = tf.math.rsqrt(tf.cast(var + BATCH_NORM_EPSILON, tf.float64))
+            scale, offset = tf.unstack(weight * tf.cast(scaling, tf.float32) * means)
             through_statistics = [_affine(x, scale, offset, mean, var) for x in shards]
             return [*tf.unstack(own_sum), *map(tf.subtract, direct, through_statistics)]
 

@@ -107,6 +107,8 @@ class TrainingConfig:
     shards: int = setting(1, check_power_of_two)
     """Equal parts into which each batch is cut, a power of two. With 2 or more, the result does not
     depend on the number of cores and workers; each part keeps one core busy."""
+    portable: bool = setting(False, check_flag)
+    """Compute the same bits on every x86 CPU with AVX2 and FMA, on Linux, in float32; slower."""
     iterations: int = setting(10, check_count)
     """Iterations to train."""
     epochs: int | None = setting(None, check_optional, check_count)
@@ -177,6 +179,10 @@ class TrainingConfig:
         require(
             self.optimizer != "adam" or not (self.momentum or self.weight_decay),
             "adam does not use momentum or weight_decay: set both to 0",
+        )
+        require(
+            self.precision == "float32" or not self.portable,
+            "portable needs the precision float32: AVX2 has no instructions for bfloat16",
         )
         require(
             self.optimizer != "muon" or self.momentum,

@@ -8,6 +8,7 @@ from wrn3d.data.load import known_shape, load_dataset
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
+from wrn3d.system.portable import choose_instructions
 from wrn3d.system.tensorflow_setup import (
     check_no_strategy,
     check_process,
@@ -85,6 +86,7 @@ def start_worker(
     rank = find_rank()
     check_workers(config.batch_size, rank.world_size, config.shards)
     check_memory(spec, config, dataset.nbytes, rank.world_size, rank.local_count)
+    choose_instructions(config.portable, resizing=bool(config.volume_size or config.sizes))
     import_tensorflow()  # quietly, before the script imports it
     check_no_strategy()
     set_threads(config.shards)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.cases import CASES, QUICK
+from benchmarks.cases import CASES, QUICK, precisions
 from benchmarks.contenders import CONTENDERS, MATMUL
 from benchmarks.report import Group, grouped
 from benchmarks.turn import Measurement, Turn, append_csv, measure
 from wrn3d.distributed.workers import leave_others
-from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system import machine
-from wrn3d.system.checks import check_count, require
+from wrn3d.system.checks import check_choice, check_count, check_each, require
 from wrn3d.system.errors import UserError
 from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import new_folder, writing_to
@@ -82,7 +81,7 @@ def take(
                 measurements.append(measurement)
                 result = f"{turn.title}: {measurement.images_per_second:.1f} images/s"
                 with writing_to(folder):
-                    append_csv(folder / "turns.csv", measurement)
+                    append_csv(folder / "turns.csv", measurement.row)
             progress.advance()
             progress.print(f"round {turn.round}  {result}")
 
@@ -93,17 +92,12 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
     Raises UsageError for invalid settings.
     """
     check_count("rounds", config.rounds)
-    for name, known in (("cases", CASES), ("contenders", CONTENDERS)):
-        for value in getattr(config, name):
-            require(value in known, f"{name} has {value!r}, but can have {', '.join(known)}")
+    check_each("cases", config.cases, check_choice, CASES)
+    check_each("contenders", config.contenders, check_choice, CONTENDERS)
     # The matmul always takes part.
     contenders = dict.fromkeys((MATMUL, *(config.contenders or CONTENDERS)))
-    precisions: Sequence[str] = PRECISIONS
-    notes, turns = [], []
-    if config.quick or not machine.cpu_has_bfloat16():
-        precisions = PRECISIONS[:1]
-        why = "--quick leaves it out" if config.quick else "no instructions of this CPU are known"
-        notes.append(f"without bfloat16: {why}")
+    measured_precisions, notes = precisions(config.quick)
+    turns = []
     for name in [name for name in contenders if not CONTENDERS[name].is_installed]:
         libraries = " or ".join(CONTENDERS[name].libraries)
         notes.append(
@@ -121,7 +115,7 @@ def plan(config: BenchmarkConfig) -> tuple[list[Turn], list[str]]:
         turns += [
             Turn(number + 1, case.name, case.batch_size, precision, name)
             for number in range(1 if config.quick else config.rounds)
-            for precision in precisions
+            for precision in measured_precisions
             for name in names
         ]
     return turns, notes

@@ -1,5 +1,6 @@
 """The networks to measure, their batch sizes and the real data that they train on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
@@ -10,6 +11,8 @@ from wrn3d import Dataset
 from wrn3d.data import digits
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.wide_resnet import PRECISIONS
+from wrn3d.system import machine
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,14 @@ CASES = {
     )
 }
 QUICK = ("16-4",)
+
+
+def precisions(quick: bool) -> tuple[Sequence[str], list[str]]:
+    """Return the precisions to measure here, and a sentence if bfloat16 is left out."""
+    if not quick and machine.cpu_has_bfloat16():
+        return PRECISIONS, []
+    why = "--quick leaves it out" if quick else "no instructions of this CPU are known"
+    return PRECISIONS[:1], [f"without bfloat16: {why}"]
 
 
 def _multiply_adds(spec: WideResNetSpec) -> dict[str, int]:

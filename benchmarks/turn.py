@@ -9,11 +9,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE, Enough
@@ -58,6 +59,12 @@ class Measurement(Turn):
     import_memory_bytes: int
     operations_per_second: float
     iteration_seconds: list[float]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row of turns.csv."""
+        seconds = " ".join(f"{value:.6f}" for value in self.iteration_seconds)
+        return asdict(self) | {"iteration_seconds": seconds}
 
 
 def measure(turn: Turn) -> Measurement:
@@ -107,14 +114,13 @@ def iterations(train: Callable[[Enough], None], start: float) -> list[float]:
     return [end - begin for begin, end in pairwise(ends)]
 
 
-def append_csv(path: Path, measurement: Measurement) -> None:
-    """Append a measurement to a CSV file, which begins with the names of its columns."""
+def append_csv(path: Path, row: Mapping[str, Any]) -> None:
+    """Append {column: value} to a CSV file, which begins with the names of its columns."""
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(measurement)])
+        writer = csv.DictWriter(file, row)
         if not file.tell():
             writer.writeheader()
-        seconds = " ".join(f"{value:.6f}" for value in measurement.iteration_seconds)
-        writer.writerow(asdict(measurement) | {"iteration_seconds": seconds})
+        writer.writerow(row)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 python -m benchmarks.scaling            # half an hour; throttled links need root
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import require_cores_for_workers
 from benchmarks.scaling import report
 from benchmarks.scaling.workers import (
     CASE,
@@ -15,12 +15,12 @@ from benchmarks.scaling.workers import (
     TWICE,
     alternations,
     can_throttle,
-    in_rounds,
+    medians,
     turns,
 )
 from wrn3d.distributed.workers import leave_others
 from wrn3d.system import machine
-from wrn3d.system.checks import check_count, require
+from wrn3d.system.checks import check_count
 from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import new_folder, writing_to
 
@@ -48,10 +48,7 @@ def scaling(config: ScalingConfig) -> None:
 
     Raises UsageError if this machine's cores cannot be divided, and UserError if a worker fails.
     """
-    require(
-        hasattr(os, "sched_setaffinity") and machine.usable_cores() > 1,
-        "this benchmark divides cores between workers: run it on Linux with two or more cores",
-    )
+    require_cores_for_workers()
     check_count("alternations", config.alternations, least=2)
     check_count("rounds", config.rounds)
     texts = []
@@ -64,7 +61,7 @@ def scaling(config: ScalingConfig) -> None:
         tell(machine.sentence(machine.describe()))
         for case in TWICE, CASE:
             tell(report.one_and_two(case, alternations(case, config.alternations)))
-        figures = in_rounds(turns(MEGABITS if can_throttle() else ()), config.rounds)
+        figures = medians(turns(MEGABITS if can_throttle() else ()), config.rounds)
         work, network = report.fit(figures)
         tell(report.constants(work, network))
         tell(report.compared(figures, work, network))

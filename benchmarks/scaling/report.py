@@ -7,17 +7,17 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.cases import Case
+from benchmarks.processes import Figures
 from benchmarks.scaling import model
 from benchmarks.scaling.workers import (
     CASE,
     FEWER_IMAGES,
     IMAGES,
     MEGABITS,
-    SUM_SIZES,
     TWICE,
     VOLUMES,
-    Figures,
 )
+from benchmarks.worker import SUM_SIZES
 from wrn3d.runs.figures import new_figure
 from wrn3d.system.machine import usable_cores
 from wrn3d.system.reporting import markdown_table

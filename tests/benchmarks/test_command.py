@@ -195,9 +195,9 @@ def test_a_reader_who_leaves_still_finds_the_table_written(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     "arguments, status, sentence",
     [
-        (["--cases", "16-9"], 2, "cases has '16-9', but can have 16-1, "),
+        (["--cases", "16-9"], 2, "cases is '16-9', but must be 16-1, "),
         (["--rounds", "0"], 2, "rounds is"),
-        (["--contenders", "foo"], 2, "contenders has 'foo', but can have matmul, tensorlayer, "),
+        (["--contenders", "foo"], 2, "contenders is 'foo', but must be matmul, "),
         (["--output", "README.md"], 1, "README.md cannot be written (not a directory): name anoth"),
         (["--cases", "16-1-32", "--contenders", "torch-2d-last"], 2, "none of the contenders can"),
     ],

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from benchmarks.cases import Case
 from benchmarks.scaling import __main__ as command
 from benchmarks.scaling import model, workers
-from benchmarks.scaling.workers import SUM_SIZES
+from benchmarks.worker import SUM_SIZES
 from tests.support.environments import small_environment
 from wrn3d.distributed.collectives import Collectives
 from wrn3d.distributed.shards import Sharding
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.variables import network_order
-from wrn3d.system.errors import UserError
 from wrn3d.training import gradients
 
 SMALL = Case(10, 1, 32)
@@ -63,31 +62,6 @@ def test_rings_gather_small_arrays_and_trees_sum_them():
     assert replace(network, tree=True).small_sum(4, 100) == 4 + 2 * 3 / 4 * 100
 
 
-@pytest.mark.slow
-def test_two_workers_measure_at_each_call():
-    with workers.started_workers(2, SMALL, steps=2, sums=True, checkpoint=True) as call:
-        first, second = call(), call()
-    work = model.Work(0.0, 0.0, *model.messages_of(SMALL.spec))
-    expected = 2 * model.sent_in_step(work, 2)
-    # The rest are headers, large beside these small messages, and the traffic of other programs.
-    assert expected < first["bytes"] < 2 * expected
-    assert all(value > 0 for name, value in second.items() if not name.startswith("sum of"))
-    assert (
-        first.keys()
-        == second.keys()
-        == {"step", "bytes", "input", "save"} | {f"sum of {size}" for size in SUM_SIZES}
-    )
-
-
-@pytest.mark.slow
-def test_a_worker_that_fails_says_why():
-    with (
-        pytest.raises(UserError, match=r"^measuring 2 workers failed: .* batch_norm is"),
-        workers.started_workers(2, SMALL, batch_norm="global"),
-    ):
-        pass
-
-
 def test_one_worker_and_two_alternate(monkeypatch):
     turns = []
 
@@ -97,7 +71,7 @@ def test_one_worker_and_two_alternate(monkeypatch):
 
     monkeypatch.setattr(workers, "started_workers", fake_workers)
     assert workers.alternations(SMALL, 2) == [(1.0, 2.0), (1.0, 2.0)]
-    assert turns == [2, 1, 1, 2]
+    assert turns == [1, 2, 2, 1]
 
 
 def test_volumes_send_whole_kernels_and_images_their_centre_slices():
@@ -158,14 +132,14 @@ def test_the_slowest_of_many_lags_as_draws_say():
     assert model.slowest(2) == 1
 
 
-def test_rounds_alternate_and_give_medians():
+def test_medians_are_over_rounds():
     order = []
 
     def turn(name):
         order.append(name)
         return {"step": float(len(order))}
 
-    figures = workers.in_rounds({name: partial(turn, name) for name in "ab"}, 3)
+    figures = workers.medians({name: partial(turn, name) for name in "ab"}, 3)
     assert "".join(order) == "abbaab"
     assert figures == {"a": {"step": 4.0}, "b": {"step": 3.0}}
 
@@ -192,7 +166,7 @@ def test_the_command_writes_measurements_and_predictions(megabits, tmp_path, mon
     network, work = model.Network(1e-4, 1e-9), model.Work(0.1, 0.02, (10**7,), (512,))
 
     @contextmanager
-    def fake_workers(count, case, steps=8, megabits=None, **request):
+    def fake_workers(count, case, steps, **request):
         images = case.batch_size // count
         step = model.step_seconds(work, network, count, images) if count > 1 else work.alone(images)
         figures = {"step": step, "bytes": 1e6, "input": 1e-3, "save": 2.0}

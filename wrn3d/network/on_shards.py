@@ -36,12 +36,21 @@ def logits_on_shards(
 ) -> tf.Tensor:
     """Return the model's logits (N, num_classes) of this worker's rows, (N, D, H, W, C).
 
-    In training it updates the running averages and the dropout layers' positions.
+    In training it updates the running averages and the dropout layers' positions, and the graph
+    raises InvalidArgumentError for fewer rows than shards.
     """
+    rows = tf.shape(volumes)[0]
+    if training:
+        tf.debugging.assert_greater_equal(
+            rows, sharding.local, f"a batch needs a row for each of {sharding.count} shards"
+        )
+    else:  # TensorFlow's convolutions fail on a shard without rows
+        missing = tf.maximum(sharding.local - rows, 0)
+        volumes = tf.pad(volumes, [(0, missing), *[(0, 0)] * 4])
     shards = Shards(sharding.split(volumes))
     layers = LayersOnShards(model, training, sharding)
     logits = wide_resnet(layers, shards, model.spec, seed=0, precision=model.precision)
-    return layers.finish(logits)
+    return layers.finish(logits) if training else tf.concat(logits, 0)[:rows]
 
 
 class LayersOnShards:
@@ -132,7 +141,7 @@ class LayersOnShards:
         not get past the fused batch norm and ReLU, but it is in the averages.
         """
         logits = tf.concat(shards, 0)
-        if not self._layers:
+        if not self._layers:  # Keras has frozen all of them
             return logits
         moments = self._moments
         if not self.sharding.synchronised:  # one sum for all layers

@@ -1,6 +1,6 @@
 """Measure what shards gain or cost, beside one worker with S = 1.
 
-python -m benchmarks.shards                       # every network: an hour and a half
+python -m benchmarks.shards                       # every network: an hour
 python -m benchmarks.shards --quick               # one of them: less than two minutes
 python -m benchmarks.shards --baseline ../older   # beside S = 1 of another version
 """

@@ -1,8 +1,6 @@
 """Measure what shards gain or cost, beside one worker with S = 1.
 
-python -m benchmarks.shards                       # every network: an hour
-python -m benchmarks.shards --quick               # one of them: less than two minutes
-python -m benchmarks.shards --baseline ../older   # beside S = 1 of another version
+python -m benchmarks.shards            # an hour on two cores; --quick: less than two minutes
 """
 
 import sys
@@ -72,9 +70,11 @@ def benchmark(config: ShardsConfig) -> None:
         finally:
             if measurements:
                 text = "\n\n".join([report.tables(measurements, SHARDED), report.NOTES, *notes])
-                print(f"\n{text}\n", flush=True)
-                with writing_to(folder):
-                    (folder / "shards.md").write_text(f"{text}\n", encoding="utf-8")
+                try:
+                    print(f"\n{text}\n", flush=True)
+                finally:  # also if the output is a closed pipe
+                    with writing_to(folder):
+                        (folder / "shards.md").write_text(f"{text}\n", encoding="utf-8")
                 print(f"in {folder}: shards.md, turns.csv")
     if failures:
         raise UserError(

@@ -157,6 +157,16 @@ def test_ctrl_c_keeps_what_was_measured(fake_workers, tmp_path, capsys):
     assert (folder / "turns.csv").read_text().count("\n") == 1 + 5 * 2
 
 
+def test_a_reader_who_leaves_still_finds_the_table_written(fake_workers, tmp_path, monkeypatch):
+    def unread(text, **_):
+        if "| baseline" in text:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(command, "print", unread, raising=False)
+    _, folder = run(tmp_path)
+    assert "| S = 2, local" in (folder / "shards.md").read_text()
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [

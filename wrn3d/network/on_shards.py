@@ -137,8 +137,8 @@ class LayersOnShards:
     def finish(self, shards: Shards) -> tf.Tensor:
         """Assign the new running averages; return the logits, (N, num_classes).
 
-        The logits are NaN where an average is not finite. In float32 a NaN in an activation does
-        not get past the fused batch norm and ReLU, but it is in the averages.
+        The logits are NaN if an average, a weight or a bias of batch norm is not finite: a NaN does
+        not get past the fused batch norm and ReLU.
         """
         logits = tf.concat(shards, 0)
         if not self._layers:  # Keras has frozen all of them
@@ -151,7 +151,8 @@ class LayersOnShards:
         for layer, (mean, var) in zip(self._layers, map(tf.unstack, moments), strict=True):
             for average, value in ((layer.running_mean, mean), (layer.running_var, var)):
                 average.assign(average + BATCH_NORM_MOMENTUM * (value - average))
-        finite = tf.reduce_all(tf.math.is_finite(tf.concat(moments, 1)))
+        affine = [tf.stack([layer.weight, layer.bias]) for layer in self._layers]
+        finite = tf.reduce_all(tf.math.is_finite(tf.concat([*moments, *affine], 1)))
         return logits + tf.where(finite, 0.0, nan)
 
 

@@ -1,10 +1,11 @@
 """Command-line options and fixtures of all tests."""
 
+import os
 import signal
 
 import pytest
 
-from tests.support.environments import SCRIPTS
+from tests.support.environments import SCRIPTS, SMALL
 from wrn3d.data import digits as digits_module
 
 
@@ -12,9 +13,13 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=4, help="how many runs are killed")
     parser.addoption("--inputs", type=int, default=200, help="damaged files for each reader")
     parser.addoption("--minutes", type=float, default=0.05, help="minutes of each long run")
+    parser.addoption("--shards", type=int, default=1, help="in which small environments train")
 
 
-def pytest_configure():
+def pytest_configure(config):
+    SMALL["shards"] = config.getoption("shards")
+    if SMALL["shards"] > 1:  # one thread for each op, so that tests can also train without shards
+        os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     # A job in the background ignores Ctrl-C, which some tests raise in this process.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

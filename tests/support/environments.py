@@ -1,6 +1,7 @@
 """Small environments of either front end."""
 
 SCRIPTS = {"tensorlayer": "cifar_wide_resnet_tl", "keras": "cifar_wide_resnet_keras"}
+SMALL = {"depth": 10, "widen_factor": 1, "batch_size": 32, "shards": 1}
 
 
 def environment_class(front_end):
@@ -10,6 +11,4 @@ def environment_class(front_end):
 def small_environment(front_end, **settings):
     named = settings.keys() & {"dataset", "data"}
     data = {} if named else {"dataset": "digits", "volume_size": 16}
-    return environment_class(front_end)(
-        **data | {"depth": 10, "widen_factor": 1, "batch_size": 32} | settings
-    )
+    return environment_class(front_end)(**SMALL | data | settings)

@@ -9,7 +9,7 @@ from tests.training.states import same
 
 def test_norms_are_those_of_the_parts(env):
     gradients = env.gradients()
-    env.step(env.x_test[:3], env.y_test[:3], update=False)  # has other norms
+    env.step(env.x_test[:4], env.y_test[:4], update=False)  # has other norms
     env.step()
     weights, norms = env.get_weights(), env.norms()
     assert list(norms.weights) == ["conv0", "group0", "group1", "group2", "bn", "fc"]

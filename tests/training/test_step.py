@@ -78,6 +78,19 @@ def test_the_schedule_decides_the_learning_rate():
     assert env.learning_rate == 0.4
 
 
+@pytest.mark.parametrize("batch_norm", ["synchronised", "local"])
+@tensorlayer_slow
+def test_a_nan_in_any_layer_is_in_the_loss(front_end, batch_norm):
+    """A run is known to diverge by its loss."""
+    env = small_environment(front_end, batch_size=8, batch_norm=batch_norm)
+    weights = env.get_weights()
+    for name in ("conv0", "group0.block0.bn0.weight", "group1.block0.conv1", "bn.bias", "fc.bias"):
+        spoiled = weights[name].copy()
+        spoiled[(spoiled.shape[0] // 2,) * spoiled.ndim] = np.nan
+        env.set_weights(weights | {name: spoiled})
+        assert np.isnan(env.step(update=False).loss), name
+
+
 def test_the_iteration_is_traced_once(front_end, monkeypatch):
     env = small_environment(front_end, batch_size=8)
     traced, dense = [], ops.dense
@@ -86,9 +99,9 @@ def test_the_iteration_is_traced_once(front_end, monkeypatch):
         env.step(learning_rate=rate)
     env.reset()
     env.step()
-    assert len(traced) == 1
+    assert len(traced) == env.config.shards
     env.step(*env.next_batch(16))
-    assert len(traced) == 2
+    assert len(traced) == 2 * env.config.shards
 
 
 @tensorlayer_slow
@@ -160,10 +173,10 @@ def test_an_invalid_argument_is_refused_before_anything_moves(env, arguments, me
 
 def test_a_batch_of_the_callers_leaves_the_next_one_the_next(env):
     next_loss = env.step(update=False).loss
-    images, labels = env.x_train[:5], env.y_train[:5]
+    images, labels = env.x_train[:6], env.y_train[:6]
     expected = env.step(images, labels, update=False)
     result = env.step(images, labels, learning_rate=0)
-    assert (result.iteration, result.batch_size, env.index_in_epoch) == (1, 5, 0)
+    assert (result.iteration, result.batch_size, env.index_in_epoch) == (1, 6, 0)
     assert result.loss == expected.loss
     env.reset()
     assert env.step(learning_rate=0).loss == next_loss

@@ -151,7 +151,8 @@ class LayersOnShards:
         for layer, (mean, var) in zip(self._layers, map(tf.unstack, moments), strict=True):
             for average, value in ((layer.running_mean, mean), (layer.running_var, var)):
                 average.assign(average + BATCH_NORM_MOMENTUM * (value - average))
-        affine = [tf.stack([layer.weight, layer.bias]) for layer in self._layers]
+        variables = [(layer.weight, layer.bias) for layer in self._layers]
+        affine = [tf.stack([tf.convert_to_tensor(one) for one in pair]) for pair in variables]
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([*moments, *affine], 1)))
         return logits + tf.where(finite, 0.0, nan)
 

@@ -25,7 +25,7 @@ TINY = [*SMALL, "--volume-size", "8", "--batch-size", "8"]
 @pytest.mark.parametrize(
     "seeds, flags",
     [
-        pytest.param("0", ["--evaluate"], id="one seed"),
+        pytest.param("0", ["--evaluate", "--shards", "2"], id="one seed, in shards"),
         pytest.param(
             "01",
             ["--recipe", "fast", "--volume-size", "16", "--batch-size", "32"],

@@ -43,10 +43,12 @@ def start_workers(commands, source="TF_CONFIG"):
     ]
 
 
-def start_training(count, front_end, path, iterations, settings, source="TF_CONFIG"):
-    """Start workers that write `training_arrays` to `path`."""
+def start_training(
+    count, front_end, path, iterations, settings, source="TF_CONFIG", cores_each=None
+):
+    """Start workers that write `training_arrays` to `path`, each on `cores_each` of its cores."""
     command = ["-m", MODULE, front_end, path, iterations, json.dumps(settings)]
-    return start_workers([command] * count, source)
+    return start_workers([[*command, *([cores_each] if cores_each else [])]] * count, source)
 
 
 def trained_arrays(workers, path):

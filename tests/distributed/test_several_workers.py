@@ -76,12 +76,12 @@ def test_several_workers_compute_what_one_does(count, front_end, source, tmp_pat
     assert several["loss"][0] == pytest.approx(one["loss"][0], rel=3e-7)
     assert np.array_equal(several["batch_size"], one["batch_size"])
     assert several["accuracy"][:5] == pytest.approx(one["accuracy"][:5], abs=1e-7)
-    for kind in ("loss", "weight/"):
+    for kind in ("loss", "weights/"):
         assert 0 < difference(several, one, kind) < 10 * difference(nudged, one, kind), kind
     # Rounding moves some inputs of ReLU across zero, which adds or removes terms of gradients.
     assert difference(several, one, "gradient/") < 5e-3
     assert difference(several, one, "gradient/fc") < 1e-5
-    env.set_weights({name: several[f"weight/{name}"] for name in weights})
+    env.set_weights({name: several[f"weights/{name}"] for name in weights})
     predictions = env.predict_split().log_probabilities
     assert predictions == pytest.approx(several["predictions"], abs=1e-4)
 
@@ -101,7 +101,7 @@ def test_local_batch_norm_covers_each_workers_rows(tmp_path):
     assert several["loss"][0] == pytest.approx(np.mean([loss for loss, _ in halves]), rel=1e-6)
     for name in [name for name in env.get_weights() if ".running_" in name]:
         mean = np.mean([weights[name] for _, weights in halves], axis=0)
-        assert several[f"weight/{name}"] == pytest.approx(mean, rel=1e-5, abs=1e-6), name
+        assert several[f"weights/{name}"] == pytest.approx(mean, rel=1e-5, abs=1e-6), name
 
 
 def test_workers_with_different_settings_are_refused():

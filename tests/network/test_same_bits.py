@@ -3,12 +3,12 @@
 Here they run in one process; in the tests of `compare` they run in two.
 """
 
-import numpy as np
 import pytest
 
 from tests.support.cifar_files import write_cifar10
 from tests.support.environments import SCRIPTS, environment_class
 from tests.support.networks import assert_same_bits
+from tests.support.volume_files import write_volumes
 from wrn3d import Checkpoint
 
 PLAIN = {"dataset": "digits", "depth": 10, "widen_factor": 1, "batch_size": 8, "volume_size": 8}
@@ -58,21 +58,8 @@ def cifar10(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory, digits):
-    """Return a file of volumes: digits that fade in depth, labelled as odd or even."""
-    fading = np.linspace(1, 0.2, 16)[:, None, None]
-    images = (digits.train_volumes[:160, :, ::2, ::2, 0] * fading).astype(np.uint8)
-    labels = digits.train_labels[:160] % 2
     path = tmp_path_factory.mktemp("volumes") / "digits.npz"
-    arrays = {
-        f"{split}_{kind}": array[rows]
-        for split, rows in (
-            ("train", slice(100)),
-            ("val", slice(100, 130)),
-            ("test", slice(130, 160)),
-        )
-        for kind, array in (("images", images), ("labels", labels))
-    }
-    np.savez_compressed(path, **arrays)
+    write_volumes(path, digits)
     return str(path)
 
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,13 +16,23 @@ pytestmark = pytest.mark.skipif(
     reason="needs Linux on an x86 CPU with AVX2 and FMA, without a GPU",
 )
 
-# Trains two iterations on images and on volumes, and prints digests of the weights and logits.
+# Trains two iterations on images and on volumes, and prints digests of the weights and logits; then
+# of a convolution whose sums oneDNN cuts into other parts on other caches.
 TRAIN = """
 import hashlib
 import numpy as np
 from cifar_wide_resnet_tl import CNNEnv
 from wrn3d.data import digits
 from wrn3d.verify.trainings import MOMENTUM, NETWORK, digit_volumes
+
+def print_digest(name, arrays):
+    bits = b"".join(map(np.ndarray.tobytes, arrays))
+    print(name, hashlib.blake2b(bits, digest_size=8).hexdigest())
+
+def numbers(*shape):
+    words = np.random.Philox(0).random_raw(np.prod(shape)).reshape(shape)
+    return (words >> 40).astype(np.float32) / 2**24 - np.float32(0.5)
+
 runs = {
     "images": (digits.load(), {"dropout": 0.3, "augment": True}),
     "volumes": (digit_volumes(), {"optimizer": "muon", "shortcut": "projection", "averaging": 0.9}),
@@ -33,12 +44,15 @@ for name, (data, settings) in runs.items():
     weights = env.get_weights()
     arrays = [weights[one] for one in sorted(weights)]
     arrays.append(env.predict(data.normalise(data.test_volumes[:10])))
-    bits = b"".join(map(np.ndarray.tobytes, arrays))
-    print(name, hashlib.blake2b(bits, digest_size=8).hexdigest())
+    print_digest(name, arrays)
+import tensorflow as tf
+from wrn3d.network.convolution import conv3d
+kernel = tf.Variable(numbers(3, 3, 3, 32, 32))
+print_digest("convolution", [conv3d(tf.constant(numbers(1, 1, 96, 96, 32)), kernel).numpy()])
 """
 # Recorded under qemu-x86_64 -cpu Haswell, and the same on an AMD EPYC with AVX-512. The emulated
 # CPU has neither AVX-512 nor the EPYC's caches, and other approximate reciprocals.
-RECORD = "images 1008a44640c22ead\nvolumes e7facb87af3ca3de\n"
+RECORD = "images 1008a44640c22ead\nvolumes e7facb87af3ca3de\nconvolution f3a462ce89aa0acd\n"
 EMULATOR = shutil.which("qemu-x86_64")
 
 
@@ -97,6 +111,16 @@ def test_resizing_needs_an_instruction_set_for_numpy(supported, monkeypatch):
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     with pytest.raises(UsageError, match="set OPENBLAS_CORETYPE=Haswell before Python starts"):
         portable.choose_instructions(True, resizing=True)
+
+
+def test_gpus_must_be_hidden(supported, monkeypatch):
+    for name, value in portable.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(portable, "import_tensorflow", lambda: None)
+    config = SimpleNamespace(list_physical_devices=lambda kind: [f"{kind}:0"])
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    with pytest.raises(UsageError, match="hide the GPUs with CUDA_VISIBLE_DEVICES=-1"):
+        portable.choose_instructions(True)
 
 
 def test_another_build_of_tensorflow_is_refused(tmp_path):

@@ -90,7 +90,9 @@ class Sharding:
         """Return the rows of the whole batch, a scalar int64; `shards` are this worker's."""
         if self.workers:
             return self.rows.read_value()
-        return tf.reduce_sum(self.lengths(shards))
+        total = tf.reduce_sum(self.lengths(shards))
+        # Not a constant, even if the length is known: TensorFlow would reorder products with it.
+        return tf.raw_ops.PlaceholderWithDefault(input=total, shape=[])
 
     def shares(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the share of the batch's rows that each of this worker's shards has, float64."""

@@ -10,7 +10,7 @@ from wrn3d.training.front_ends import SCRIPTS, environment_class
 from wrn3d.verify.records import digest
 
 ITERATIONS, SLICES, LOGITS = 4, 8, 20
-NETWORK = {"depth": 10, "widen_factor": 1, "batch_size": 16, "iterations": ITERATIONS, "shards": 2}
+NETWORK = {"depth": 10, "widen_factor": 1, "batch_size": 24, "iterations": ITERATIONS, "shards": 2}
 AUGMENTED = {"dropout": 0.3, "augment": True, "crop_padding": 2, "flip_axes": ("height", "width")}
 MOMENTUM = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "learning_rate": 0.05}
 RUNS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,6 @@ from pathlib import Path
 from wrn3d.distributed.workers import leave_others
 from wrn3d.system import machine
 from wrn3d.system.checks import require
-from wrn3d.system.errors import reason
 from wrn3d.system.flags import run_command
 from wrn3d.system.terminal import Progress, fitted
 from wrn3d.system.words import counted
@@ -153,13 +152,14 @@ def _operations(operations: list, report: Report) -> Iterator[str]:
 def _runs(planned: dict, report: Report) -> Iterator[str]:
     import tensorflow as tf
 
+    from wrn3d.verify.checking import last_line
     from wrn3d.verify.trainings import train
 
     for name, settings in planned.items():
         try:
             runs = train(settings, name.startswith("volumes"))
         except tf.errors.OpError as error:
-            yield report.add(f"training on {name}", False, f"it fails ({reason(error)})", {})
+            yield report.add(f"training on {name}", False, f"it fails ({last_line(error)})", {})
             continue
         (one, first), (other, second) = runs.items()
         differing = [moment for moment in first if first[moment] != second[moment]]

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from wrn3d.system.errors import reason
+from wrn3d.system.errors import printable
 from wrn3d.system.randomness import generator
 from wrn3d.verify.rounding import Bounded, largest_error
 
@@ -45,7 +45,7 @@ def check(operation: Operation) -> Finding:
     try:
         outputs, again = computed(compute), computed(compute)
     except tf.errors.OpError as error:
-        return Finding(False, f"it fails ({reason(error)})")
+        return Finding(False, f"it fails ({last_line(error)})")
     for name, array in outputs.items():
         if array.tobytes() != again[name].tobytes():
             return Finding(False, f"{name} has other bits when it is computed again", outputs)
@@ -54,6 +54,12 @@ def check(operation: Operation) -> Finding:
     size, bound = errors[worst]
     said = f"{worst}: error {size:.2e}, bound {bound:.2e}"
     return Finding(size <= bound, said, outputs)
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of TensorFlow's message that is not indented: it has the reason."""
+    lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
+    return printable(lines[-1]) if lines else type(error).__name__
 
 
 def computed(compute: Callable[[], Any]) -> Arrays:

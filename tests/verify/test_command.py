@@ -1,18 +1,26 @@
 """The command, in real processes and by its parts."""
 
+import sys
+
 import pytest
 
-from tests.support.processes import FROM_ANYWHERE, run_command
+from tests.support.processes import FROM_ANYWHERE, run_command, run_python
+from wrn3d.system import machine
 from wrn3d.system.errors import UsageError
 from wrn3d.verify import records
 from wrn3d.verify.__main__ import Report, VerifyConfig
 
+PORTABLE = pytest.mark.skipif(
+    sys.platform != "linux" or not {"avx2", "fma"} <= machine.cpu_flags(),
+    reason="needs an x86 CPU with AVX2 and Linux",
+)
 RENEW = """
 The bits of this machine differ from its record. If no change of bits was intended, find the cause.
 Otherwise say so in CHANGELOG.md, remove the records of all machines, which the change has outdated
 (git rm wrn3d/verify/records/*), and record this machine again:
 
     .venv/bin/python -m wrn3d.verify --record wrn3d/verify/records
+    .venv/bin/python -m wrn3d.verify --record wrn3d/verify/records --portable
 """
 FAULT = """
 import sys
@@ -40,14 +48,19 @@ sys.exit(main())
 """
 
 
-def test_this_machine_computes_rightly_and_the_recorded_bits():
-    process = run_command("-m", "wrn3d.verify", "--quick")
+@pytest.mark.parametrize(
+    "portable", [False, pytest.param(True, marks=[pytest.mark.slow, PORTABLE])]
+)
+def test_this_machine_computes_rightly_and_the_recorded_bits(portable):
+    flags = ["--portable"] if portable else []
+    # Not a fork: TensorFlow must not be imported before its instructions are chosen.
+    process = run_python("-m", "wrn3d.verify", "--quick", *flags)
     said = process.stdout
     assert "\nWRONG" not in said and "\nright in all " in said
     assert "TensorLayer and Keras have the same weights" in said
     assert "other bits than recorded" not in said, f"{said}\n{RENEW}"
     assert process.returncode == 0, said + process.stderr
-    path = records.FOLDER / records.file_name(records.this_machine())
+    path = records.FOLDER / records.file_name(records.this_machine(portable))
     assert ("\nthe same bits as recorded\n" in said) == path.is_file()
 
 

@@ -34,6 +34,8 @@ class VerifyConfig:
 
     quick: bool = False
     """Check some ops and one run only, in a few seconds."""
+    portable: bool = False
+    """Compute as runs with --portable do: one record, in float32, for every x86 CPU with AVX2."""
     record: Path | None = None
     """Also write the digests into this folder, as the record of this CPU; in a clone it is
     wrn3d/verify/records."""
@@ -94,14 +96,14 @@ def main() -> int:
 
 def verify(config: VerifyConfig) -> int:
     """Do and print the checks and write the record; return the exit status. Raises UserError."""
-    prepare()
-    decisive = records.this_machine()
+    prepare(config.portable)
+    decisive = records.this_machine(config.portable)
     name = records.file_name(decisive)
     report = Report(records.find(decisive))
     state = "compared with" if report.recorded is not None else "there is no"
     print(fitted(machine.sentence(machine.describe())))
     print(f"record  {state} {name}", flush=True)
-    take(config.quick, report)
+    take(config, report)
     print(f"\n{report.verdict()}")
     if report.wrong:
         return WRONG
@@ -113,11 +115,13 @@ def verify(config: VerifyConfig) -> int:
     return WRONG if report.other else 0
 
 
-def prepare() -> None:
-    """Start TensorFlow for the CPU alone, with one thread for each op."""
+def prepare(portable: bool) -> None:
+    """Start TensorFlow for the CPU alone, with one thread for each op; raises UsageError."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from wrn3d.system.portable import choose_instructions
     from wrn3d.system.tensorflow_setup import be_deterministic, import_tensorflow, set_threads
 
+    choose_instructions(portable)
     import_tensorflow()
     # It warns that several networks in a process are traced, one by one.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -125,15 +129,18 @@ def prepare() -> None:
     be_deterministic(0)
 
 
-def take(quick: bool, report: Report) -> None:
-    """Do the checks, the `quick` ones or all, and print a line for each."""
+def take(config: VerifyConfig, report: Report) -> None:
+    """Do the checks, the quick ones or all, and print a line for each."""
     from wrn3d.system.machine import cpu_has_bfloat16
     from wrn3d.verify.cases import operations_in
     from wrn3d.verify.trainings import QUICK, runs_in
 
-    precisions = ("float32", "bfloat16") if cpu_has_bfloat16() else ("float32",)
-    operations = [one for one in operations_in(precisions) if one.quick or not quick]
-    runs = {name: run for name, run in runs_in(precisions).items() if name == QUICK or not quick}
+    in_bfloat16 = cpu_has_bfloat16() and not config.portable
+    precisions = ("float32", "bfloat16") if in_bfloat16 else ("float32",)
+    operations = [one for one in operations_in(precisions) if one.quick or not config.quick]
+    runs = runs_in(precisions, config.portable)
+    if config.quick:
+        runs = {QUICK: runs[QUICK]}
     with Progress(len(operations) + len(runs), "verifying") as progress:
         for line in chain(_operations(operations, report), _runs(runs, report)):
             progress.print(fitted(line))

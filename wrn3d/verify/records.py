@@ -35,9 +35,14 @@ def total(digests: Digests) -> str:
     return digest(json.dumps(digests))
 
 
-def this_machine() -> dict[str, Any]:
-    """Return what decides the bits here, as data for JSON."""
+def this_machine(portable: bool = False) -> dict[str, Any]:
+    """Return what decides the bits here, as data for JSON: the versions alone if portable."""
     versions = tensorflow_setup.versions()
+    if portable:
+        return {
+            "cpu": {"name": "portable"},
+            "versions": {name: versions[name] for name in VERSIONS},
+        }
     return {
         "cpu": machine.cpu_model(),
         "instructions": sorted(filter(INSTRUCTIONS.match, machine.cpu_flags())),

@@ -32,10 +32,14 @@ QUICK = "images, SGD, float32"
 IN_BFLOAT16 = ("images, Muon", "volumes, Muon")
 
 
-def runs_in(precisions: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Return {name: settings} of the runs, some of them in several of these precisions."""
+def runs_in(precisions: tuple[str, ...], portable: bool = False) -> dict[str, dict[str, Any]]:
+    """Return {name: settings} of the runs, some of them in several of these precisions.
+
+    Portable runs have no progressive resizing, for which NumPy would have to be portable, too.
+    """
+    others: dict[str, Any] = {"portable": True, "sizes": ()} if portable else {}
     return {
-        f"{name}, {precision}": settings | {"precision": precision}
+        f"{name}, {precision}": settings | {"precision": precision} | others
         for precision in precisions
         for name, settings in RUNS.items()
         if precision == "float32" or name in IN_BFLOAT16

@@ -76,6 +76,7 @@ def test_the_defaults_are_the_original_scripts():
         ({"nesterov": True}, "nesterov needs a momentum above 0, such as 0.9"),
         ({"optimizer": "muon"}, "muon needs a momentum above 0, such as 0.9"),
         ({"portable": True, "precision": "bfloat16"}, "portable needs the precision float32"),
+        ({"portable": True}, "portable needs shards of 2 or more"),
         ({"optimizer": "adam", "momentum": 0.9}, "adam does not use momentum or weight_decay"),
         ({"optimizer": "adam", "weight_decay": 1e-4}, "adam does not use momentum or weight_decay"),
     ],

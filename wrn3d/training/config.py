@@ -108,7 +108,8 @@ class TrainingConfig:
     """Equal parts into which each batch is cut, a power of two. With 2 or more, the result does not
     depend on the number of cores and workers; each part keeps one core busy."""
     portable: bool = setting(False, check_flag)
-    """Compute the same bits on every x86 CPU with AVX2 and FMA, on Linux, in float32; slower."""
+    """Compute the same bits on every x86 CPU with AVX2 and FMA, on Linux, in float32, with 2 shards
+    or more; slower."""
     iterations: int = setting(10, check_count)
     """Iterations to train."""
     epochs: int | None = setting(None, check_optional, check_count)
@@ -183,6 +184,10 @@ class TrainingConfig:
         require(
             self.precision == "float32" or not self.portable,
             "portable needs the precision float32: AVX2 has no instructions for bfloat16",
+        )
+        require(
+            self.shards > 1 or not self.portable,
+            "portable needs shards of 2 or more: with one, the number of cores decides the bits",
         )
         require(
             self.optimizer != "muon" or self.momentum,

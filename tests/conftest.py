@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.environments import SCRIPTS, SMALL
 from wrn3d.data import digits as digits_module
+from wrn3d.system.tensorflow_setup import import_tensorflow
 
 
 def pytest_addoption(parser):
@@ -18,8 +19,12 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     SMALL["shards"] = config.getoption("shards")
-    if SMALL["shards"] > 1:  # one thread for each op, so that tests can also train without shards
+    if SMALL["shards"] > 1:  # compute with one thread for each op, so that S = 1 is allowed, too
         os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+        import_tensorflow()
+        import tensorflow as tf
+
+        tf.zeros(1)
     # A job in the background ignores Ctrl-C, which some tests raise in this process.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

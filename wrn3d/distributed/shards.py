@@ -84,15 +84,16 @@ class Sharding:
 
     def lengths(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the rows of each shard, (local,) int64."""
-        return tf.stack([tf.shape(shard, tf.int64)[0] for shard in shards])
+        lengths = tf.stack([tf.shape(shard, tf.int64)[0] for shard in shards])
+        # No constant, even if the rows are known: TensorFlow reorders products with a constant,
+        # differently in each front end.
+        return tf.raw_ops.PlaceholderWithDefault(input=lengths, shape=lengths.shape)
 
     def total(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the rows of the whole batch, a scalar int64; `shards` are this worker's."""
         if self.workers:
             return self.rows.read_value()
-        total = tf.reduce_sum(self.lengths(shards))
-        # Not a constant, even if the length is known: TensorFlow would reorder products with it.
-        return tf.raw_ops.PlaceholderWithDefault(input=total, shape=[])
+        return tf.reduce_sum(self.lengths(shards))
 
     def shares(self, shards: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the share of the batch's rows that each of this worker's shards has, float64."""

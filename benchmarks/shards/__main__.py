@@ -17,7 +17,7 @@ from benchmarks.shards.ways import Group, Measurement, alternate, groups_of_ways
 from benchmarks.turn import append_csv
 from wrn3d.distributed.workers import leave_others
 from wrn3d.system import machine
-from wrn3d.system.checks import check_choice, check_count, check_each, require
+from wrn3d.system.checks import check_choice, check_count, check_each, check_power_of_two, require
 from wrn3d.system.errors import UserError
 from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import new_folder, writing_to
@@ -41,6 +41,8 @@ class ShardsConfig:
     """Measure WRN-16-1 in float32, with few shards, in 5 rounds: under two minutes."""
     cases: tuple[str, ...] = ()
     """16-1, 16-4, 28-4, or 16-1-32 for 32x32x32 volumes (default: all)."""
+    shards: tuple[int, ...] = (4, 8)
+    """Numbers of shards of one worker, besides the number of cores."""
     rounds: int = 20
     """Turns of each process."""
     baseline: Path | None = None
@@ -90,17 +92,19 @@ def plan(config: ShardsConfig) -> tuple[list[Group], list[str]]:
     require_cores_for_workers()
     check_count("rounds", config.rounds, least=2)
     check_each("cases", config.cases, check_choice, SHARDED)
+    check_each("shards", config.shards, check_power_of_two)
     older = config.baseline
     require(
         older is None or (older / f"{TENSORLAYER_SCRIPT}.py").is_file(),
         f"baseline is {older}, but must be a folder with a version of the project",
     )
     measured_precisions, omissions = precisions(config.quick)
+    counts = () if config.quick else config.shards
     groups = [
         Group(case, precision, fitting)
         for case in [SHARDED[name] for name in config.cases or (QUICK if config.quick else SHARDED)]
         for precision in measured_precisions
-        for ways in groups_of_ways(machine.usable_cores(), config.quick, older is not None)
+        for ways in groups_of_ways(machine.usable_cores(), counts, older is not None)
         if (fitting := [way for way in ways if case.batch_size % way.shards == 0])
     ]
     baseline = f"the baseline is S = 1 of {f'the version in {older}' if older else 'this version'}"

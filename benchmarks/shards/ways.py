@@ -73,15 +73,15 @@ class Measurement:
     baseline_memory_bytes: float
 
 
-def groups_of_ways(cores: int, quick: bool, has_older: bool) -> list[list[Way]]:
+def groups_of_ways(cores: int, counts: Sequence[int], has_older: bool) -> list[list[Way]]:
     """Return the ways that take turns: few at once, since all of them hold memory.
 
-    `has_older` tells whether the baseline is another version of the project.
+    One worker has as many shards as `cores`, and the other `counts`. `has_older` tells whether the
+    baseline is another version of the project.
     """
     most = 2 ** (cores.bit_length() - 1)  # shards that the cores can compute side by side
     norms = ("local", "synchronised")
-    counts = [most] if quick else dict.fromkeys((most, 4, 8))
-    groups = [[Way(1, count, norm) for norm in norms] for count in counts]
+    groups = [[Way(1, count, norm) for norm in norms] for count in dict.fromkeys((most, *counts))]
     if has_older:
         groups[0].insert(0, Way())
     return [*groups, [*(Way(2, most, norm) for norm in norms), BASELINE._replace(workers=2)]]

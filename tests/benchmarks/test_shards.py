@@ -48,7 +48,7 @@ def test_each_precision_has_its_tables():
 
 
 def test_few_processes_take_turns_at_once():
-    groups = [[way.title for way in group] for group in groups_of_ways(2, False, True)]
+    groups = [[way.title for way in group] for group in groups_of_ways(2, (4, 8), True)]
     assert groups == [
         ["S = 1", "S = 2, local", "S = 2, synchronised"],
         ["S = 4, local", "S = 4, synchronised"],
@@ -59,8 +59,8 @@ def test_few_processes_take_turns_at_once():
             "baseline, two workers, S = 1",
         ],
     ]
-    assert [len(group) for group in groups_of_ways(7, False, False)] == [2, 2, 3]  # S = 4 once
-    assert [len(group) for group in groups_of_ways(7, True, False)] == [2, 3]
+    assert [len(group) for group in groups_of_ways(7, (4, 8), False)] == [2, 2, 3]  # S = 4 once
+    assert [len(group) for group in groups_of_ways(7, (), False)] == [2, 3]
 
 
 def test_a_batch_has_no_more_shards_than_rows(monkeypatch):

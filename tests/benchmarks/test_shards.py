@@ -77,7 +77,7 @@ def test_a_batch_has_no_more_shards_than_rows(monkeypatch):
 
 @pytest.fixture
 def fake_workers(monkeypatch):
-    """Replace the workers; return the list of what each is started with."""
+    """Replace the workers, on two cores; return what starts them, with a list of `started`."""
     started = []
 
     @contextmanager
@@ -92,6 +92,7 @@ def fake_workers(monkeypatch):
 
         yield call
 
+    monkeypatch.setattr(command.machine, "usable_cores", lambda: 2)
     fake.fails_at = None
     monkeypatch.setattr(ways, "started_workers", fake)
     monkeypatch.setattr(command, "started_workers", fake)
@@ -177,7 +178,7 @@ def test_a_reader_who_leaves_still_finds_the_table_written(fake_workers, tmp_pat
         (["--baseline", "docs"], "baseline is docs, but must be a folder with a version of the p"),
     ],
 )
-def test_a_mistake_ends_with_one_sentence(arguments, sentence, monkeypatch, capsys):
+def test_a_mistake_ends_with_one_sentence(arguments, sentence, fake_workers, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["shards", *arguments])
     assert command.main() == 2
     output = capsys.readouterr()

@@ -1,5 +1,7 @@
 """Each op is right here, and a wrong one is found."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -85,6 +87,16 @@ def test_sums_in_too_low_a_precision_are_found(monkeypatch, precision):
     )
     prepare = lambda: operations.convolution((1, 8, 8), 16, 16, precision=precision)  # noqa: E731
     assert not check(Operation("a", prepare)).is_right
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fills memory by a function of glibc")
+def test_a_result_that_is_left_unwritten_is_found(monkeypatch):
+    def unwritten_like(x, _):
+        return tf.raw_ops.Empty(shape=tf.shape(x), dtype=x.dtype, init=False)
+
+    monkeypatch.setattr(tf, "add", unwritten_like)
+    finding = check(Operation("a", lambda: operations.addition((100, 20))))
+    assert finding.said.startswith("result: error 3.40e+38")
 
 
 def test_an_op_that_fails_is_found(monkeypatch):

@@ -64,7 +64,7 @@ def test_a_wrong_filter_gradient_is_found(monkeypatch, fault):
     )
     finding = check(CONVOLUTION)
     assert not finding.is_right
-    assert finding.said.startswith(f"{output}: error ")
+    assert finding.sentence.startswith(f"{output}: error ")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -96,7 +96,7 @@ def test_a_result_that_is_left_unwritten_is_found(monkeypatch):
 
     monkeypatch.setattr(tf, "add", unwritten_like)
     finding = check(Operation("a", lambda: operations.addition((100, 20))))
-    assert finding.said.startswith("result: error 3.40e+38")
+    assert finding.sentence.startswith("result: error 3.40e+38")
 
 
 def test_an_op_that_fails_is_found(monkeypatch):
@@ -106,7 +106,7 @@ def test_an_op_that_fails_is_found(monkeypatch):
     monkeypatch.setattr(tf, "add", lambda x, y: failing(x))
     finding = check(Operation("a", lambda: operations.addition((1, 2))))
     assert not finding.is_right
-    assert finding.said.startswith("it fails (") and "no primitive" in finding.said
+    assert finding.sentence.startswith("it fails (") and "no primitive" in finding.sentence
 
 
 def test_an_op_without_the_same_bits_twice_is_found(monkeypatch):
@@ -118,7 +118,7 @@ def test_an_op_without_the_same_bits_twice_is_found(monkeypatch):
     monkeypatch.setattr(ops, "global_average_pool", changing)
     finding = check(Operation("a", lambda: operations.pooling("mean_pool", (2, 1, 1, 1, 2))))
     assert not finding.is_right
-    assert finding.said == "result has other bits when it is computed again"
+    assert finding.sentence == "result has other bits when it is computed again"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,12 @@ def test_the_first_op_with_other_bits_is_named():
     assert report.verdict().endswith("other bits than recorded since a (gradient)")
 
 
+def test_an_op_that_fails_has_not_the_recorded_bits():
+    report, ends = added(RECORDED, a=(False, {}))
+    assert ends == ["; OTHER BITS than recorded in: result, gradient"]
+    assert report.verdict().endswith("other bits than recorded since a (result)")
+
+
 def test_without_a_record_the_digest_is_given():
     report, ends = added(None, a=(True, RECORDED["a"]), b=(False, RECORDED["b"]))
     assert ends == ["", ""]

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from wrn3d.system import machine
-from wrn3d.system.errors import UserError
+from wrn3d.system.errors import DataError, UserError
 from wrn3d.verify import records
+from wrn3d.verify.cases import operations_in
+from wrn3d.verify.trainings import runs_in
 
 MACHINE = {
     "cpu": {"name": "A (R) CPU @ 2.0 GHz", "model": "17"},
@@ -48,18 +50,37 @@ def test_digests_depend_on_each_bit():
 def test_this_machine_is_described_by_what_decides_the_bits(monkeypatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     monkeypatch.setenv("ONEDNN_VERBOSE", "0")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setattr(records.machine, "cpu_flags", lambda: {"avx2", "aes", "smep", "sme2"})
     here = records.this_machine()
-    assert here["settings"] == {"ONEDNN_MAX_CPU_ISA": "AVX2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+    assert here["settings"] == {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+    }
     assert set(here["versions"]) == {"tensorflow", "keras", "tensorlayer", "numpy"}
     assert here["cpu"]["name"] == machine.cpu_name()
-    assert set(here["instructions"]) <= machine.cpu_flags()
-    assert "aes" not in here["instructions"]
+    assert here["instructions"] == ["avx2", "sme2"]
 
 
-def test_each_record_in_the_package_is_under_its_name():
+@pytest.mark.parametrize("text", ["", "{}", "[]", "{"])
+def test_a_damaged_record_is_named(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    path = tmp_path / records.file_name(MACHINE)
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"^{path} is damaged .*: install wrn3d again$"):
+        records.find(MACHINE)
+
+
+def test_each_record_in_the_package_is_under_its_name_and_has_this_versions_checks():
     for path in records.FOLDER.glob("*.json"):
         record = json.loads(path.read_text())
         assert path.name == records.file_name(record["machine"])
+        names = list(record["digests"])
+        in_bfloat16 = any(name.endswith(", bfloat16") for name in names)
+        precisions = ("float32", "bfloat16")[: 1 + in_bfloat16]
+        operations = [operation.name for operation in operations_in(precisions)]
+        assert names == operations + [f"training on {run}" for run in runs_in(precisions)]
         assert all(
             len(digest) == 16
             for outputs in record["digests"].values()

@@ -64,7 +64,7 @@ class Report:
         before = self.recorded.get(name)
         if before is None:
             return f"{line}; not in the record"
-        changed = [output for output, digest in digests.items() if before.get(output) != digest]
+        changed = [name for name in before | digests if before.get(name) != digests.get(name)]
         if not changed:
             return f"{line}; the same bits"
         self.other.append(f"{name} ({changed[0]})")
@@ -100,9 +100,8 @@ def verify(config: VerifyConfig) -> int:
     decisive = records.this_machine(config.portable)
     name = records.file_name(decisive)
     report = Report(records.find(decisive))
-    state = "compared with" if report.recorded is not None else "there is no"
     print(fitted(machine.sentence(machine.describe())))
-    print(f"record  {state} {name}", flush=True)
+    print(f"record  {name}{' (not found)' if report.recorded is None else ''}", flush=True)
     take(config, report)
     print(f"\n{report.verdict()}")
     if report.wrong:
@@ -153,7 +152,7 @@ def _operations(operations: list, report: Report) -> Iterator[str]:
     for operation in operations:
         finding = check(operation)
         digests = {name: records.digest(array) for name, array in finding.outputs.items()}
-        yield report.add(operation.name, finding.is_right, finding.said, digests)
+        yield report.add(operation.name, finding.is_right, finding.sentence, digests)
 
 
 def _runs(planned: dict, report: Report) -> Iterator[str]:

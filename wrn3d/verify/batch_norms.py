@@ -22,9 +22,10 @@ GRADIENTS = "gradient of x", "gradient of the weight", "gradient of the bias"
 
 
 def batch_norm(shape: tuple[int, ...], phase: str, precision: str = "float32") -> Prepared:
-    """Prepare batch norm and ReLU with its gradients; evaluation has none.
+    """Prepare batch norm and ReLU, with their gradients except in evaluation.
 
-    In shards it gives the moments of the batch, or of each shard if local; else running averages.
+    The mean and variance are running averages, but in shards those of the batch, or of each shard
+    if local.
     """
     x, upstream = random(precision, shape, shape)
     draws = generator(0, "batch norm").uniform(0.5, 1.5, (4, shape[-1])).astype(np.float32)

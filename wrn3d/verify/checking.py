@@ -21,23 +21,24 @@ FILLING = 0x80  # whose complement in each byte is 3.4e38, in float32 and in bfl
 
 @dataclass(frozen=True)
 class Operation:
-    """An op on fixed inputs, in a precision; `prepare` returns what computes and what it should.
+    """An op on fixed inputs, in a precision.
 
-    The first is a function to {output: tensor}, the second one from these outputs, as arrays, to
-    {output: Bounded}. The `quick` ones together take a few seconds.
+    `prepare` returns two functions: one computes {output: tensor}, the other takes these outputs as
+    arrays and returns what is expected, {output: Bounded}. The `quick` ops together take a few
+    seconds.
     """
 
     name: str
-    prepare: Callable[[], "Prepared"]
+    prepare: Callable[[], Prepared]
     quick: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found: whether all is right, a sentence, and the outputs."""
+    """The result of a check: whether all is right, a sentence about it, and the outputs."""
 
     is_right: bool
-    said: str
+    sentence: str
     outputs: Arrays = field(default_factory=dict)
 
 
@@ -56,8 +57,8 @@ def check(operation: Operation) -> Finding:
     errors = {name: largest_error(outputs[name], one) for name, one in expect(outputs).items()}
     worst = max(errors, key=lambda name: errors[name][0] / max(errors[name][1], 1e-300))
     size, bound = errors[worst]
-    said = f"{worst}: error {size:.2e}, bound {bound:.2e}"
-    return Finding(size <= bound, said, outputs)
+    sentence = f"{worst}: error {size:.2e}, bound {bound:.2e}"
+    return Finding(size <= bound, sentence, outputs)
 
 
 def last_line(error: Exception) -> str:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from wrn3d.system import machine, tensorflow_setup
+from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import file_errors, write_atomic
 
 Digests: TypeAlias = dict[str, dict[str, str]]  # {check: {output: digest}}
 VERSIONS = ("tensorflow", "keras", "tensorlayer", "numpy")
-INSTRUCTIONS = re.compile("(sse4|avx|fma|f16c|amx|asimd|sve|sme|bf16|i8mm)")  # how the flags start
+INSTRUCTIONS = re.compile("(sse4|avx|fma|f16c|amx|asimd|sve|sme(?!p)|bf16|i8mm)")  # how flags start
 SETTINGS = re.compile(
     "(ONEDNN|DNNL)_(MAX_CPU_ISA|CPU_ISA_HINTS|DEFAULT_FPMATH_MODE)"
     "|TF_ENABLE_ONEDNN_OPTS|(TF_)?XLA_FLAGS"
+    "|OPENBLAS_CORETYPE|NPY_(DIS|EN)ABLE_CPU_FEATURES"  # of NumPy, which resizes images
 )
 FOLDER = Path(__file__).parent / "records"
 
@@ -61,9 +63,14 @@ def file_name(decisive: dict[str, Any]) -> str:
 
 
 def find(decisive: dict[str, Any]) -> Digests | None:
-    """Return the digests recorded in the package for a machine, or None."""
+    """Return the digests recorded in the package for a machine, or None; raises DataError."""
     path = FOLDER / file_name(decisive)
-    return json.loads(path.read_text(encoding="utf-8"))["digests"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["digests"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({reason(error)}): install wrn3d again") from error
 
 
 def write(folder: Path, decisive: dict[str, Any], digests: Digests) -> Path:

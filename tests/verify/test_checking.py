@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 
 from wrn3d.network import convolution, ops
+from wrn3d.network.wide_resnet import PRECISIONS
+from wrn3d.system.machine import cpu_has_bfloat16
 from wrn3d.verify import operations
 from wrn3d.verify.cases import QUICK, operations_in
 from wrn3d.verify.checking import Operation, check
 
-OPERATIONS = operations_in(("float32", "bfloat16"))
+OPERATIONS = operations_in(PRECISIONS if cpu_has_bfloat16() else PRECISIONS[:1])
 CONVOLUTION = Operation("a", lambda: operations.convolution((1, 8, 8), 16, 16))
 
 

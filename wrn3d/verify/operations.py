@@ -19,7 +19,8 @@ RATES = 0.1, 0.05  # of the updates
 
 def linear(value: Any, sizes: Any, terms: int) -> Bounded:
     """Return sums of `terms` products, given the sums of the products' magnitudes."""
-    return Bounded(value, sum_error(terms + 1, sizes) / SAFETY)  # there is no other formula
+    # A sum of products has one formula: take back the factor SAFETY of `largest_error`.
+    return Bounded(value, sum_error(terms + 1, sizes) / SAFETY)
 
 
 def convolution(

@@ -83,8 +83,9 @@ def cpu_has_bfloat16() -> bool:
 
 def cpu_model() -> dict[str, str]:
     """Return what tells one CPU model from another: its name, and Linux's numbers for it."""
-    keys = ("vendor_id", "cpu family", "model", "stepping")
-    numbers = {key: value for key in keys if (value := _cpu_entry(key)) is not None}
+    of_x86 = ("vendor_id", "cpu family", "model", "stepping")
+    of_arm = ("CPU implementer", "CPU variant", "CPU part", "CPU revision")
+    numbers = {key: value for key in of_x86 + of_arm if (value := _cpu_entry(key)) is not None}
     return {"name": cpu_name()} | numbers
 
 

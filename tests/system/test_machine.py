@@ -3,7 +3,7 @@
 from wrn3d.system import machine
 
 ARM = {"CPU implementer": "0x41", "CPU variant": "0x1", "CPU part": "0xd40", "CPU revision": "1"}
-CACHES = {"index0": ("1", "Data", "32K", "01"), "index3": ("3", "Unified", "64M", "00000000,000003f")}
+CACHES = {"index0": ("1", "Data", "32K", "01"), "index3": ("3", "Unified", "64M", "0,000003f")}
 
 
 def test_arm_cpus_without_a_name_are_told_apart_by_numbers(monkeypatch):

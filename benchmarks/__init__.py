@@ -8,5 +8,5 @@
 
 `cases` has the networks and their data. `contenders` has the programs that train them. `turn`
 measures one contender in a process of its own. `report` shows the results. `processes` starts
-processes; `worker` is what those run that train by turns.
+processes; `worker` trains by turns in those of `scaling` and `shards`.
 """

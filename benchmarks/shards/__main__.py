@@ -136,7 +136,8 @@ def take(
                     progress.update(round(done + group.seconds(number)))
                 result = report.summary(measurements[first:])
             except UserError as error:
-                failures.append(f"{name}: {(result := str(error))}")
+                result = str(error)
+                failures.append(f"{name}: {result}")
             finally:
                 with writing_to(folder):
                     for one in measurements[first:]:

@@ -16,11 +16,7 @@ PORTABLE = pytest.mark.skipif(
 )
 RENEW = """
 The bits of this machine differ from its record. If no change of bits was intended, find the cause.
-Otherwise say so in CHANGELOG.md, remove the records of all machines, which the change has outdated
-(git rm wrn3d/verify/records/*), and record this machine again:
-
-    .venv/bin/python -m wrn3d.verify --record wrn3d/verify/records
-    .venv/bin/python -m wrn3d.verify --record wrn3d/verify/records --portable
+Otherwise say so in CHANGELOG.md and renew the records: CONTRIBUTING.md, "Test", has the commands.
 """
 FAULT = """
 import sys

@@ -1,7 +1,8 @@
-"""Verify that this machine computes rightly, and the bits that it is recorded to compute.
+"""Verify that this machine computes rightly, and that it computes the recorded bits.
 
     python -m wrn3d.verify
 
-`reference` has every op in plain NumPy, `rounding` the largest error that rounding explains,
-`operations` the ops on their inputs, `trainings` small runs, `records` the recorded digests.
+`reference` and `updates` have every op in plain NumPy, `rounding` the largest error that rounding
+explains. `operations` and `batch_norms` prepare the ops that `cases` lists, and `checking` compares
+them. `trainings` has small runs, `records` the recorded digests.
 """

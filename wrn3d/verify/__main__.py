@@ -46,7 +46,7 @@ class VerifyConfig:
 
 @dataclass
 class Report:
-    """What the checks have found: digests, names of wrong checks and of those with other bits."""
+    """The results so far: digests, names of wrong checks and of those with other bits."""
 
     recorded: Digests | None
     digests: Digests = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Report:
     def verdict(self) -> str:
         """Return the last lines: what is wrong, and since which op the bits differ."""
         count = counted(len(self.digests), "check")
-        named = "; ".join([*self.wrong[:NAMED], *["..."] * (len(self.wrong) > NAMED)])
+        named = "; ".join(self.wrong[:NAMED]) + ("; ..." if len(self.wrong) > NAMED else "")
         lines = [
             f"wrong in {len(self.wrong)} of {count}: {named}"
             if self.wrong

@@ -1,6 +1,6 @@
-"""The optimizers' formulas in plain NumPy: the weight and its momenta after an update each.
+"""The optimizers' formulas in plain NumPy: the weight and its momenta after an update.
 
-An update is a function of (weight, its momenta, gradient, learning rate) to (weight, momenta).
+An update is a function from (weight, momenta, gradient, learning rate) to (weight, momenta).
 """
 
 from math import prod

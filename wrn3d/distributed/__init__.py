@@ -1,1 +1,1 @@
-"""Several workers of one run: find this process's rank, join the others, sum over all of them."""
+"""Several workers of one run, and the shards of a batch: who computes what, and sums over all."""

@@ -42,7 +42,7 @@ class CNNEnv(TrainingEnvironment):
         if self.config.sizes:  # otherwise Keras refuses all sizes but the network's
             self.model.input_spec = keras.InputSpec(ndim=5)
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
-        # In shards, and by several workers: each trains on its rows of the batch.
+        # Each batch is computed in shards; with several workers, each trains on its rows.
         self.model.train_step = self.worker.shared(self.model.train_step)
         self.model.predict_step = self.worker.in_shards(self.model.predict_step)
         self.model.compile(

@@ -56,7 +56,8 @@ class CNNEnv(TrainingEnvironment):
         # AutoGraph would delay the start by a second for nothing: no branch depends on a tensor.
         # Progressive resizing needs one graph for each size; otherwise all batches share a graph.
         one_graph = not self.config.sizes
-        shared = self.worker.shared  # in shards, and by several workers: each trains on its rows
+        # Each batch is computed in shards; with several workers, each trains on its rows.
+        shared = self.worker.shared
         self._train = tf.function(shared(train), reduce_retracing=one_graph, autograph=False)
         self._loss_and_gradients = tf.function(
             shared(loss_and_gradients), reduce_retracing=one_graph, autograph=False

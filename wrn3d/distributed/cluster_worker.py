@@ -17,7 +17,11 @@ from wrn3d.system.checks import require
 
 
 class ClusterWorker(Worker):
-    """One worker in a cluster of several. Its methods raise WorkerError if another is lost."""
+    """One worker in a cluster of several. Its methods raise WorkerError if another is lost.
+
+    `of_all` tells how all workers cut a batch in training, `sharding` how this one does alone in
+    evaluation.
+    """
 
     def __init__(
         self, rank: WorkerRank, shards: int, synchronised: bool, single_depth: bool

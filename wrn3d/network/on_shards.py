@@ -59,7 +59,7 @@ class LayersOnShards:
     def __init__(self, model: Model, training: bool, sharding: Sharding) -> None:
         self.training, self.sharding = training, sharding
         self._own = {layer.name: layer for layer in model_layers(model)}
-        self._layers: list[Any] = []  # the batch norms in training
+        self._batch_norms: list[Any] = []  # those in training mode
         self._moments: list[tf.Tensor] = []  # of their inputs: the batch's, or each shard's
 
     def Cast(self, to: str, name: str) -> Callable:
@@ -91,7 +91,7 @@ class LayersOnShards:
 
         def call(shards: Shards) -> Shards:
             activated, moments = normalise(shards, layer.weight, layer.bias, self.sharding)
-            self._layers.append(layer)
+            self._batch_norms.append(layer)
             self._moments.append(moments)
             return Shards(activated)
 
@@ -141,17 +141,17 @@ class LayersOnShards:
         not get past the fused batch norm and ReLU.
         """
         logits = tf.concat(shards, 0)
-        if not self._layers:  # Keras has frozen all of them
+        if not self._batch_norms:  # Keras has frozen all of them
             return logits
         moments = self._moments
         if not self.sharding.synchronised:  # one sum for all layers
             shares = tf.reshape(tf.cast(self.sharding.shares(shards), tf.float32), [-1, 1, 1])
-            widths = [layer.running_mean.shape[0] for layer in self._layers]
+            widths = [layer.running_mean.shape[0] for layer in self._batch_norms]
             moments = tf.split(self.sharding.sum(shares * tf.concat(moments, 2)), widths, axis=1)
-        for layer, (mean, var) in zip(self._layers, map(tf.unstack, moments), strict=True):
+        for layer, (mean, var) in zip(self._batch_norms, map(tf.unstack, moments), strict=True):
             for average, value in ((layer.running_mean, mean), (layer.running_var, var)):
                 average.assign(average + BATCH_NORM_MOMENTUM * (value - average))
-        variables = [(layer.weight, layer.bias) for layer in self._layers]
+        variables = [(layer.weight, layer.bias) for layer in self._batch_norms]
         affine = [tf.stack([tf.convert_to_tensor(one) for one in pair]) for pair in variables]
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([*moments, *affine], 1)))
         return logits + tf.where(finite, 0.0, nan)

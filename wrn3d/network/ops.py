@@ -10,6 +10,7 @@ names, which differ between the front ends.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import tensorflow as tf
 
@@ -81,14 +82,11 @@ def cross_entropy(
 
     Label smoothing spreads the share `smoothing` of each label evenly over all classes (Szegedy et
     al. 2016). Before the mean, each sample's loss is multiplied by its `sample_weight` (N,) and by
-    its label's entry in `class_weights` (classes,). With several workers each returns its part.
+    its label's entry in `class_weights` (classes,). Each of several workers returns its part.
     """
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
     weights = [] if sample_weight is None else [tf.reshape(sample_weight, [-1])]
-
-    def losses(*shard: tf.Tensor) -> tf.Tensor:
-        return _losses(*shard, smoothing=smoothing, class_weights=class_weights)
-
+    losses = partial(_losses, smoothing=smoothing, class_weights=class_weights)
     sharding = current_sharding()
     if sharding is None:
         return tf.reduce_mean(losses(labels, logits, *weights))

@@ -92,7 +92,7 @@ def _changed(config: RunConfig) -> dict[str, Any]:
 
 
 def _idle_cores(shards: int, workers: int) -> list[str]:
-    """Return what to say of the cores that have no shard to compute, if there are any."""
+    """Describe the cores that have no shard to compute, if there are any."""
     idle = usable_cores() - shards // workers
     if shards == 1 or idle <= 0 or has_gpu():
         return []

@@ -1,6 +1,6 @@
 """Compute the same bits on every x86 CPU with AVX2: one instruction set, one size of each cache.
 
-oneDNN computes TensorFlow's convolutions, matrix products and batch norm. It has other code for
+oneDNN computes TensorFlow's convolutions, matrix products and batch norm. It has different code for
 each instruction set, and adds in blocks that fit the caches. TensorFlow's own ops are compiled for
 AVX, which leaves no choice.
 """
@@ -30,11 +30,11 @@ DESCRIPTION = "_ZN4dnnl4impl3cpu3x643cpuEv"
 CACHE_SIZE = "_ZN4dnnl4impl3cpu8platform23get_per_core_cache_sizeEi"
 LEVELS_OFFSET, MOST_LEVELS = 108, 10
 SIZES = [2**15, 2**19, 2**20]  # what oneDNN assumes of a CPU that describes no caches
-# Of an ELF file.
+# Parts of an ELF file.
 SYMBOL = np.dtype("<u4, u1, u1, <u2, <u8, <u8")  # name, info, other, section, value, size
 SYMBOL_TABLE = 2
 
-_portable = False  # whether this process computes so
+_portable = False  # whether this process computes portably
 
 
 def choose_instructions(portable: bool, resizing: bool = False) -> None:

@@ -135,10 +135,10 @@ _one_thread_per_op = False  # whether `set_threads` has set it
 
 
 def set_threads(shards: int) -> None:
-    """Give each of TensorFlow's ops one thread if there are several `shards`, else leave them all.
+    """Give each TensorFlow op one thread if a batch has several `shards`, else as many as it takes.
 
-    On one thread an op's result does not depend on the number of cores. The setting is the
-    process's, and cannot change after the first op.
+    On one thread an op's result does not depend on the number of cores. The setting holds for the
+    whole process and cannot change after the first op.
 
     Raises UsageError if this process has computed with other threads.
     """

@@ -156,8 +156,8 @@ class TrainingConfig:
     cutout: int = setting(0, check_count, least=0)
     """Side of the square or cube that is cut out of each training image."""
     batch_norm: str = setting("synchronised", check_choice, BATCH_NORMS)
-    """Statistics: synchronised, over the global batch; or local, over each shard (ghost batch
-    norm), or over each worker's rows with one shard; faster."""
+    """Batch norm's statistics: synchronised, over the global batch; or local, over each shard
+    (ghost batch norm; with one shard, over each worker's rows), which is faster."""
     sizes: tuple[float, ...] = setting((), check_each, check_part)
     """Progressive resizing: sizes of the training images, as shares of the data's, one after the
     other for equal parts of the run; name a size twice and it lasts twice as long."""

@@ -79,9 +79,10 @@ def start_worker(
 
     `loaded` is the data before the validation split: several workers compare its fingerprint.
 
-    Raises UsageError for a batch that is too small for the workers, or if the workers' settings or
-    data differ. Raises NotEnoughMemoryError before it builds anything large, and WorkerError if
-    another worker is lost.
+    Raises UsageError if a batch cannot be cut for the workers or into the shards, if this process
+    has computed with other threads or instructions, or if the workers' settings or data differ.
+    Raises NotEnoughMemoryError before it builds anything large, and WorkerError if another worker
+    is lost.
     """
     rank = find_rank()
     check_workers(config.batch_size, rank.world_size, config.shards)
@@ -97,7 +98,7 @@ def start_worker(
             stacklevel=3,  # the line that makes the CNNEnv
         )
     synchronised, single_depth = config.batch_norm == "synchronised", spec.input_shape[0] == 1
-    # Importing these imports TensorFlow.
+    # Here, since they import TensorFlow.
     from wrn3d.distributed.cluster_worker import ClusterWorker
     from wrn3d.distributed.shards import Sharding
 

@@ -102,9 +102,9 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
             momentum, weight_decay, dropout: replace the run's in this iteration. A setting that is
                 0 in the run cannot be replaced.
 
-        Raises UsageError for invalid settings, a batch that does not fit the network or cannot be cut
-        into the run's shards, or inside `averaged`. Raises NotEnoughMemoryError if the batch does
-        not fit into memory.
+        Raises UsageError for invalid settings, a batch that does not fit the network or cannot be
+        cut into the run's shards, or inside `averaged`. Raises NotEnoughMemoryError if the batch
+        does not fit into memory.
         """
         if check_flag("update", update):
             self._check_last_weights()

@@ -56,7 +56,7 @@ T, K = SCRIPTS
 # Covers each pair of values of two columns, also with the computers' workers and front ends.
 SAMPLE = [
     (2, "images", "sgd", "float32", "local", [(K, 2, 2)]),
-    (2, "sizes", "muon", "bfloat16", "synchronised", [(T, 1, 3), (K, 2, 1)]),
+    (2, "sizes", "muon", "bfloat16", "synchronised", [(K, 1, 3), (T, 2, 1)]),
     (2, "volumes", "adam", "float32", "synchronised", [(K, 2, 2)]),
     (4, "images", "muon", "float32", "synchronised", [(T, 4, 1)]),
     (4, "sizes", "adam", "float32", "local", [(K, 4, 1), (T, 2, 1)]),

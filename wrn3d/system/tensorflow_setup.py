@@ -161,8 +161,8 @@ def set_threads(shards: int) -> None:
         require(
             threads == 1,
             f"TensorFlow has computed with {threads} threads for each op in this process, but "
-            f"shards={shards} needs one: make this CNNEnv before anything else, in another "
-            "process, or set TF_NUM_INTRAOP_THREADS=1",
+            f"shards={shards} needs one: make this CNNEnv first in a process of its own, or set "
+            "shards=1",
         )
 
 

@@ -157,7 +157,10 @@ def set_threads(shards: int) -> None:
         _one_thread_per_op = True
     except RuntimeError:  # TensorFlow has computed already
         threads = tf.config.threading.get_intra_op_parallelism_threads()
-        threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0)) or usable_cores()
+        from_environment = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+        threads = (
+            threads or int(from_environment.isdecimal() and from_environment) or usable_cores()
+        )
         require(
             threads == 1,
             f"TensorFlow has computed with {threads} threads for each op in this process, but "

@@ -102,8 +102,8 @@ def step_seconds(
     With synchronised batch norm a step waits for each sum of the forward pass. Those of the
     backward pass overlap with the kernels' gradients. The gradients' sums are not hidden, because
     batch norm's sums queue on the same link behind them. With local batch norm all messages of
-    gradients but the last travel during the backward pass, and batch norm's averages travel during
-    the whole step. In either case the cores handle each byte, the scores are summed last, and the
+    gradients but the last travel during the backward pass, and so does batch norm's one message of
+    averages. In either case the cores handle each byte, the scores are summed last, and the
     step waits for the slowest worker.
     """
     if count == 1:
@@ -115,7 +115,7 @@ def step_seconds(
     if synchronised:
         waits = sum(norms[::2]) + max(0.0, sum(norms[1::2]) - KERNELS * compute)
     else:
-        waits = max(0.0, sum(norms) - compute)
+        waits = max(0.0, sum(norms) - BACKWARD * compute)
         travel = max(each[-1], travel - BACKWARD * compute)
     return (
         work.alone(images)

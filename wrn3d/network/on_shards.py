@@ -137,13 +137,17 @@ class LayersOnShards:
     def finish(self, shards: Shards) -> tf.Tensor:
         """Assign the new running averages; return the logits, (N, num_classes).
 
-        The logits are NaN if an average, a weight or a bias of batch norm is not finite: a NaN does
-        not get past the fused batch norm and ReLU.
+        The logits are NaN if a mean, variance, weight or bias of batch norm is not finite: a NaN
+        does not get past the fused batch norm and ReLU.
         """
         logits = tf.concat(shards, 0)
         if not self._batch_norms:  # Keras has frozen all of them
             return logits
         moments = self._moments
+        affine = [one for layer in self._batch_norms for one in (layer.weight, layer.bias)]
+        # This worker's own moments: no layer waits for the sum below.
+        seen = tf.concat([tf.reshape(one, [-1]) for one in (*moments, *affine)], 0)
+        finite = tf.reduce_all(tf.math.is_finite(seen))
         if not self.sharding.synchronised:  # one sum for all layers
             shares = tf.reshape(tf.cast(self.sharding.shares(shards), tf.float32), [-1, 1, 1])
             widths = [layer.running_mean.shape[0] for layer in self._batch_norms]
@@ -151,9 +155,6 @@ class LayersOnShards:
         for layer, (mean, var) in zip(self._batch_norms, map(tf.unstack, moments), strict=True):
             for average, value in ((layer.running_mean, mean), (layer.running_var, var)):
                 average.assign(average + BATCH_NORM_MOMENTUM * (value - average))
-        variables = [(layer.weight, layer.bias) for layer in self._batch_norms]
-        affine = [tf.stack([tf.convert_to_tensor(one) for one in pair]) for pair in variables]
-        finite = tf.reduce_all(tf.math.is_finite(tf.concat([*moments, *affine], 1)))
         return logits + tf.where(finite, 0.0, nan)
 
 

@@ -164,7 +164,7 @@ def _runs(planned: dict, report: Report) -> Iterator[str]:
     for name, settings in planned.items():
         try:
             runs = train(settings, name.startswith("volumes"))
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, FloatingPointError) as error:
             yield report.add(f"training on {name}", False, f"it fails ({last_line(error)})", {})
             continue
         (one, first), (other, second) = runs.items()

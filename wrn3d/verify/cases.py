@@ -16,12 +16,14 @@ from wrn3d.verify.checking import Operation
 # (sides, channels, filters, size of the kernel, stride)
 CONVOLUTIONS: dict[str, Any] = {
     "3x3 on images, first layer": ((1, 32, 32), 3, 16, 3, 1),
+    "3x3 on large images": ((1, 32, 32), 16, 16, 3, 1),
     "3x3 on images": ((1, 16, 16), 32, 32, 3, 1),
     "3x3 on images, stride 2": ((1, 16, 16), 16, 32, 3, 2),
     "3x3 on images with odd sides": ((1, 9, 7), 16, 16, 3, 1),
     "3x3 on images with odd sides, stride 2": ((1, 9, 7), 16, 32, 3, 2),
     "3x3 on small images with many filters": ((1, 4, 4), 128, 128, 3, 1),
     "3x3 on small images with many filters, stride 2": ((1, 8, 8), 64, 128, 3, 2),
+    "3x3 on images with 640 filters, as in WRN-28-10": ((1, 8, 8), 640, 640, 3, 1),
     "1x1 on images": ((1, 8, 8), 16, 64, 1, 1),
     "1x1 on images, stride 2": ((1, 16, 16), 16, 32, 1, 2),
     "1x1 on images with odd sides, stride 2": ((1, 9, 7), 16, 32, 1, 2),

@@ -63,9 +63,15 @@ def _train(front_end: str, settings: dict[str, Any], dataset: Dataset) -> dict[s
 
 
 def _state(environment: Any) -> str:
-    """Return the digest of the weights, which the front ends keep in different orders."""
-    weights = environment.get_weights()
-    return digest(np.concatenate([weights[name].ravel() for name in sorted(weights)]))
+    """Return the digest of the weights, which the front ends keep in different orders.
+
+    Raises FloatingPointError if a weight is not finite.
+    """
+    arrays = environment.get_weights()
+    weights = np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
+    if not np.isfinite(weights).all():
+        raise FloatingPointError("a weight is not finite")
+    return digest(weights)
 
 
 def digit_images() -> Dataset:

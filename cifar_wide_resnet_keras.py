@@ -44,6 +44,7 @@ class CNNEnv(TrainingEnvironment):
         self.optimizer = wrn3d.make_optimizer(self.config, self.spec)
         # Each batch is computed in shards; with several workers, each trains on its rows.
         self.model.train_step = self.worker.shared(self.model.train_step)
+        self.model.test_step = self.worker.in_shards(self.model.test_step)
         self.model.predict_step = self.worker.in_shards(self.model.predict_step)
         self.model.compile(
             self.optimizer,

@@ -83,3 +83,24 @@ def test_cross_entropy_has_the_bits_of_tensorflows_deterministic_op():
         strict=True,
     ):
         assert np.array_equal(own, others)
+
+
+@pytest.mark.parametrize("side", [2, 3, 6, 7])
+def test_a_gradients_bits_do_not_depend_on_whether_the_rows_are_known(side):
+    """A graph that has seen batches of several lengths knows them no longer."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(8, 1, side, side, 16)).astype(np.float32)
+    weight = draw.normal(size=(16, 10)).astype(np.float32)
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = ops.cross_entropy(tf.zeros(tf.shape(x)[:1]), ops.global_average_pool(x) @ weight)
+        return tape.gradient(loss, x)
+
+    known, unknown = (
+        tf.function(gradient, autograph=False).get_concrete_function(tf.TensorSpec(shape))(x)
+        for shape in (x.shape, (None, *x.shape[1:]))
+    )
+    assert np.array_equal(known, unknown)
+    assert np.array_equal(known, gradient(tf.constant(x)))

@@ -30,8 +30,8 @@ class ClusterWorker(Worker):
         self.index, self.count, self.in_step = rank.rank, rank.world_size, False
         self.peers = find_peers(rank)
         join(self.peers, rank.source, synchronised)
-        self.in_pairs = shards > 1
-        workers = Collectives(self.count, self.index, self.in_pairs)
+        workers = Collectives(self.count, self.index, in_pairs=shards > 1)
+        self.in_pairs = workers.in_pairs
         self.of_all = Sharding(max(shards, self.count), synchronised, single_depth, workers)
 
     def shared(self, function: Callable) -> Callable:

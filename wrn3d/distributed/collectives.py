@@ -46,11 +46,12 @@ class Collectives:
     """
 
     def __init__(self, count: int, index: int, in_pairs: bool = False) -> None:
-        self.count, self.index, self.in_pairs = count, index, in_pairs
+        self.count, self.index = count, index
         # Ordering tokens: sums of gradients wait only for each other, and so do the other sums. On
         # GPUs all sums share one token, since NCCL needs a single order.
         self._gradients, self._others = (tf.Variable(0.0, trainable=False) for _ in range(2))
         self._on_gpus = bool(tf.config.list_physical_devices("GPU"))
+        self.in_pairs = in_pairs and not self._on_gpus  # NCCL has an order of its own
         if self._on_gpus:
             self._others = self._gradients
         self._key = first_key()
@@ -70,7 +71,7 @@ class Collectives:
     def sum_large(self, array: tf.Tensor) -> tf.Tensor:
         """Sum a large array of gradients over the workers, in parallel with the small sums."""
         token = [self._gradients.handle]
-        if self._on_gpus or not self.in_pairs:
+        if not self.in_pairs:
             return reduce_over(self.count, array, self._next_key(), "Add", token)
         return sum_in_pairs(self.count, self.index, array, self._next_key(), token)
 

@@ -37,6 +37,7 @@ class Network(keras.Model):
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Compute logits as any keras.Model does; inside `Sharding.around`, in shards."""
         if (sharding := current_sharding()) and self.spec:
+            inputs = keras.ops.convert_to_tensor(inputs, self.inputs[0].dtype)
             return logits_on_shards(self, inputs, training, sharding)
         return super().call(inputs, training, mask)
 

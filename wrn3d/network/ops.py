@@ -12,6 +12,7 @@ names, which differ between the front ends.
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import tensorflow as tf
 
 from wrn3d.distributed.shards import current_sharding
@@ -60,7 +61,17 @@ def pad_shortcut(x: tf.Tensor, filters: int, stride: int) -> tf.Tensor:
 
 def global_average_pool(x: tf.Tensor) -> tf.Tensor:
     """Return the mean over (D, H, W): (N, D, H, W, C) -> (N, C) float32."""
-    return tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2, 3])
+    # TensorFlow's own gradient has other bits where the number of rows is unknown.
+    part = np.float32(1) / np.float32(x.shape[1:-1].num_elements())
+
+    @tf.custom_gradient
+    def mean(x: tf.Tensor) -> tuple:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return tf.broadcast_to((upstream * part)[:, None, None, None], tf.shape(x))
+
+        return tf.reduce_mean(x, axis=[1, 2, 3]), gradient
+
+    return mean(tf.cast(x, tf.float32))
 
 
 def dense(x: tf.Tensor, weight: tf.Variable, bias: tf.Variable) -> tf.Tensor:

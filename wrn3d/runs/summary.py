@@ -73,7 +73,7 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
             f"the {config.batch_size} images in a batch"
         )
     needs = [_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused]
-    needs += _idle_cores(config.shards, environment.worker.count)
+    needs += _idle_cores(config.shards)
     if needs:
         lines.append(f"unused    {', '.join(needs)}")
     if config.output:
@@ -91,9 +91,10 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in config.settings.items() if value != default[name]}
 
 
-def _idle_cores(shards: int, workers: int) -> list[str]:
-    """Describe the cores that have no shard to compute, if there are any."""
-    idle = usable_cores() - shards // workers
+def _idle_cores(shards: int) -> list[str]:
+    """Describe this machine's cores that have no shard to compute, if there are any."""
+    rank = find_rank()
+    idle = usable_cores() - shards // rank.world_size * rank.local_count
     if shards == 1 or idle <= 0 or has_gpu():
         return []
     return [f"{counted(idle, 'core')} (needs more --shards, which changes the result)"]

@@ -23,7 +23,8 @@ from wrn3d.system.tensorflow_setup import check_process, import_tensorflow
 
 ENVIRONMENT = {"ONEDNN_MAX_CPU_ISA": "AVX2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 NUMPY = ("OPENBLAS_CORETYPE", "Haswell")  # OpenBLAS reads it when NumPy is imported
-LIBRARY = "libtensorflow_cc.so.2"
+LIBRARY, VERSION = "libtensorflow_cc.so.2", "2.21."
+OTHER_BUILD = "portable knows TensorFlow 2.21 alone, and this is another build: leave it out"
 # Of oneDNN 3.7, in TensorFlow 2.21: a function that returns the CPU's description, one that returns
 # the bytes of a cache level for a core, and the place of the number of levels in the description.
 DESCRIPTION = "_ZN4dnnl4impl3cpu3x643cpuEv"
@@ -72,6 +73,7 @@ def choose_instructions(portable: bool, resizing: bool = False) -> None:
         f"{' '.join(f'{name}={value}' for name, value in ENVIRONMENT.items())} outside",
     )
     os.environ |= ENVIRONMENT
+    _portable = True
     import_tensorflow()
     check_process()
     import tensorflow as tf
@@ -80,24 +82,24 @@ def choose_instructions(portable: bool, resizing: bool = False) -> None:
         not tf.config.list_physical_devices("GPU"),
         "portable is for CPUs: hide the GPUs with CUDA_VISIBLE_DEVICES=-1",
     )
+    require(tf.__version__.startswith(VERSION), OTHER_BUILD)
     _fix_cache_sizes(Path(tf.sysconfig.get_lib(), LIBRARY))
-    _portable = True
 
 
 def _fix_cache_sizes(library: Path) -> None:
     """Let oneDNN assume SIZES instead of this CPU's caches; it has no setting for that."""
     addresses = _addresses(library, [DESCRIPTION, CACHE_SIZE]) if library.is_file() else {}
     known = len(addresses) == 2
-    if known:
-        description = ctypes.CFUNCTYPE(ctypes.c_void_p)(addresses[DESCRIPTION])()
-        levels = ctypes.c_uint32.from_address((description or 0) + LEVELS_OFFSET)
+    description = known and ctypes.CFUNCTYPE(ctypes.c_void_p)(addresses[DESCRIPTION])()
+    if known := bool(description):
+        levels = ctypes.c_uint32.from_address(description + LEVELS_OFFSET)
         if known := levels.value <= MOST_LEVELS:
             levels.value = 0
             size: Callable[[int], int] = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int)(
                 addresses[CACHE_SIZE]
             )
             known = [size(level) for level in (1, 2, 3)] == SIZES
-    require(known, "portable knows TensorFlow 2.21 alone, and this is another build: leave it out")
+    require(known, OTHER_BUILD)
 
 
 def _addresses(library: Path, names: list[str]) -> dict[str, int]:

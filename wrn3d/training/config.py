@@ -186,6 +186,10 @@ class TrainingConfig:
             "portable needs the precision float32: AVX2 has no instructions for bfloat16",
         )
         require(
+            self.batch_size % self.shards == 0,
+            f"batch_size is {self.batch_size}, but must be a multiple of shards, {self.shards}",
+        )
+        require(
             self.shards > 1 or not self.portable,
             "portable needs shards of 2 or more: with one, the number of cores decides the bits",
         )

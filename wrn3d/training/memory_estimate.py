@@ -63,10 +63,11 @@ def check_memory(
     if needed.total <= usable:
         return
     fitting = int((usable - needed.fixed) // needed.per_sample) // config.shards * config.shards
+    least = "one image fits" if config.shards == 1 else f"batches of {config.shards} fit"
     advice = (
         f"batch_size {fitting} would fit"
         if fitting > 0
-        else "not even one image fits, so choose a smaller network"
+        else f"not even {least}, so choose a smaller network"
     )
     raise NotEnoughMemoryError(
         f"training {spec.name} with batches of {config.batch_size} takes about "

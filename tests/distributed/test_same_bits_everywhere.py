@@ -151,7 +151,11 @@ def in_cluster(workers):
     "flags, workers, message",
     [
         (["--shards", 3], 1, "shards is 3, but must be 1, 2, 4, 8, ..."),
-        (["--shards", 4, "--batch-size", 30], 1, "a batch of 30 cannot be cut into 4 equal shards"),
+        (
+            ["--shards", 4, "--batch-size", 30],
+            1,
+            "batch_size is 30, but must be a multiple of shards, 4",
+        ),
         (["--shards", 4], 3, "3 workers cannot share 4 shards: start 1, 2, 4, ... workers"),
         (["--shards", 4], 8, "8 workers cannot share 4 shards: start 1, 2, 4, ... workers"),
     ],

@@ -64,6 +64,7 @@ def supported(monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
 
 
+@pytest.mark.slow
 def test_bits_are_those_of_another_cpu():
     process = run_python("-c", TRAIN, env=FROM_ANYWHERE)
     assert process.stdout == RECORD, process.stderr
@@ -77,6 +78,7 @@ def test_an_emulated_cpu_computes_the_same_bits():
     assert process.stdout == RECORD, process.stderr
 
 
+@pytest.mark.slow
 def test_a_process_computes_portably_or_not():
     code = (
         "from cifar_wide_resnet_tl import CNNEnv\n"

@@ -60,6 +60,7 @@ def test_this_machine_computes_rightly_and_the_recorded_bits(portable):
     assert ("\nthe same bits as recorded\n" in said) == path.is_file()
 
 
+@pytest.mark.slow
 def test_a_fault_is_named(tmp_path):
     script = tmp_path / "faulty.py"
     script.write_text(FAULT)

@@ -1,8 +1,13 @@
 """TensorFlow and TensorLayer print nothing of their own."""
 
+from contextlib import nullcontext
+
 import pytest
+import tensorflow as tf
 
 from tests.support.processes import FROM_ANYWHERE, run_python
+from wrn3d.system import tensorflow_setup
+from wrn3d.system.errors import UsageError
 
 # As in a notebook: `sys.ps1` exists, and TensorFlow comes first. Its gradients of strided 3D
 # convolutions log an error, a graph optimisation that was left out.
@@ -28,3 +33,16 @@ def test_a_notebook_that_imports_tensorflow_first_is_as_silent_as_a_script():
     process = run_python("-c", NOTEBOOK, env=variables)
     assert process.returncode == 0, process.stderr
     assert process.stdout + process.stderr.partition("imported\n")[2] == ""
+
+
+@pytest.mark.parametrize("threads, refused", [("", True), ("2", True), ("1", False)])
+def test_one_shard_follows_several_where_ops_have_one_thread_anyway(monkeypatch, threads, refused):
+    monkeypatch.setattr(
+        tf.config.threading, "set_intra_op_parallelism_threads", lambda number: None
+    )
+    monkeypatch.setattr(tensorflow_setup, "_one_thread_per_op", False)
+    monkeypatch.setattr(tensorflow_setup, "usable_cores", lambda: 2)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
+    tensorflow_setup.set_threads(2)
+    with pytest.raises(UsageError, match="has computed in shards") if refused else nullcontext():
+        tensorflow_setup.set_threads(1)

@@ -152,15 +152,14 @@ def set_threads(shards: int) -> None:
             "give other results than elsewhere: use another process for it",
         )
         return
+    given = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    from_environment = int(given) if given.isdecimal() else 0
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
-        _one_thread_per_op = True
+        _one_thread_per_op = from_environment != 1  # else shards=1 has one thread everywhere
     except RuntimeError:  # TensorFlow has computed already
         threads = tf.config.threading.get_intra_op_parallelism_threads()
-        from_environment = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
-        threads = (
-            threads or int(from_environment.isdecimal() and from_environment) or usable_cores()
-        )
+        threads = threads or from_environment or usable_cores()
         require(
             threads == 1,
             f"TensorFlow has computed with {threads} threads for each op in this process, but "

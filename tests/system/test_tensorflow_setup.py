@@ -1,4 +1,4 @@
-"""TensorFlow and TensorLayer print nothing of their own."""
+"""TensorFlow's start: it prints nothing of its own, and its threads suit the shards."""
 
 from contextlib import nullcontext
 

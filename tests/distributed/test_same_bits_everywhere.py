@@ -156,8 +156,8 @@ def in_cluster(workers):
             1,
             "batch_size is 30, but must be a multiple of shards, 4",
         ),
-        (["--shards", 4], 3, "3 workers cannot share 4 shards: start 1, 2, 4, ... workers"),
-        (["--shards", 4], 8, "8 workers cannot share 4 shards: start 1, 2, 4, ... workers"),
+        (["--shards", 4], 3, "3 workers cannot share 4 shards: start a power of two, at most 4"),
+        (["--shards", 4], 8, "8 workers cannot share 4 shards: start a power of two, at most 4"),
     ],
 )
 def test_shards_that_do_not_fit_are_refused_at_the_start(flags, workers, message):

@@ -41,9 +41,12 @@ def test_evaluation_takes_any_number_of_rows(network, rows):
 
 
 def test_training_needs_a_row_for_each_shard(network):
-    logits, _ = network
+    logits, variables = network
+    before = values(variables)
     with pytest.raises(tf.errors.InvalidArgumentError, match="a row for each of 2 shards"):
         logits(sample(SPEC)[1][:1], True, Sharding(2))
+    for name, array in values(variables).items():
+        assert np.array_equal(array, before[name])
 
 
 def test_a_batch_in_shards_is_trained_like_the_whole(network):

@@ -63,7 +63,7 @@ def test_this_machine_is_described_by_what_decides_the_bits(monkeypatch):
     assert here["instructions"] == ["avx2", "sme2"]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "{"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "{", '{"digests": 5}', '{"digests": {"a": 1}}'])
 def test_a_damaged_record_is_named(text, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "FOLDER", tmp_path)
     path = tmp_path / records.file_name(MACHINE)

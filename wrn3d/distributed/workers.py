@@ -84,8 +84,8 @@ def check_workers(batch_size: int, count: int, shards: int = 1) -> None:
     )
     require(
         shards == 1 or shards % count == 0,
-        f"{count} workers cannot share {shards} shards: start 1, 2, 4, ... workers, at most "
-        f"{shards}, or change shards",
+        f"{count} workers cannot share {shards} shards: start a power of two, at most {shards}, or "
+        "change shards",
     )
 
 

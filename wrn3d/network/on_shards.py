@@ -41,9 +41,12 @@ def logits_on_shards(
     """
     rows = tf.shape(volumes)[0]
     if training:
-        tf.debugging.assert_greater_equal(
+        check = tf.debugging.assert_greater_equal(
             rows, sharding.local, f"a batch needs a row for each of {sharding.count} shards"
         )
+        # Nothing is computed before the check: it would leave NaN in the running averages.
+        with tf.control_dependencies([] if check is None else [check]):
+            volumes = tf.identity(volumes)
     else:  # TensorFlow's convolutions fail on a shard without rows
         missing = tf.maximum(sharding.local - rows, 0)
         volumes = tf.pad(volumes, [(0, missing), *[(0, 0)] * 4])

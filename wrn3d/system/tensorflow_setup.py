@@ -157,15 +157,16 @@ def set_threads(shards: int) -> None:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         _one_thread_per_op = from_environment != 1  # else shards=1 has one thread everywhere
+        return
     except RuntimeError:  # TensorFlow has computed already
         threads = tf.config.threading.get_intra_op_parallelism_threads()
-        threads = threads or from_environment or usable_cores()
-        require(
-            threads == 1,
-            f"TensorFlow has computed with {threads} threads for each op in this process, but "
-            f"shards={shards} needs one: make this CNNEnv first in a process of its own, or set "
-            "shards=1",
-        )
+    threads = threads or from_environment or usable_cores()
+    require(
+        threads == 1,
+        f"TensorFlow has computed with {threads} threads for each op in this process, but "
+        f"shards={shards} needs one: make this CNNEnv first in a process of its own, or set "
+        "shards=1",
+    )
 
 
 def be_deterministic(seed: int) -> None:

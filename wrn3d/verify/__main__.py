@@ -102,6 +102,8 @@ def verify(config: VerifyConfig) -> int:
     report = Report(records.find(decisive))
     print(fitted(machine.sentence(machine.describe())))
     print(f"record  {name}{' (not found)' if report.recorded is None else ''}", flush=True)
+    if config.record:
+        records.make_folder(config.record)  # before the checks, which take a minute
     take(config, report)
     print(f"\n{report.verdict()}")
     if report.wrong:

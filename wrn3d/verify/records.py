@@ -68,15 +68,25 @@ def find(decisive: dict[str, Any]) -> Digests | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["digests"]
+        digests = json.loads(path.read_text(encoding="utf-8"))["digests"]
+        if not isinstance(digests, dict) or not all(
+            isinstance(one, dict) for one in digests.values()
+        ):
+            raise ValueError("digests are expected by check and output")
+        return digests
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({reason(error)}): install wrn3d again") from error
 
 
-def write(folder: Path, decisive: dict[str, Any], digests: Digests) -> Path:
-    """Write the record of a machine into `folder`, and return its path; raises DataError."""
+def make_folder(folder: Path) -> None:
+    """Make the folder for a record, if it is missing; raises DataError."""
     with file_errors(folder, advice="name another folder with --record"):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def write(folder: Path, decisive: dict[str, Any], digests: Digests) -> Path:
+    """Write the record of a machine into `folder`, and return its path; raises DataError."""
+    make_folder(folder)
     path = folder / file_name(decisive)
     text = json.dumps({"machine": decisive, "digests": digests}, indent=1)
     write_atomic(path, f"{text}\n".encode())

@@ -110,7 +110,7 @@ def test_batch_norm_covers_every_workers_rows(shape, precision, tolerance):
 
 
 def test_local_batch_norm_covers_each_shards_own_rows():
-    """Compare with the rows alone: output, moments, and gradients, of which the weights' add up."""
+    """Compare with each shard computed alone. The weights' gradients are the sum of both."""
     draw = np.random.default_rng(0)
     x, upstream = (tf.constant(draw.normal(3, 2, (5, 1, 6, 5, 3)), tf.float32) for _ in range(2))
     weight, bias = (tf.constant(draw.uniform(0.5, 2, 3), tf.float32) for _ in range(2))

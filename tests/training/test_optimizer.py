@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wrn3d
+from tests.support.pytorch_optimizers import updated_by_pytorch
 from wrn3d.training.optimizer import orthogonalized
 from wrn3d.verify.updates import orthogonalized as orthogonalized_exactly
 
@@ -34,17 +35,6 @@ def updated(optimizer, start, gradients, rates=RATES, variable_type=tf.Variable,
     return variable.numpy()
 
 
-def updated_by_pytorch(optimizer, start, gradients):
-    """Return the weight after the same updates by `optimizer([weight])`, in float64."""
-    weight = torch.tensor(start, requires_grad=True, dtype=torch.float64)
-    pytorchs = optimizer([weight])
-    for gradient, rate in zip(gradients, RATES, strict=False):
-        pytorchs.param_groups[0]["lr"] = rate
-        weight.grad = torch.tensor(gradient)
-        pytorchs.step()
-    return weight.detach().numpy()
-
-
 @pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("weight_decay", [0.0, 5e-2])
 @variable_types
@@ -55,7 +45,7 @@ def test_sgd_is_pytorchs(momentum, nesterov, weight_decay, variable_type):
         torch.optim.SGD, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )
     actual = updated(optimizer, start, gradients, variable_type=variable_type, graph=True)
-    expected = updated_by_pytorch(pytorchs, start, gradients)
+    expected = updated_by_pytorch(pytorchs, start, gradients, RATES)
     np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=1e-6)
 
 
@@ -64,7 +54,7 @@ def test_adam_is_pytorchs(variable_type):
     start, *gradients = np.random.default_rng(0).standard_normal((7, 3, 2))
     optimizer = wrn3d.make_optimizer(ADAM, wrn3d.WideResNetSpec())
     actual = updated(optimizer, start, gradients, variable_type=variable_type)
-    expected = updated_by_pytorch(torch.optim.Adam, start, gradients)
+    expected = updated_by_pytorch(torch.optim.Adam, start, gradients, RATES)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
@@ -75,7 +65,7 @@ def test_muon_is_pytorchs(monkeypatch):
     actual = updated(wrn3d.Muon(0.1, 0.9, True, 0.2), start, gradients)
     pytorchs = partial(torch.optim.Muon, weight_decay=0.2, momentum=0.9, nesterov=True)
     matrix, *matrices = (array.reshape(54, 5).T for array in (start, *gradients))
-    expected = updated_by_pytorch(pytorchs, matrix, matrices)
+    expected = updated_by_pytorch(pytorchs, matrix, matrices, RATES)
     np.testing.assert_allclose(actual.reshape(54, 5), expected.T, rtol=0, atol=5e-3)
 
 

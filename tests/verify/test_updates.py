@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.pytorch_optimizers import updated_by_pytorch
 from wrn3d.verify import updates
 
 RATES = 0.1, 0.02, 0.3
@@ -25,21 +26,11 @@ def updated(formula, start, gradients):
     return weight
 
 
-def updated_by_pytorch(optimizer, start, gradients):
-    weight = torch.tensor(start, requires_grad=True)
-    pytorchs = optimizer([weight])
-    for gradient, rate in zip(gradients, RATES, strict=True):
-        pytorchs.param_groups[0]["lr"] = rate
-        weight.grad = torch.tensor(gradient)
-        pytorchs.step()
-    return weight.detach().numpy()
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_formula_is_pytorchs(name):
     formula, optimizer = CASES[name]
     start, *gradients = np.random.default_rng(0).standard_normal((4, 3, 5))
-    expected = updated_by_pytorch(optimizer, start, gradients)
+    expected = updated_by_pytorch(optimizer, start, gradients, RATES)
     np.testing.assert_allclose(updated(formula, start, gradients), expected, atol=1e-6)
 
 
@@ -50,6 +41,6 @@ def test_muon_is_pytorchs(monkeypatch):
     formula = updates.muon(0.9, 0.2)
     rows = [array.reshape(54, 5).T for array in (start, *gradients)]
     muon = partial(torch.optim.Muon, weight_decay=0.2, momentum=0.9, nesterov=True)
-    expected = updated_by_pytorch(muon, rows[0], rows[1:])
+    expected = updated_by_pytorch(muon, rows[0], rows[1:], RATES)
     actual = updated(formula, start, gradients).reshape(54, 5).T
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-2)

@@ -39,7 +39,7 @@ def tree_sum(stack: tf.Tensor) -> tf.Tensor:
 
 
 class Collectives:
-    """The sums over `count` workers, of which this is number `index`.
+    """Sums over `count` workers; `index` is this worker's number.
 
     Large arrays are summed in a ring, or `in_pairs`: in a tree, which takes a power of two workers
     and sends more if they are more than two.
@@ -87,9 +87,9 @@ class Collectives:
 def sum_in_pairs(
     count: int, index: int, array: tf.Tensor, key: int, token: Sequence[tf.Tensor] = ()
 ) -> tf.Tensor:
-    """Sum an array over `count` workers, a power of two, of which this is `index`.
+    """Sum an array over `count` workers, a power of two; `index` is this worker's number.
 
-    At each level of the tree two workers exchange and add their sums.
+    At each level of the tree, workers exchange and add their sums in pairs.
     """
     distance = 1
     while distance < count:

@@ -98,12 +98,14 @@ def start_worker(
             stacklevel=3,  # the line that makes the CNNEnv
         )
     synchronised, single_depth = config.batch_norm == "synchronised", spec.input_shape[0] == 1
-    # Here, since they import TensorFlow.
-    from wrn3d.distributed.cluster_worker import ClusterWorker
-    from wrn3d.distributed.shards import Sharding
-
     if rank.world_size == 1:
-        return Worker(Sharding(config.shards, synchronised) if config.shards > 1 else None)
+        if config.shards == 1:
+            return Worker()
+        from wrn3d.distributed.shards import Sharding  # which imports TensorFlow
+
+        return Worker(Sharding(config.shards, synchronised))
+    from wrn3d.distributed.cluster_worker import ClusterWorker  # which imports TensorFlow, too
+
     worker = ClusterWorker(rank, config.shards, synchronised, single_depth)
     shared = config.settings | {"data_dir": "", "dataset": ""}
     worker.check_same_everywhere(f"{shared} {loaded.fingerprint}")

@@ -35,7 +35,7 @@ IN_BFLOAT16 = ("images, Muon", "volumes, Muon")
 def runs_in(precisions: tuple[str, ...], portable: bool = False) -> dict[str, dict[str, Any]]:
     """Return {name: settings} of the runs, some of them in several of these precisions.
 
-    Portable runs have no progressive resizing, for which NumPy would have to be portable, too.
+    Portable runs leave out progressive resizing: NumPy resizes images, and is not portable.
     """
     others: dict[str, Any] = {"portable": True, "sizes": ()} if portable else {}
     return {

@@ -4,7 +4,8 @@
 # make soak       hours: runs killed by the hundred, long trainings, several workers over a bad link
 #                 (which needs root for hosts of its own)
 # make fuzz       every reader of files on ten thousand damaged ones: ten minutes
-# make benchmark  measure every size: more than an hour; with ARGS=--quick less than two minutes
+# make benchmark  compare with Keras, PyTorch and ONNX Runtime: an hour and a half; with ARGS=--quick
+#                 less than three minutes
 # make audit      ask for known weaknesses of the installed packages, where the network allows it
 # Each sets up .venv first.
 PYTHON ?= python3
@@ -50,11 +51,11 @@ audit: .venv/dev.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-.venv/bench.stamp: requirements-bench.txt .venv/run.stamp
+.venv/bench.stamp: requirements-bench.txt requirements-onnx.txt .venv/run.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-bench.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt requirements-onnx.txt requirements-rl.txt requirements-agent.txt .venv/bench.stamp
+.venv/dev.stamp: requirements-dev.txt requirements-rl.txt requirements-agent.txt .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

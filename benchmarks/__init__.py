@@ -1,12 +1,13 @@
-"""Measure the training speed of this project, stock Keras and PyTorch on this machine's CPU.
+"""Compare this project with stock Keras, PyTorch and ONNX Runtime on this machine's CPU.
 
-    python -m benchmarks --quick       # one size, less than two minutes
-    python -m benchmarks               # every size, more than an hour
+    python -m benchmarks --quick       # one size, less than three minutes
+    python -m benchmarks               # everything, an hour and a half
     python -m benchmarks.episodes      # the cost of driving a run from outside
     python -m benchmarks.scaling       # the cost of several workers
     python -m benchmarks.shards        # what shards gain or cost
 
-`cases` has the networks and their data. `contenders` has the programs that train them. `turn`
-measures one contender in a process of its own. `report` shows the results. `processes` starts
-processes; `worker` trains by turns in those of `scaling` and `shards`.
+`cases` has the networks and their data. `contenders` has the programs that train or evaluate them,
+`pytorch` those in PyTorch. `processes` starts processes that measure at each call: `participant`
+for a contender, `worker` for `scaling` and `shards`. `turns` lets contenders take turns. `report`
+and `picture` show the results.
 """

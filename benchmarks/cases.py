@@ -27,8 +27,10 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Name on the command line: "16-4", or "16-1-32" for volumes of 32x32x32."""
-        return "-".join(str(part) for part in (self.depth, self.widen_factor, self.side) if part)
+        """Name on the command line: "16-4-b32" for images in batches of 32, "16-1-64-b2" for
+        64x64x64 volumes."""
+        parts = self.depth, self.widen_factor, self.side, f"b{self.batch_size}"
+        return "-".join(str(part) for part in parts if part)
 
     @property
     def network(self) -> str:
@@ -70,10 +72,14 @@ class Case:
         for volumes, labels in (images.split("train"), images.split("test")):
             rows = slice(len(labels) // 32 * 32)
             cubes = volumes[rows, 0, :, :, :1].reshape(-1, 32, 32, 32, 1)
-            for axis in (1, 2, 3):
-                cubes = np.repeat(cubes, self.side // 32, axis)
             splits += [cubes, labels[rows][::32]]
-        return Dataset("stacked digits", images.origin, images.class_names, *splits)
+        cubes = Dataset("stacked digits", images.origin, images.class_names, *splits)
+        return cubes.resized(self.side)
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """A batch to evaluate, normalised, (N, D, H, W, C)."""
+        return self.dataset.normalise(self.dataset.train_volumes[: self.batch_size])
 
     @property
     def whole_batches(self) -> int:
@@ -81,21 +87,44 @@ class Case:
         return len(self.dataset.train_labels) // self.batch_size * self.batch_size
 
 
-CASES = {
-    case.name: case
-    for case in (
-        Case(16, 1, 128),
-        Case(16, 2, 128),
-        Case(16, 4, 32),
-        Case(28, 4, 32),
-        Case(28, 10, 32),
-        Case(16, 1, 8, 32),
-        Case(16, 2, 8, 32),
-        Case(16, 1, 2, 64),
-        Case(16, 2, 2, 64),
-    )
+MOMENTUM = {"momentum": 0.9, "nesterov": True}  # every contender's update
+
+
+def _named(*cases: Case) -> dict[str, Case]:
+    return {case.name: case for case in cases}
+
+
+TRAINED = _named(
+    Case(16, 1, 128),
+    Case(16, 2, 128),
+    Case(16, 4, 128),
+    Case(16, 4, 32),
+    Case(28, 4, 32),
+    Case(28, 10, 32),
+    Case(16, 1, 8, 32),
+    Case(16, 2, 8, 32),
+    Case(16, 1, 4, 48),
+    Case(16, 2, 4, 48),
+    Case(16, 1, 2, 64),
+    Case(16, 2, 2, 64),
+)
+EVALUATED = _named(
+    Case(16, 1, 200),
+    Case(16, 1, 1),
+    Case(16, 4, 200),
+    Case(16, 4, 1),
+    Case(28, 10, 1),
+    Case(16, 1, 32, 32),
+    Case(16, 1, 1, 32),
+)
+CASES = TRAINED | EVALUATED
+POSSIBLE = {"training": TRAINED, "evaluation": EVALUATED, "start": TRAINED}  # {work: cases}
+WORKS = {  # {work: names of the cases to measure by default}
+    "training": tuple(TRAINED),
+    "evaluation": tuple(EVALUATED),
+    "start": ("16-4-b128",),
 }
-QUICK = ("16-4",)
+QUICK = {"training": ("16-1-b128",), "evaluation": ("16-1-b200",), "start": ("16-1-b128",)}
 
 
 def precisions(quick: bool) -> tuple[Sequence[str], list[str]]:

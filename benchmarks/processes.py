@@ -91,24 +91,43 @@ def started_workers(
     They import the version of the project in the folder `project`. `before` goes before the
     command. The workers wait for a call without using the cores. Raises UserError if one fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    launcher = ["-m", "wrn3d.launch", "-n", str(count)] if count > 1 else []
+    request |= {"case": astuple(case), "settings": settings or {}, "steps": steps}
+    command = [*before, sys.executable, *launcher, str(WORKER)]
+    with called(f"measuring {counted(count, 'worker')}", command, request, project) as (_, call):
+        yield call
+
+
+@contextmanager
+def called(
+    title: str,
+    command: Sequence[str],
+    request: Mapping[str, Any],
+    project: Path = ROOT,
+    **variables: str,
+) -> Iterator[tuple[Figures, Turn]]:
+    """Start a process that measures at each call, as `started` does.
+
+    The command gets one more argument, JSON of the `request`, with the path of a FIFO of calls and
+    the time of the start. Yields the figures of the start, and a function that makes the process
+    take a turn and returns its figures. PyTorch compiles into an empty cache.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         calls = Path(folder) / "calls"
         os.mkfifo(calls)
-        request |= {"calls": str(calls), "start": time.perf_counter(), "case": astuple(case)}
-        request |= {"settings": settings or {}, "steps": steps}
-        launcher = ["-m", "wrn3d.launch", "-n", str(count)] if count > 1 else []
-        command = [*before, sys.executable, *launcher, str(WORKER), json.dumps(request)]
+        variables["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "compiled")
+        text = json.dumps({**request, "calls": str(calls), "start": time.perf_counter()})
         with (
-            started(f"measuring {counted(count, 'worker')}", command, project) as results,
+            started(title, [*command, text], project, **variables) as results,
             open(calls, "r+b", buffering=0) as fifo,  # "wb" would wait for a reader
         ):
-            next(results)  # they are warmed up
+            ready = next(results)
 
             def call() -> Figures:
                 fifo.write(b"\n")
                 return next(results)
 
-            yield call
+            yield ready, call
 
 
 def in_rounds(

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.cases import MOMENTUM
 from wrn3d.network.wide_resnet import STEM_FILTERS
+from wrn3d.system import machine
 
 
 class Block(nn.Module):
@@ -55,35 +57,62 @@ class WideResNet(nn.Module):
         return self.fc(F.relu(self.bn(x)).flatten(2).mean(2))
 
 
-class Training:
-    """The network with its optimizer and data; bfloat16 is PyTorch's autocast."""
+class Program:
+    """The network with a batch's data layout, eager or compiled; bfloat16 is PyTorch's autocast."""
 
-    def __init__(self, case, precision, dimensions, memory_format):
+    def __init__(self, case, precision, dimensions, memory_format, compiled=False):
+        torch.set_num_threads(machine.usable_cores())
         self.dimensions, self.memory_format = dimensions, getattr(torch, memory_format)
         self.bfloat16 = precision == "bfloat16"
         self.model = WideResNet(case.spec, dimensions).to(memory_format=self.memory_format)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
-        dataset = case.dataset
-        self.volumes = self._tensor(dataset.normalise(dataset.train_volumes))
-        self.labels = torch.from_numpy(dataset.train_labels)
-        last = len(self.labels) - case.batch_size
-        starts = (start % last for start in count(step=case.batch_size))
-        self.batches = (slice(start, start + case.batch_size) for start in starts)
+        self.network = torch.compile(self.model) if compiled else self.model
 
-    def _tensor(self, volumes):
+    def tensor(self, volumes):
         """Convert (N, D, H, W, C) to the tensor that the network takes."""
         tensor = torch.from_numpy(volumes).movedim(-1, 1)
         tensor = tensor.squeeze(2) if self.dimensions == 2 else tensor
         # Clone: with one channel `contiguous` would keep the strides, which mean channels last.
         return tensor.clone(memory_format=self.memory_format)
 
+    def autocast(self):
+        """Return a context that computes in the precision."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
+
+
+class Training(Program):
+    """The network with its optimizer and training data."""
+
+    def __init__(self, case, *arguments):
+        super().__init__(case, *arguments)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, **MOMENTUM)
+        dataset = case.dataset
+        self.volumes = self.tensor(dataset.normalise(dataset.train_volumes))
+        self.labels = torch.from_numpy(dataset.train_labels)
+        last = len(self.labels) - case.batch_size
+        starts = (start % last for start in count(step=case.batch_size))
+        self.batches = (slice(start, start + case.batch_size) for start in starts)
+
     def step(self) -> float:
         """Train one iteration; return its loss."""
         rows = next(self.batches)
         self.model.train()
         self.optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            loss = F.cross_entropy(self.model(self.volumes[rows]), self.labels[rows])
+        with self.autocast():
+            loss = F.cross_entropy(self.network(self.volumes[rows]), self.labels[rows])
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+
+class Evaluation(Program):
+    """The network in evaluation mode with a batch."""
+
+    def __init__(self, case, *arguments):
+        super().__init__(case, *arguments)
+        self.model.eval()
+        self.volumes = self.tensor(case.volumes)
+
+    def step(self):
+        """Return the batch's logits, (N, num_classes)."""
+        with torch.inference_mode(), self.autocast():
+            return self.network(self.volumes).float().numpy()

@@ -1,212 +1,224 @@
-"""Report the results as Markdown tables, readable as plain text, and as a picture."""
+"""Report the results as Markdown tables, readable as plain text."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median, quantiles
 
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, MATMUL
-from benchmarks.turn import Measurement
-from wrn3d.runs.figures import new_figure
+from benchmarks.turns import Measurement
 from wrn3d.system.reporting import markdown_table
 
-SUMMARY_TITLES = (
-    "work",
-    "images/s",
-    "to stock Keras",
-    "to PyTorch 3D",
-    "to PyTorch 2D",
-    "to own float32",
-    "of matmul",
-    "Keras to TensorLayer",
-    "step to fit",
-    "first step to stock",
-    "memory to PyTorch",
-)
-DETAIL_TITLES = (
-    "contender",
-    "images/s",
-    "lowest",
-    "highest",
-    "of matmul",
-    "first step",
-    "memory",
-    "after import",
-)
-MEMORY = "peak_memory_bytes"
+OWN, SHARDED, STOCK, ONNX = "tensorlayer", "tensorlayer-2", "stock", "onnx"
+EAGER, COMPILED = "torch-2d", "torch-2d-compiled"
+LARGE_BATCH = 128  # from this size on a row of memory
+HEADINGS = {
+    "training": "Training",
+    "evaluation": "Evaluation",
+    "start": "From the start of a fresh process to the end of its first step",
+}
 NOTES = """\
-images/s: training, the median of the turns' medians (in the first table the TensorLayer script's);
-lowest and highest are single iterations. "to": the ratio to another contender, to the best of
-several; for the first step (seconds from the start of the process) and for memory less is better.
-"of matmul": the share of TensorFlow's matmul rate, by the lowered network's multiply-adds.
-"step to fit": env.step() of the Keras script to model.fit. Memory: the process's peak in training;
-"after import" is without what importing the libraries took. Stock Keras has oneDNN as TensorFlow
-chooses for the CPU, the others have it on."""
-OURS, OTHERS, LIMIT = "#1f77b4", "#b8b8b8", "#d62728"
-CAPTION = (
-    "images/s in training: median, lowest to highest; dashed: the machine's limit,\n"
-    "its matmul rate by the lowered network's multiply-adds"
-)
+Contenders in long-lived processes take turns, every other round in reverse. A rate is the median of
+the turns. "A to B" is the median over rounds of the ratio of images/s in a round, with its middle
+half; the number of rounds follows if there are more. PyTorch's programs that after 5 rounds reach
+less than 0.8 of the best one's rate take no more turns. S is the number of shards of a batch; with
+S = 2 each has a batch norm of its own (local). Conv2d is in channels_last, Conv3d in
+channels_last_3d unless it is called contiguous, which takes no part on volumes above 32³. "of
+matmul" is the share of TensorFlow's matmul rate, by the lowered network's multiply-adds. The first
+step counts from the start of the process, imports included; PyTorch compiles in it, into an empty
+cache. Memory is the process's peak, and what of it came after the libraries' import. Evaluation of
+one image is the latency of the model of wrn3d.predict, of more images the rate of env.predict."""
 
 
 class Row(list[Measurement]):
-    """One contender's measurements on a case in a precision."""
-
-    def median_of(self, name: str) -> float:
-        """Return the median of a field over the turns."""
-        return median(getattr(measurement, name) for measurement in self)
+    """One contender's measurements in a group, one for each round."""
 
     @property
     def rate(self) -> float:
-        """Training images/s, the median of the turns' medians."""
-        return self.median_of("images_per_second")
+        """The median rate in images/s."""
+        return median(one.rate for one in self)
 
-    @property
-    def spread(self) -> tuple[float, float]:
-        """Images/s of the slowest and of the fastest iteration."""
-        seconds = [one for measurement in self for one in measurement.iteration_seconds]
-        return self[0].batch_size / max(seconds), self[0].batch_size / min(seconds)
+    def median_of(self, name: str) -> float:
+        """Return the median of a field."""
+        return median(getattr(one, name) for one in self)
+
+    def ratios_to(self, other: "Row") -> list[float]:
+        """Return the ratios of the rates in the rounds that both took part in."""
+        others = {one.round: one.rate for one in other}
+        return [one.rate / others[one.round] for one in self if one.round in others]
 
 
-class Group(dict[str, Row]):
-    """{contender: its Row} of a case in a precision. The matmul has its Row in `matmul`."""
+class Results(dict[str, Row]):
+    """{contender: its Row} at a work on a case in a precision."""
 
-    def __init__(self, case: str, precision: str) -> None:
+    def __init__(self, work: str, case: str, precision: str) -> None:
         super().__init__()
-        self.case, self.precision, self.matmul = case, precision, Row()
+        self.work, self.case, self.precision = work, case, precision
         self.title = f"{CASES[case].title}, {precision}"
 
     @property
-    def limit(self) -> float | None:
-        """Images/s at the matmul's rate, None if that was not measured."""
-        return self.matmul.rate if self.matmul else None
+    def best_rival(self) -> str | None:
+        """The program of PyTorch with the highest median rate, None without one."""
+        rivals = [name for name in self if CONTENDERS[name].is_rival]
+        return max(rivals, key=lambda name: self[name].rate, default=None)
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds of a contender."""
+        return max(map(len, self.values()))
+
+    def ratios(self, name: str, other: str | None) -> list[float]:
+        """Return the ratios of a contender's rate to another's; [] if one is not measured."""
+        if name not in self or other not in self:
+            return []
+        return self[name].ratios_to(self[other])
 
 
-def grouped(measurements: Iterable[Measurement]) -> list[Group]:
-    """Return a Group for each case and precision with a measured network."""
-    groups: dict[tuple[str, str], Group] = {}
+def grouped(measurements: Iterable[Measurement]) -> list[Results]:
+    """Return the Results of each work, case and precision."""
+    groups: dict[tuple[str, ...], Results] = {}
     for one in measurements:
-        key = one.case, one.precision
-        group = groups.setdefault(key, Group(*key))
-        row = group.matmul if one.contender == MATMUL else group.setdefault(one.contender, Row())
-        row.append(one)
-    return [group for group in groups.values() if group]
+        key = one.work, one.case, one.precision
+        groups.setdefault(key, Results(*key)).setdefault(one.contender, Row()).append(one)
+    return list(groups.values())
 
 
-def summary_table(groups: Sequence[Group]) -> str:
-    """Return a table that compares this project with the others, a row for each group."""
-    own = [group for group in groups if "tensorlayer" in group]
-    float32 = {group.case: group["tensorlayer"] for group in own if group.precision == "float32"}
-    return markdown_table(
-        SUMMARY_TITLES,
-        [
-            _summary_row(group, float32.get(group.case) if group.precision != "float32" else None)
-            for group in own
-        ],
-    )
+def tables(groups: Sequence[Results]) -> str:
+    """Return all tables, each under its heading."""
+    works = {work: [one for one in groups if one.work == work] for work in HEADINGS}
+    texts = []
+    for work, heading in HEADINGS.items():
+        if works[work]:
+            texts += [f"## {heading}", SUMMARIES[work](works[work])]
+    large = [one for one in works["training"] if CASES[one.case].batch_size >= LARGE_BATCH]
+    if large:
+        texts += ["## Peak of memory in training", memory_table(large)]
+    for work in ("training", "evaluation"):
+        if works[work]:
+            texts += [f"## {HEADINGS[work]}, each contender", *map(detail_table, works[work])]
+    return "\n\n".join(texts)
 
 
-def detail_tables(groups: Sequence[Group]) -> str:
-    """Return a table for each group, a row for each contender."""
-    tables = []
-    for group in groups:
-        limit = ""
-        if group.limit:
-            operations = group.matmul.median_of("operations_per_second")
-            limit = f" (matmul {operations / 1e9:.0f} GFLOP/s: {group.limit:.1f} images/s)"
-        rows = [_detail_row(name, row, group.limit) for name, row in group.items()]
-        tables.append(f"**{group.title}**{limit}\n\n{markdown_table(DETAIL_TITLES, rows)}")
-    return "\n\n".join(tables)
-
-
-def _summary_row(group, float32):
-    own, keras, fit, stock = map(group.get, ("tensorlayer", "keras", "keras-fit", "stock"))
-    peers = {name: row for name, row in group.items() if name.startswith("torch")}
-    volumes, images = (
-        max(
-            (row for name, row in peers.items() if CONTENDERS[name].images_only == images_only),
-            key=lambda row: row.rate,
-            default=None,
+def line(group: Results) -> str:
+    """Return the contenders' median rates as a line, or their seconds to the first step."""
+    if group.work == "start":
+        return "; ".join(
+            f"{_name(name)} {row.median_of('seconds'):.1f} s" for name, row in group.items()
         )
-        for images_only in (False, True)
-    )
-    smallest = min(peers.values(), key=lambda row: row.median_of(MEMORY), default=None)
-    return [
-        group.title,
-        f"{own.rate:.1f}",
-        _ratio(own, stock),
-        _ratio(own, volumes),
-        _ratio(own, images),
-        _ratio(own, float32),
-        _share(own.rate, group.limit),
-        _ratio(keras, own),
-        _ratio(keras, fit),
-        _ratio(own, stock, "first_iteration_seconds"),
-        _ratio(own, smallest, MEMORY),
-    ]
+    return "; ".join(f"{_name(name)} {row.rate:.1f} images/s" for name, row in group.items())
 
 
-def _detail_row(name, row, limit):
-    peak, imported = row.median_of(MEMORY), row.median_of("import_memory_bytes")
-    return [
-        CONTENDERS[name].title,
-        f"{row.rate:.1f}",
-        *(f"{rate:.1f}" for rate in row.spread),
-        _share(row.rate, limit),
-        f"{row.median_of('first_iteration_seconds'):.1f} s",
-        _mebibytes(peak),
-        _mebibytes(peak and peak - imported),
-    ]
+def training_table(groups: Sequence[Results]) -> str:
+    """Return a table of this project's rates and of their ratios, a row for each of `groups`."""
+    titles = ["training"]
+    titles += ["S = 1, images/s", "S = 2, images/s", "best of PyTorch", "S = 1 to it"]
+    titles += ["S = 2 to it", "S = 1 to stock Keras", "S = 2 to it", "S = 1 of matmul", "S = 2"]
+    rows = []
+    for group in groups:
+        best = group.best_rival
+        row = [group.title, *(_rate(group, name) for name in (OWN, SHARDED)), _name(best)]
+        row += [_ratio(group, name, other) for other in (best, STOCK) for name in (OWN, SHARDED)]
+        rows.append(row + [_share(group, name) for name in (OWN, SHARDED)])
+    return markdown_table(titles, rows)
 
 
-def _ratio(row, reference, name="images_per_second"):
-    if row and reference and reference.median_of(name):
-        return f"{row.median_of(name) / reference.median_of(name):.2f}x"
-    return "-"
+def evaluation_table(groups: Sequence[Results]) -> str:
+    """Return a table of this project's rates or latencies in evaluation and of their ratios."""
+    titles = ["evaluation", "images/s", "ms", "best of PyTorch", "to it", "to ONNX Runtime"]
+    rows = []
+    for group in groups:
+        best = group.best_rival
+        milliseconds = f"{1000 * group[OWN].median_of('seconds'):.3g}" if OWN in group else "-"
+        row = [group.title, _rate(group, OWN), milliseconds, _name(best)]
+        rows.append(row + [_ratio(group, OWN, other) for other in (best, ONNX)])
+    return markdown_table(titles, rows)
 
 
-def _share(value, limit):
-    return f"{value / limit:.0%}" if limit else "-"
+def start_table(groups: Sequence[Results]) -> str:
+    """Return a table of seconds to the first step; ratios are of seconds, so less is better."""
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    titles = ["start", *map(_name, names), "seconds to eager", "to compiled"]
+    rows = []
+    for group in groups:
+        row = [group.title]
+        row += [f"{group[name].median_of('seconds'):.1f} s" for name in names if name in group]
+        row += ["-"] * (1 + len(names) - len(row))
+        rows.append(row + [_ratio(group, other, OWN) for other in (EAGER, COMPILED)])
+    return markdown_table(titles, rows)
+
+
+def memory_table(groups: Sequence[Results]) -> str:
+    """Return a table of peaks beyond the imports and in all, "412 of 1012 MiB"."""
+    names = (OWN, SHARDED, EAGER, COMPILED)
+    titles = ["beyond the imports, of all", *map(_name, names), "S = 1 to eager", "to compiled"]
+    rows = []
+    for group in groups:
+        sizes = {name: _memory(group[name]) for name in names if name in group}
+        row = [group.title]
+        for name in names:
+            beyond, total = sizes.get(name, (0.0, 0.0))
+            row.append(f"{_mebibytes(beyond)} of {_mebibytes(total)} MiB" if total else "-")
+        for other in (EAGER, COMPILED):
+            (own, _), (theirs, _) = (sizes.get(name, (0.0, 0.0)) for name in (OWN, other))
+            row.append(f"{own / theirs:.2f}" if own and theirs else "-")
+        rows.append(row)
+    return markdown_table(titles, rows)
+
+
+def detail_table(group: Results) -> str:
+    """Return a table with a row for each contender."""
+    titles = (group.title, "images/s", "S = 1 to it", "S = 2 to it", "of matmul", "first step")
+    rows = []
+    for name, row in group.items():
+        beyond, total = map(_mebibytes, _memory(row))
+        ratios = ("-" if own == name else _ratio(group, own, name) for own in (OWN, SHARDED))
+        first = f"{row.median_of('first_step_seconds'):.1f} s"
+        sizes = f"{total} MiB", f"{beyond} MiB"
+        rates = _rate(group, name), *ratios, _share(group, name)
+        rows.append([_name(name), *rates, first, *sizes, str(len(row))])
+    return markdown_table((*titles, "memory", "after import", "rounds"), rows)
+
+
+SUMMARIES: Mapping = {
+    "training": training_table,
+    "evaluation": evaluation_table,
+    "start": start_table,
+}
+
+
+def middle_half(ratios: Sequence[float]) -> tuple[float, float]:
+    """Return the first and the third quartile."""
+    if len(ratios) < 2:
+        return ratios[0], ratios[0]
+    low, _, high = quantiles(ratios, n=4, method="inclusive")
+    return low, high
+
+
+def _name(name):
+    return CONTENDERS[name].title if name else "-"
+
+
+def _rate(group, name):
+    return f"{group[name].rate:.1f}" if name in group else "-"
+
+
+def _ratio(group, name, other):
+    ratios = group.ratios(name, other)
+    if not ratios:
+        return "-"
+    low, high = middle_half(ratios)
+    fewer = f", {len(ratios)} rounds" if len(ratios) < group.rounds else ""
+    return f"{median(ratios):.2f} ({low:.2f} to {high:.2f}{fewer})"
+
+
+def _share(group, name):
+    ratios = group.ratios(name, MATMUL)
+    return f"{median(ratios):.0%}" if ratios else "-"
+
+
+def _memory(row):
+    total = row.median_of("memory_bytes")
+    return total - row.median_of("import_memory_bytes"), total
 
 
 def _mebibytes(size):
-    return f"{size / 2**20:.0f} MiB" if size else "-"
-
-
-def draw(groups: Sequence[Group], path: Path) -> None:
-    """Write a PNG with a row of panels for each case and a column for each precision."""
-    cases, precisions = (
-        list(dict.fromkeys(names))
-        for names in zip(*((group.case, group.precision) for group in groups), strict=True)
-    )
-    figure = new_figure(layout="constrained", figsize=(7 * len(precisions), 0.7 + 2.3 * len(cases)))
-    panels = figure.subplots(
-        len(cases),
-        len(precisions),
-        squeeze=False,
-        sharex="row",  # one scale for both precisions shows what bfloat16 gains
-    )
-    for panel in panels.flat:
-        panel.set_axis_off()
-    for group in groups:
-        _bars(panels[cases.index(group.case), precisions.index(group.precision)], group)
-    figure.supxlabel(CAPTION, fontsize=9)
-    figure.savefig(path, dpi=110)
-
-
-def _bars(panel, group):
-    panel.set_axis_on()
-    names, rows = list(group)[::-1], list(group.values())[::-1]  # the first contender on top
-    titles = [
-        f"{CONTENDERS[name].title}  {row.rate:.4g}" for name, row in zip(names, rows, strict=True)
-    ]
-    colours = [OURS if title.startswith("wrn3d") else OTHERS for title in titles]
-    spread = [[abs(row.spread[end] - row.rate) for row in rows] for end in (0, 1)]
-    panel.barh(
-        titles, [row.rate for row in rows], color=colours, xerr=spread, ecolor="#444444", capsize=2
-    )
-    if group.limit:
-        panel.axvline(group.limit, color=LIMIT, linestyle="--", linewidth=1)
-    panel.set_title(group.title, fontsize=10)
-    panel.tick_params(labelsize=8, labelbottom=True)
-    panel.spines[["top", "right"]].set_visible(False)
+    return f"{size / 2**20:.0f}"

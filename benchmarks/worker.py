@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
@@ -24,9 +24,11 @@ import numpy as np
 from benchmarks.cases import Case
 from benchmarks.contenders import TENSORLAYER_SCRIPT, environment
 from wrn3d import TrainingEnvironment
+from wrn3d.distributed.workers import Worker
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.memory import peak_memory
 
+ALONE = Worker()
 SUMS, FURTHER_SUMS = 7, 4
 SUM_SIZES = (4, 4_000, 400_000, 4_000_000, 40_000_000)  # bytes
 TRAINING = {"momentum": 0.9, "nesterov": True, "augment": True}
@@ -40,14 +42,22 @@ def serve(
     env.step()
     first_step = time.perf_counter() - start
     env.step()  # memory settles
-    first = env.worker.index == 0
-    if first:
-        print("{}", flush=True)
-    with open(calls) if first else nullcontext() as lines:  # nobody else reads
-        while env.worker.all_max(int(bool(lines and lines.readline()))):
-            figures = measure(env, **request) | {"first step": first_step}
-            if first:
-                print(json.dumps(figures), flush=True)
+    for _ in answer_calls(calls, {}, env.worker):
+        tell(measure(env, **request) | {"first step": first_step}, env.worker)
+
+
+def answer_calls(calls: str, ready: Mapping[str, float], worker: Worker = ALONE) -> Iterator[None]:
+    """Print `ready`, and yield for each line of the file `calls`, in all workers."""
+    tell(ready, worker)
+    with nullcontext() if worker.index else open(calls) as lines:  # only the first one reads
+        while worker.all_max(int(bool(lines and lines.readline()))):
+            yield
+
+
+def tell(figures: Mapping[str, float], worker: Worker = ALONE) -> None:
+    """Print figures as a line of JSON, if this is the first worker."""
+    if worker.index == 0:
+        print(json.dumps(figures), flush=True)
 
 
 def measure(

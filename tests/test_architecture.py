@@ -96,7 +96,7 @@ def test_each_room_imports_only_from_those_below_it():
         ("wrn3d.training.feed", "from wrn3d.predict import Classifier", "imports the command"),
         ("wrn3d.plot", "from wrn3d.compare import page", "imports the command"),
         ("wrn3d.network.spec", "def f():\n    from wrn3d.network import models", "a circle"),
-        ("wrn3d.runs.loop", "import benchmarks.turn", "outside the package"),
+        ("wrn3d.runs.loop", "import benchmarks.turns", "outside the package"),
         ("wrn3d", "from wrn3d.training.config import TrainingConfig", "would not be instant"),
     ],
 )

@@ -6,7 +6,7 @@ python -m benchmarks.shards            # an hour on two cores; --quick: less tha
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.cases import CASES, precisions
@@ -14,7 +14,7 @@ from benchmarks.contenders import TENSORLAYER_SCRIPT
 from benchmarks.processes import ROOT, require_cores_for_workers, started_workers
 from benchmarks.shards import report
 from benchmarks.shards.ways import Group, Measurement, alternate, groups_of_ways
-from benchmarks.turn import append_csv
+from benchmarks.turns import append_csv
 from wrn3d.distributed.workers import leave_others
 from wrn3d.system import machine
 from wrn3d.system.checks import check_choice, check_count, check_each, check_power_of_two, require
@@ -24,13 +24,8 @@ from wrn3d.system.reporting import new_folder, writing_to
 from wrn3d.system.terminal import Progress
 from wrn3d.system.words import counted
 
-SHARDED = {
-    "16-1": CASES["16-1"],
-    "16-4": replace(CASES["16-4"], batch_size=128),
-    "28-4": CASES["28-4"],
-    "16-1-32": CASES["16-1-32"],
-}
-QUICK, QUICK_ROUNDS = ("16-1",), 5
+SHARDED = {name: CASES[name] for name in ("16-1-b128", "16-4-b128", "28-4-b32", "16-1-32-b8")}
+QUICK, QUICK_ROUNDS = ("16-1-b128",), 5
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class ShardsConfig:
     quick: bool = False
     """Measure WRN-16-1 in float32, with few shards, in 5 rounds: under two minutes."""
     cases: tuple[str, ...] = ()
-    """16-1, 16-4, 28-4, or 16-1-32 for 32x32x32 volumes (default: all)."""
+    """16-1-b128, 16-4-b128, 28-4-b32, or 16-1-32-b8 for 32x32x32 volumes (default: all)."""
     shards: tuple[int, ...] = (4, 8)
     """Numbers of shards of one worker, besides the number of cores."""
     rounds: int = 20

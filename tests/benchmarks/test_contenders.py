@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import json
 
 import keras
 import numpy as np
@@ -9,14 +10,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.cases import CASES, Case
+from benchmarks.cases import CASES, TRAINED, Case
 from benchmarks.contenders import CONTENDERS, MATMUL
-from benchmarks.pytorch import Training, WideResNet
-from benchmarks.turn import iterations
+from benchmarks.participant import take_turns
+from benchmarks.pytorch import Evaluation, Training, WideResNet
 
 IMAGES, VOLUMES = Case(10, 1, 4), Case(10, 1, 2, 32)
-QUICK = ["tensorlayer", "stock", "torch-2d-last"]  # one of each way to train
-SLOW = [name for name in CONTENDERS if name not in (MATMUL, *QUICK)]
+QUICK = ["tensorlayer", "stock", "torch-2d"]  # one of each way to train
+TRAINING = [name for name, one in CONTENDERS.items() if "training" in one.makers]
+SLOW = [name for name in TRAINING if name not in (MATMUL, *QUICK)]
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def restored(name):
     """Restore Keras's policy, and collect the pipelines of `fit` early, while that is fast."""
     yield
     keras.mixed_precision.set_global_policy("float32")
-    if "fit" in CONTENDERS[name].title:
+    if name == "stock":
         gc.collect()
 
 
@@ -40,17 +42,22 @@ def test_operations_are_those_that_pytorch_counts(case):
     assert counter.get_total_flops() == case.batch_size * case.training_operations
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("case", TRAINED.values(), ids=TRAINED.keys())
 def test_data_are_real_digits_that_fit_the_network(case):
     dataset = case.dataset
     assert dataset.volume_shape == case.spec.input_shape
     assert len(dataset.train_labels) == len(dataset.train_volumes) >= 2 * case.batch_size
     if case.side:
-        digits = CASES["16-1"].dataset
-        step = case.side // 32
-        slices = dataset.train_volumes[1, ::step, ::step, ::step, 0]
-        assert np.array_equal(slices, digits.train_volumes[32:64, 0, :, :, 0])
+        digits = TRAINED["16-1-b128"].dataset
+        cube, own = digits.train_volumes[32:64, 0, :, :, 0], dataset.train_volumes[1, ..., 0]
         assert dataset.train_labels[1] == digits.train_labels[32]
+        assert case.side > 32 or np.array_equal(own, cube)
+        assert own.mean() == pytest.approx(cube.mean(), rel=0.02)
+
+
+def test_names_tell_the_cases_apart():
+    assert len(CASES) == 19 and list(CASES)[2:4] == ["16-4-b128", "16-4-b32"]
+    assert {"16-1-48-b4", "16-1-32-b32"} <= {*CASES}
 
 
 @pytest.mark.filterwarnings("ignore:precision bfloat16")  # where the CPU has no instructions
@@ -62,20 +69,20 @@ def test_data_are_real_digits_that_fit_the_network(case):
         *(
             pytest.param(name, "float32", VOLUMES, marks=pytest.mark.slow)
             for name in QUICK + SLOW
-            if not CONTENDERS[name].images_only
+            if CONTENDERS[name].dimensions != 2
         ),
     ],
     ids=str,
 )
 def test_a_contender_trains_until_it_is_told_to_stop(name, precision, case, restored):
-    trainer = CONTENDERS[name].make(case, precision)
-    kernels = [first_kernel(trainer.model)]
+    program = CONTENDERS[name].makers["training"](case, precision)
+    kernels = [first_kernel(program.model)]
 
     def enough():
-        kernels.append(first_kernel(trainer.model))
+        kernels.append(first_kernel(program.model))
         return len(kernels) == 4
 
-    trainer.train(enough)
+    program.run(enough)
     assert len(kernels) == 4
     for before, after in itertools.pairwise(kernels):
         assert np.isfinite(after).all() and not np.array_equal(before, after)
@@ -99,15 +106,41 @@ def test_pytorchs_volumes_lie_in_memory_in_their_format(memory_format, strides):
     assert training.volumes.stride() == strides
 
 
-def test_iterations_are_timed_from_the_start_of_the_process(monkeypatch):
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [2, 1])
+def test_every_contender_evaluates_the_same_network(batch_size):
+    case = Case(10, 1, batch_size)
+    arrays = {}
+    for name in ("tensorlayer", "keras", "onnx"):
+        program = CONTENDERS[name].makers["evaluation"](case, "float32")
+        arrays[name] = np.asarray(logits_of(program))
+        assert arrays[name].shape[-2:] == (batch_size, 10)
+    for name, one in arrays.items():
+        np.testing.assert_allclose(one.reshape(-1), arrays["keras"].reshape(-1), atol=1e-4), name
+    evaluation = Evaluation(case, "float32", 2, "channels_last")
+    assert evaluation.step().shape == (batch_size, 10) and not evaluation.model.training
+
+
+def logits_of(program):
+    """Return what an iteration of a program computes."""
+    (step,) = program.run.args
+    return step()
+
+
+def test_turns_hold_as_many_iterations_as_fit(monkeypatch, capsys, tmp_path):
     clock = itertools.count(100.0)
-    monkeypatch.setattr("benchmarks.turn.time.perf_counter", lambda: next(clock))
-    monkeypatch.setattr("benchmarks.turn.SECONDS", 4.0)
+    monkeypatch.setattr("benchmarks.participant.time.perf_counter", lambda: next(clock))
+    calls = tmp_path / "calls"
+    calls.write_text("\n\n")
 
-    def train(enough):
-        while not enough():
-            pass
+    def turns(seconds):
+        iterations = sum(1 for _ in take_turns(str(calls), 95.0, seconds, {"first": 1.0}))
+        lines = capsys.readouterr().out.splitlines()
+        return iterations, [json.loads(line) for line in lines]
 
-    assert iterations(train, start=95.0) == [5, 1, 1, 1, 1, 1]  # two to warm up, four seconds
-    monkeypatch.setattr("benchmarks.turn.SECONDS", 0.0)
-    assert len(iterations(train, start=0.0)) == 2 + 3  # the fewest
+    iterations, (ready, *figures) = turns(4.0)
+    assert iterations == 2 + 4 + 4 and ready["first step"] == 5.0
+    assert figures[0] == ready | {"seconds": 1.0, "iterations": 4, "memory": figures[0]["memory"]}
+    assert figures[0]["memory"] > 2**26
+    iterations, (_, one, _) = turns(0.0)  # a step that takes longer than a turn
+    assert iterations == 2 + 1 + 1 and one["iterations"] == 1

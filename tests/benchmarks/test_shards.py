@@ -18,14 +18,14 @@ from wrn3d.system.exit_status import exit_status
 SMALL = Case(10, 1, 32)
 
 
-def measurement(way, step, baseline_step, case="16-1", precision="float32"):
+def measurement(way, step, baseline_step, case="16-1-b128", precision="float32"):
     return Measurement(case, precision, way, step, baseline_step, 12.0, 8.0, 3e9, 2e9)
 
 
 def test_tables_hold_medians_of_ratios_with_their_middle_half():
     rounds = [(1.0, 0.5), (1.0, 1.0), (1.0, 1.5), (2.0, 4.0), (1.0, 3.0)]
     rows = [measurement("S = 2, local", *steps) for steps in rounds]
-    rows += [measurement("S = 4, local", 0.5, 2.0, case="28-4")]
+    rows += [measurement("S = 4, local", 0.5, 2.0, case="28-4-b32")]
     tables = report.tables(rows, command.SHARDED).split("\n\n")
     speeds, first_steps, memory = (
         [cells(line) for line in table.splitlines() if "---" not in line] for table in tables
@@ -66,7 +66,7 @@ def test_few_processes_take_turns_at_once():
 def test_a_batch_has_no_more_shards_than_rows(monkeypatch):
     monkeypatch.setattr(command.machine, "usable_cores", lambda: 16)
     monkeypatch.setattr(command.machine, "cpu_flags", lambda: {"avx2"})
-    groups, notes = command.plan(command.ShardsConfig(cases=("16-1-32",)))
+    groups, notes = command.plan(command.ShardsConfig(cases=("16-1-32-b8",)))
     shards = [[(way.workers, way.shards) for way in group.ways] for group in groups]
     assert shards == [[(1, 4), (1, 4)], [(1, 8), (1, 8)], [(2, 1)]]
     assert notes[1:] == [
@@ -111,9 +111,9 @@ def test_each_way_is_paired_with_the_baseline_of_its_round(fake_workers):
     ]
     assert len(rounds) == 3
     assert rounds[1] == [
-        Measurement("10-1", "float32", "S = 2, local", 0.25, 0.5, 2.0, 1.0, 2e9, 1e9),
+        Measurement("10-1-b32", "float32", "S = 2, local", 0.25, 0.5, 2.0, 1.0, 2e9, 1e9),
         Measurement(
-            "10-1", "float32", "baseline, two workers, S = 1", 0.125, 0.5, 3.0, 1, 3e9, 1e9
+            "10-1-b32", "float32", "baseline, two workers, S = 1", 0.125, 0.5, 3.0, 1, 3e9, 1e9
         ),
     ]
 
@@ -173,7 +173,7 @@ def test_a_reader_who_leaves_still_finds_the_table_written(fake_workers, tmp_pat
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["--cases", "16-2"], "cases is '16-2', but must be 16-1, 16-4, "),
+        (["--cases", "16-2"], "cases is '16-2', but must be 16-1-b128, 16-4-b128, "),
         (["--rounds", "1"], "rounds is 1, but must be a whole number from 2 up"),
         (["--baseline", "docs"], "baseline is docs, but must be a folder with a version of the p"),
     ],

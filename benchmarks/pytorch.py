@@ -65,7 +65,7 @@ class Program:
         self.dimensions, self.memory_format = dimensions, getattr(torch, memory_format)
         self.bfloat16 = precision == "bfloat16"
         self.model = WideResNet(case.spec, dimensions).to(memory_format=self.memory_format)
-        self.network = torch.compile(self.model) if compiled else self.model
+        self.network = torch.compile(self.model, dynamic=False) if compiled else self.model
 
     def tensor(self, volumes):
         """Convert (N, D, H, W, C) to the tensor that the network takes."""

@@ -11,14 +11,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cases import CASES, TRAINED, Case
-from benchmarks.contenders import CONTENDERS, MATMUL
+from benchmarks.contenders import CONTENDERS
 from benchmarks.participant import take_turns
 from benchmarks.pytorch import Evaluation, Training, WideResNet
 
 IMAGES, VOLUMES = Case(10, 1, 4), Case(10, 1, 2, 32)
 QUICK = ["tensorlayer", "stock", "torch-2d"]  # one of each way to train
-TRAINING = [name for name, one in CONTENDERS.items() if "training" in one.makers]
-SLOW = [name for name in TRAINING if name not in (MATMUL, *QUICK)]
+# Shards need a process of their own. Compiling takes long, and is the same over 2 and 3 dimensions.
+OTHERS = {"matmul", "tensorlayer-2", "torch-3d-compiled", "torch-3d-last-compiled", "onnx", *QUICK}
+SLOW = [name for name in CONTENDERS if name not in OTHERS]
 
 
 @pytest.fixture

@@ -60,14 +60,3 @@ def test_a_batch_in_shards_is_trained_like_the_whole(network):
     for name, array in whole[1].items():
         np.testing.assert_allclose(sharded[1][name], array, **ROUNDING)
         assert ".running_" not in name or not np.array_equal(array, weights[name])
-
-
-@pytest.mark.parametrize("synchronised", [True, False])
-def test_a_nan_reaches_the_logits(network, synchronised):
-    """In float32 the fused batch norm and ReLU make 0 of it."""
-    logits, variables = network
-    kernel = variables["group0.block0.conv0"]
-    kernel.assign(np.full(kernel.shape, np.nan, np.float32))
-    sharded = logits(sample(SPEC)[1], True, Sharding(2, synchronised))
-    assert np.isnan(sharded).all()
-    assert np.isnan(variables["group0.block0.bn1.running_mean"].numpy()).all()

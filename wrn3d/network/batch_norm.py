@@ -1,9 +1,14 @@
 """Batch norm and ReLU: on a whole batch, on each shard, or on all shards of a batch together.
 
 Volumes are (N, D, H, W, C) with static D, H, W, C, in float32 or bfloat16; statistics are float32.
+
+TensorFlow fuses batch norm with a ReLU right behind it, which saves a pass over memory. In float32
+the fused op makes 0 of NaN. So the two are fused only in training, where the model looks for NaN
+in the statistics (`showing_nan`, `nan_unless_finite`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +18,29 @@ from wrn3d.distributed.shards import Sharding
 from wrn3d.network.spec import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
 Tensors = list[tf.Tensor]
+
+_watched: ContextVar[Tensors | None] = ContextVar("watched", default=None)
+
+
+def showing_nan(call: Callable[..., tf.Tensor], *arguments: Any) -> tf.Tensor:
+    """Return the logits of `call`, or NaN if a batch norm that it trains is not finite.
+
+    What must be finite: the batch's mean and variance, weight and bias.
+    """
+    watched: Tensors = []
+    token = _watched.set(watched)
+    try:
+        logits = call(*arguments)
+    finally:
+        _watched.reset(token)
+    return logits + nan_unless_finite(watched) if watched else logits
+
+
+def nan_unless_finite(arrays: Iterable[Any]) -> tf.Tensor:
+    """Return 0 if all numbers in the float32 `arrays` are finite, else NaN: a scalar."""
+    numbers = tf.concat([tf.reshape(array, [-1]) for array in arrays], 0)
+    # No constant NaN: tf.debugging.enable_check_numerics would report it.
+    return tf.sqrt(tf.where(tf.reduce_all(tf.math.is_finite(numbers)), 0.0, -1.0))
 
 
 def batch_norm_relu(
@@ -29,13 +57,14 @@ def batch_norm_relu(
     with the weight BATCH_NORM_MOMENTUM, the variance as its unbiased estimate. In evaluation, the
     running averages normalise x and do not change.
     """
-    images = _as_images(x)
-    y, mean, var, *_ = _fused(
-        images, weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training
+    y, mean, var, *own = _fused(
+        _as_images(x), weight, bias, running_mean, running_var, BATCH_NORM_MOMENTUM, training
     )
-    # ReLU comes after the reshape. Right after batch norm, TensorFlow would fuse the two in
-    # evaluation, and the fused op turns NaN into 0.
-    return tf.nn.relu(_as_volumes(y, x)), mean, var
+    watched = _watched.get()
+    if training and watched is not None:
+        watched += [*own[:2], weight, bias]  # the batch's mean and variance
+        return _as_volumes(tf.nn.relu(y), x), mean, var
+    return tf.nn.relu(_as_volumes(y, x)), mean, var  # not fused
 
 
 def local_batch_norm_relu(

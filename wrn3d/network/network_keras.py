@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from wrn3d.distributed.shards import current_sharding
+from wrn3d.network.batch_norm import showing_nan
 from wrn3d.network.layers_keras import Cast, serializable
 from wrn3d.network.on_shards import logits_on_shards
 from wrn3d.network.spec import WideResNetSpec
@@ -39,7 +40,7 @@ class Network(keras.Model):
         if (sharding := current_sharding()) and self.spec:
             inputs = keras.ops.convert_to_tensor(inputs, self.inputs[0].dtype)
             return logits_on_shards(self, inputs, training, sharding)
-        return super().call(inputs, training, mask)
+        return showing_nan(super().call, inputs, training, mask)
 
     def compile_from_config(self, config: Any) -> None:
         """Compile as a saved model was; a class with a `compile` of its own has to do this."""

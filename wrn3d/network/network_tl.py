@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorlayer as tl
 
 from wrn3d.distributed.shards import current_sharding
+from wrn3d.network.batch_norm import showing_nan
 from wrn3d.network.on_shards import logits_on_shards
 from wrn3d.network.spec import WideResNetSpec
 
@@ -21,4 +22,4 @@ class Network(tl.models.Model):
         if sharding := current_sharding():
             training = self.all_layers[0].is_train  # TensorLayer keeps the mode in the layers
             return logits_on_shards(self, inputs, training, sharding)
-        return super().forward(inputs)
+        return showing_nan(super().forward, inputs)

@@ -5,7 +5,6 @@ has ops of its own, from the first convolution to the logits. Only batch norm lo
 """
 
 from collections.abc import Callable, Iterable
-from math import nan
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +14,7 @@ from wrn3d.network import ops
 from wrn3d.network.batch_norm import (
     batch_norm_relu,
     local_batch_norm_relu,
+    nan_unless_finite,
     synchronised_batch_norm_relu,
 )
 from wrn3d.network.convolution import conv3d, slices_met
@@ -140,8 +140,7 @@ class LayersOnShards:
     def finish(self, shards: Shards) -> tf.Tensor:
         """Assign the new running averages; return the logits, (N, num_classes).
 
-        The logits are NaN if a mean, variance, weight or bias of batch norm is not finite: a NaN
-        does not get past the fused batch norm and ReLU.
+        The logits are NaN if a mean, variance, weight or bias of batch norm is not finite.
         """
         logits = tf.concat(shards, 0)
         if not self._batch_norms:  # Keras has frozen all of them
@@ -149,8 +148,7 @@ class LayersOnShards:
         moments = self._moments
         affine = [one for layer in self._batch_norms for one in (layer.weight, layer.bias)]
         # This worker's own moments: no layer waits for the sum below.
-        seen = tf.concat([tf.reshape(one, [-1]) for one in (*moments, *affine)], 0)
-        finite = tf.reduce_all(tf.math.is_finite(seen))
+        nan_or_0 = nan_unless_finite([*moments, *affine])
         if not self.sharding.synchronised:  # one sum for all layers
             shares = tf.reshape(tf.cast(self.sharding.shares(shards), tf.float32), [-1, 1, 1])
             widths = [layer.running_mean.shape[0] for layer in self._batch_norms]
@@ -158,7 +156,7 @@ class LayersOnShards:
         for layer, (mean, var) in zip(self._batch_norms, map(tf.unstack, moments), strict=True):
             for average, value in ((layer.running_mean, mean), (layer.running_var, var)):
                 average.assign(average + BATCH_NORM_MOMENTUM * (value - average))
-        return logits + tf.where(finite, 0.0, nan)
+        return logits + nan_or_0
 
 
 def _on_each(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[Iterable], Shards]:

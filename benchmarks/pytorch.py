@@ -60,12 +60,15 @@ class WideResNet(nn.Module):
 class Program:
     """The network with a batch's data layout, eager or compiled; bfloat16 is PyTorch's autocast."""
 
-    def __init__(self, case, precision, dimensions, memory_format, compiled=False):
+    def __init__(self, case, precision, dimensions, memory_format, compiled=False, freezing=False):
         torch.set_num_threads(machine.usable_cores())
         self.dimensions, self.memory_format = dimensions, getattr(torch, memory_format)
         self.bfloat16 = precision == "bfloat16"
         self.model = WideResNet(case.spec, dimensions).to(memory_format=self.memory_format)
-        self.network = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self.network = self.model
+        if compiled:
+            options = {"freezing": freezing}
+            self.network = torch.compile(self.model, dynamic=False, options=options)
 
     def tensor(self, volumes):
         """Convert (N, D, H, W, C) to the tensor that the network takes."""
@@ -108,7 +111,7 @@ class Evaluation(Program):
     """The network in evaluation mode with a batch."""
 
     def __init__(self, case, *arguments):
-        super().__init__(case, *arguments)
+        super().__init__(case, *arguments, freezing=True)  # the weights are constants
         self.model.eval()
         self.volumes = self.tensor(case.volumes)
 

@@ -67,8 +67,10 @@ class Program:
         self.model = WideResNet(case.spec, dimensions).to(memory_format=self.memory_format)
         self.network = self.model
         if compiled:
-            options = {"freezing": freezing}
-            self.network = torch.compile(self.model, dynamic=False, options=options)
+            from torch._inductor import config as inductor_config  # slow to import
+
+            inductor_config.freezing = freezing
+            self.network = torch.compile(self.model, dynamic=False)
 
     def tensor(self, volumes):
         """Convert (N, D, H, W, C) to the tensor that the network takes."""

@@ -1,4 +1,4 @@
-"""`import_after` imports modules right after a library, and not before."""
+"""Modules are imported right after a library, or when they are used."""
 
 import pytest
 
@@ -57,3 +57,49 @@ import library
 """
     process = run_python("-c", SET_UP + program, cwd=tmp_path, env=FROM_ANYWHERE)
     assert (process.stdout, process.stderr) == ("plugin\n", "")
+
+
+def test_an_unused_module_is_imported_when_it_is_used(tmp_path):
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library/__init__.py").write_text("from library import part, unused\nimport gc")
+    (tmp_path / "library/part.py").write_text("print('part')")
+    (tmp_path / "library/unused.py").write_text("print('unused')\nname = 'used'")
+    program = """
+import gc
+from wrn3d.system.import_hooks import quick_imports
+hooks = [*sys.meta_path]
+with quick_imports(["library.unused", "no_such_module"]):
+    import library
+    assert not gc.isenabled()
+assert gc.isenabled() and hooks == sys.meta_path
+print("imported")
+from library.unused import name
+print(name, library.unused is sys.modules["library.unused"])
+gc.freeze()
+gc.disable()
+frozen = gc.get_freeze_count()
+with quick_imports([]):
+    pass
+assert not gc.isenabled() and gc.get_freeze_count() == frozen
+"""
+    process = run_python("-c", SET_UP + program, cwd=tmp_path, env=FROM_ANYWHERE)
+    assert (process.stdout.split(), process.stderr) == (
+        ["part", "imported", "unused", "used", "True"],
+        "",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["cifar_wide_resnet_tl", "cifar_wide_resnet_keras"])
+def test_training_imports_no_library_for_plots_or_science(script):
+    program = f"""
+import sys, {script}
+{script}.CNNEnv(dataset="digits", depth=10, batch_size=16).step()
+unused = {{"cv2", "matplotlib", "scipy", "sklearn"}}
+print(unused & set(sys.modules))
+import keras
+keras.visualization.plot_image_gallery, keras.wrappers.SKLearnClassifier
+print(unused - set(sys.modules))
+"""
+    process = run_python("-c", program)
+    assert (process.stdout, process.stderr) == ("set()\nset()\n", "")

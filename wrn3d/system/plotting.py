@@ -14,7 +14,7 @@ def import_matplotlib() -> None:
     A notebook sets this variable for all programs that it starts, and an unknown backend would end
     the import. Raises UserError if no folder for temporary files can be written.
     """
-    _check_temporary_folder()
+    check_temporary_folder()
     backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     import matplotlib
 
@@ -24,7 +24,7 @@ def import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-def _check_temporary_folder() -> None:
+def check_temporary_folder() -> None:
     """Raise UserError if no folder for temporary files can be written."""
     try:
         tempfile.gettempdir()

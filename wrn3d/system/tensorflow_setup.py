@@ -10,12 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wrn3d.system.checks import require
+from wrn3d.system.import_hooks import quick_imports
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
-from wrn3d.system.plotting import import_matplotlib
+from wrn3d.system.plotting import check_temporary_folder
 from wrn3d.system.terminal import open_missing_streams
 from wrn3d.system.words import counted
 
 SET_LOG_LEVEL = "_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE"  # TF 2.21
+# Modules that TensorFlow, Keras or TensorLayer import for plots and for scikit-learn's interface.
+# With them come matplotlib, OpenCV, SciPy and scikit-learn, which take a second.
+UNUSED = (
+    *("keras.visualization", "keras.src.visualization", "keras.wrappers"),
+    *("tensorlayer.utils", "tensorlayer.visualize", "scipy.io"),
+)
 
 
 def import_tensorflow() -> None:
@@ -28,12 +35,13 @@ def import_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         _set_log_level()
         return
-    import_matplotlib()  # TensorLayer imports it
+    check_temporary_folder()
     with tempfile.TemporaryFile() as notices:
         stderr = os.dup(2)
         os.dup2(notices.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            with quick_imports(UNUSED):
+                import tensorflow  # noqa: F401
         except Exception:
             notices.seek(0)
             os.write(stderr, notices.read())

@@ -5,6 +5,7 @@
     python -m benchmarks.episodes      # the cost of driving a run from outside
     python -m benchmarks.scaling       # the cost of several workers
     python -m benchmarks.shards        # what shards gain or cost
+    python -m benchmarks.profile       # a step's time by kinds of ops, here and in PyTorch
 
 `cases` has the networks and their data. `contenders` has the programs that train or evaluate them,
 `pytorch` those in PyTorch. `processes` starts processes that measure at each call: `participant`

@@ -12,14 +12,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS
 from benchmarks.processes import Figures
 from benchmarks.worker import answer_calls, tell
 from wrn3d.system.errors import reason
+from wrn3d.system.import_hooks import quick_imports
 from wrn3d.system.memory import peak_memory
-from wrn3d.system.tensorflow_setup import set_threads
+from wrn3d.system.tensorflow_setup import UNUSED, set_threads
 
 WARM_UP = 2  # the first iteration builds the graph; memory settles in the second
 
@@ -37,10 +39,11 @@ def take_part(
     chosen = CONTENDERS[contender]
     if contender == "stock":  # importing wrn3d has set it; a newcomer has not
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
-    if chosen.shards > 1:
-        set_threads(chosen.shards)  # before TensorLayer's import, which computes
-    if work != "start":  # this project imports less than all of its libraries
-        for library in chosen.libraries:
+    is_own = not chosen.is_rival and contender != "stock"
+    with quick_imports(UNUSED) if is_own else nullcontext():
+        if chosen.shards > 1:
+            set_threads(chosen.shards)  # before TensorLayer's import, which computes
+        for library in chosen.libraries if work != "start" else ():  # which imports them itself
             importlib.import_module(library)
     common = {"import memory": peak_of_memory()}
     program = chosen.makers[work](Case(*case), precision)

@@ -17,11 +17,11 @@ from wrn3d.system.terminal import open_missing_streams
 from wrn3d.system.words import counted
 
 SET_LOG_LEVEL = "_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE"  # TF 2.21
-# Modules that TensorFlow, Keras or TensorLayer import for plots and for scikit-learn's interface.
+# Modules that Keras and TensorLayer import for plots, scikit-learn's interface and other networks.
 # With them come matplotlib, OpenCV, SciPy and scikit-learn, which take a second.
 UNUSED = (
     *("keras.visualization", "keras.src.visualization", "keras.wrappers"),
-    *("tensorlayer.utils", "tensorlayer.visualize", "scipy.io"),
+    *("tensorlayer.app", "tensorlayer.utils", "tensorlayer.visualize", "scipy.io"),
 )
 
 

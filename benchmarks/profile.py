@@ -1,0 +1,151 @@
+"""Show where a training step's time goes, in this project and in PyTorch, by kinds of ops.
+
+    python -m benchmarks.profile --case 16-4-b128 --precision bfloat16
+
+Wall time is without the profiler. An op counts with all cores that it may take: one in shards.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from itertools import chain, pairwise
+from pathlib import Path
+from statistics import median
+
+from benchmarks.cases import CASES, Case
+from benchmarks.contenders import CONTENDERS
+from benchmarks.processes import started
+from wrn3d.network.wide_resnet import PRECISIONS
+from wrn3d.system import machine
+from wrn3d.system.tensorflow_setup import set_threads
+
+WARM_UP, STEPS = 4, 6
+NAMES = ("tensorlayer", "tensorlayer-2", "torch-2d", "torch-2d-compiled")
+BOTH = "convolution, both gradients"
+# {kind: names of its ops in TensorFlow and PyTorch}; an op belongs to the first kind that fits.
+KINDS = {
+    "convolution, input gradient": r"backpropinput|backward_data",
+    "convolution, filter gradient": r"backpropfilter|backward_weights",
+    BOTH: r"^(aten|mkldnn)::\w*convolution_backward",  # split later
+    "batch norm, gradient": r"batchnormgrad|batch_norm\w*backward",
+    "ReLU, gradient": r"relugrad|threshold_backward",
+    "update": r"resourceapply|assign|_foreach_|_fused_sgd|optimizer",
+    "convolution": r"conv[23]d|^(aten|mkldnn)::\w*convolution",
+    "batch norm": r"batch_?norm",
+    "ReLU": r"relu|clamp_min",
+    "padding and copies": r"pad|slice|cast|copy|transpose|reshape|concat|pack|split|fill|zero"
+    r"|clone|contiguous|squeeze|convolution",
+    "additions": r"add",
+}
+REST, WALL = "rest", "wall"
+Times = dict[str, float]  # {name of an op, or kind: milliseconds of a step}
+
+
+def grouped(ops: Mapping[str, float]) -> Times:
+    """Return {kind: sum} of {name of an op: number}."""
+    sums: Times = defaultdict(float)
+    for name, value in ops.items():
+        kinds = (kind for kind, names in KINDS.items() if re.search(names, name.lower()))
+        sums[next(kinds, REST)] += value
+    return sums
+
+
+def of_tensorflow(train: Callable[[], object]) -> Times:
+    """Return {op: milliseconds of a step} by TensorFlow's profiler."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder, options):
+            train()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(file.read_bytes())
+    ops: Times = defaultdict(float)
+    for plane in space.planes:
+        for event in chain.from_iterable(line.events for line in plane.lines):
+            name = plane.event_metadata[event.metadata_id].name  # C++'s functions have "::"
+            if op := re.fullmatch(r"[^: ]+:(?!\w*PartitionedCall)(\w+)(#.*)?", name):
+                ops[op[1]] += event.duration_ps / 1e9 / STEPS
+    return ops
+
+
+def of_pytorch(train: Callable[[], object]) -> Times:
+    """Return {op: milliseconds of a step} by PyTorch's profiler and oneDNN's log."""
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        train()
+    ops = {event.key: event.self_cpu_time_total / 1e3 / STEPS for event in profile.key_averages()}
+    parts = {"backward_data": 0.0, "backward_weights": 0.0}
+    with tempfile.TemporaryFile("w+") as log:
+        stdout = os.dup(1)
+        os.dup2(log.fileno(), 1)  # oneDNN writes past Python's sys.stdout
+        with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+            train()
+        os.dup2(stdout, 1)
+        log.seek(0)
+        for fields in (line.strip().split(",") for line in log):
+            for part in parts.keys() & fields:
+                parts[part] += float(fields[-1])
+    # Only the log tells the gradients of a convolution apart.
+    both = sum(ops.pop(name) for name in [*ops] if BOTH in grouped({name: 1}))
+    return ops | {part: both * value / sum(parts.values()) for part, value in parts.items()}
+
+
+def measure(name: str, case: Case, precision: str) -> Times:
+    """Return {kind: core-milliseconds of a step} of a contender, and WALL."""
+    contender = CONTENDERS[name]
+    if contender.is_rival:
+        importlib.import_module("torch._inductor.config").cpp.enable_kernel_profile = True
+    else:
+        set_threads(contender.shards)
+    program = contender.makers["training"](case, precision)
+
+    def train(steps: int = STEPS) -> list[float]:
+        ends = [time.perf_counter()]
+        program.run(lambda: ends.append(time.perf_counter()) or len(ends) > steps)
+        return [1e3 * (end - start) for start, end in pairwise(ends)]
+
+    train(WARM_UP)
+    wall = {WALL: median(train())}
+    ops = (of_pytorch if contender.is_rival else of_tensorflow)(train)
+    cores = 1 if contender.shards > 1 else machine.usable_cores()
+    return grouped({name: cores * value for name, value in ops.items()}) | wall
+
+
+def table(columns: Mapping[str, Times]) -> str:
+    """Return {contender: {kind: milliseconds}} as Markdown."""
+    rows = [["", *(CONTENDERS[name].title for name in columns)], ["---", *["---:"] * len(columns)]]
+    for kind in (*KINDS, REST, WALL):
+        if any(kind in column for column in columns.values()):
+            rows.append([kind, *(f"{column.get(kind, 0):.1f}" for column in columns.values())])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    """Profile one contender as JSON, or all in processes of their own as a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=CASES, default="16-4-b128")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+    parser.add_argument("--only", choices=NAMES, help="print one contender's as JSON")
+    chosen = parser.parse_args()
+    if chosen.only:
+        return print(json.dumps(measure(chosen.only, CASES[chosen.case], chosen.precision)))
+    columns = {}
+    for name in NAMES:
+        command = [sys.executable, "-m", "benchmarks.profile", *sys.argv[1:], "--only", name]
+        with started(f"profiling {name}", command) as results:
+            columns[name] = next(results)
+    print(f"{CASES[chosen.case].title}, {chosen.precision}\n\n{table(columns)}")
+
+
+if __name__ == "__main__":
+    main()

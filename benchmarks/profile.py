@@ -2,7 +2,8 @@
 
     python -m benchmarks.profile --case 16-4-b128 --precision bfloat16
 
-Wall time is without the profiler. An op counts with all cores that it may take: one in shards.
+Prints core-milliseconds: an op counts with all cores that it may take, one in shards, or fewer
+where ops run side by side. The wall time is without the profiler.
 """
 
 import argparse
@@ -78,7 +79,7 @@ def of_tensorflow(train: Callable[[], object]) -> Times:
 
 
 def of_pytorch(train: Callable[[], object]) -> Times:
-    """Return {op: milliseconds of a step} by PyTorch's profiler and oneDNN's log."""
+    """Return {op: milliseconds of a step} by PyTorch's profiler; oneDNN's log splits gradients."""
     import torch
 
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -95,7 +96,6 @@ def of_pytorch(train: Callable[[], object]) -> Times:
         for fields in (line.strip().split(",") for line in log):
             for part in parts.keys() & fields:
                 parts[part] += float(fields[-1])
-    # Only the log tells the gradients of a convolution apart.
     both = sum(ops.pop(name) for name in [*ops] if BOTH in grouped({name: 1}))
     return ops | {part: both * value / sum(parts.values()) for part, value in parts.items()}
 
@@ -115,10 +115,10 @@ def measure(name: str, case: Case, precision: str) -> Times:
         return [1e3 * (end - start) for start, end in pairwise(ends)]
 
     train(WARM_UP)
-    wall = {WALL: median(train())}
+    wall, cores = median(train()), machine.usable_cores()
     ops = (of_pytorch if contender.is_rival else of_tensorflow)(train)
-    cores = 1 if contender.shards > 1 else machine.usable_cores()
-    return grouped({name: cores * value for name, value in ops.items()}) | wall
+    each = min(1 if contender.shards > 1 else cores, cores * wall / sum(ops.values()))
+    return grouped({name: each * value for name, value in ops.items()}) | {WALL: wall}
 
 
 def table(columns: Mapping[str, Times]) -> str:
@@ -136,10 +136,9 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, default="16-4-b128")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--only", choices=NAMES, help="print one contender's as JSON")
-    chosen = parser.parse_args()
+    chosen, columns = parser.parse_args(), {}
     if chosen.only:
         return print(json.dumps(measure(chosen.only, CASES[chosen.case], chosen.precision)))
-    columns = {}
     for name in NAMES:
         command = [sys.executable, "-m", "benchmarks.profile", *sys.argv[1:], "--only", name]
         with started(f"profiling {name}", command) as results:

@@ -290,5 +290,8 @@ def normalise(
     array = arrays.as_array("volumes", volumes)
     if array.ndim == 5 and not len(array):  # a split may be empty
         return np.zeros((0, *mean.shape[1:]), np.float32)
-    pixels = arrays.own_images("volumes", array, mean.shape[1:])
-    return (pixels.astype(np.float32) - mean) / std
+    normalised = arrays.own_images("volumes", array, mean.shape[1:]).astype(np.float32)
+    # In place: fresh memory for each result would take longer than the arithmetic.
+    normalised -= mean
+    normalised /= std
+    return normalised

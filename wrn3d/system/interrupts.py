@@ -13,7 +13,7 @@ from typing import Any
 
 _NUMBERS = sorted(map(int, signal.valid_signals()))
 # The C function: making enums of 64 signals' handlers would take 0.1 ms of each iteration.
-_getsignal: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_getsignal: Callable[[int], Any] = getattr(signal, "_signal", signal).getsignal
 
 
 class _HeldSignals:

@@ -147,8 +147,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
         try:
             volumes, labels, count = self._batch(images, labels)
             with enough_for(count), self.worker.step(count):
-                # An array: TensorFlow keeps every Python number it has seen, for good.
-                scores = self.train_batch(volumes, labels, np.asarray(rate, np.float32))
+                scores = self.train_batch(volumes, labels, rate)
             self._count(before + 1)
         except BaseException as error:
             if step.has_failed(error) or int(self.optimizer.iterations.numpy()) == before:
@@ -168,8 +167,7 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
         current = step.adjusted_settings(self.config, chosen or {})
         # Keras's `fit`, for example, may have moved the masks' position and Adam's count.
         set_dropout(self.model, current["dropout"], self.config.seed, self.iteration)
-        self.optimizer.adjust(current["momentum"], current["weight_decay"])
-        self.optimizer.iterations.assign(np.asarray(self.iteration, np.int64))
+        self.optimizer.adjust(self.iteration, current["momentum"], current["weight_decay"])
 
     @property
     def epoch(self) -> tuple[int, bool]:

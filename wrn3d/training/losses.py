@@ -56,5 +56,8 @@ class BatchLoss(keras.metrics.Metric):
     def result(self) -> Any:
         return self.value
 
+    def reset_state(self) -> None:
+        """Do nothing: the next batch replaces the value. Keras would assign a zero each step."""
+
     def get_config(self) -> Any:
         return super().get_config() | self.settings

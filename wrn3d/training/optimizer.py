@@ -66,8 +66,19 @@ class Optimizer:
         """Set `gradient_norms` to what it is before the first gradients."""
         self.gradient_norms.assign(np.full(self.gradient_norms.shape, -1, np.float32))
 
-    def adjust(self, momentum: float, weight_decay: float) -> None:
-        """Continue with another momentum and weight decay, if the optimizer has any."""
+    def adjust(self: Any, iteration: int, momentum: float, weight_decay: float) -> None:
+        """Continue at `iteration` with another momentum and weight decay, if there are any."""
+        _set(self.iterations, np.asarray(iteration, np.int64))
+
+    def set_learning_rate(self: Any, learning_rate: float) -> None:
+        """Set the next iteration's learning rate."""
+        _set(self.learning_rate, np.asarray(learning_rate, np.float32))
+
+
+def _set(variable: Any, array: np.ndarray) -> None:
+    """Assign an array to a variable, unless it has this value: to look takes less time."""
+    if not np.array_equal(variable.numpy(), array):
+        variable.assign(array)
 
 
 @keras.saving.register_keras_serializable(package="wrn3d")
@@ -104,8 +115,9 @@ class SGD(Optimizer, keras.optimizers.SGD):
             start = [self.momentum, self.coupled_weight_decay]
             self.current = tf.Variable(np.array(start, np.float32), trainable=False)
 
-    def adjust(self, momentum: float, weight_decay: float) -> None:
-        self.current.assign(np.array([momentum, weight_decay], np.float32))
+    def adjust(self, iteration: int, momentum: float, weight_decay: float) -> None:
+        super().adjust(iteration, momentum, weight_decay)
+        _set(self.current, np.array([momentum, weight_decay], np.float32))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         momentum, weight_decay = tf.unstack(self.current)

@@ -207,7 +207,7 @@ def test_the_batch_of_a_failed_iteration_is_still_the_next(env, monkeypatch):
 
 def test_a_step_does_not_depend_on_what_ran_before_it(env, front_end):
     start = env.snapshot()
-    expected = env.step().loss
+    expected, weights = env.step().loss, env.get_weights()
     env.restore(start)
     volumes, labels = batch_at(env.dataset, 0, 0, 0, 32, Augmentation())
     if front_end == "keras":
@@ -217,4 +217,9 @@ def test_a_step_does_not_depend_on_what_ran_before_it(env, front_end):
     env.set_weights(start.weights)
     for variable in env.optimizer.momentums:
         variable.assign(np.zeros(variable.shape))
+    env.optimizer.learning_rate = 0.5
+    env.optimizer.iterations.assign(7)
+    env.optimizer.current.assign([0.5, 0.5])
     assert env.step().loss == expected
+    assert same(env.get_weights(), weights)
+    assert env.optimizer.iterations.numpy() == 1

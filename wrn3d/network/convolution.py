@@ -47,7 +47,12 @@ def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     if stride > 1:
         paddings = [_strided_padding(*pair, stride) for pair in zip(sides, windows, strict=True)]
         if any(map(any, paddings)):
-            x = tf.pad(x, [(0, 0), *paddings, (0, 0)])
+            # Not tf.pad: TensorFlow's optimizer would fuse that with a 3D convolution, fail on the
+            # gradient, and then leave all of the graph's batch norms and ReLUs unfused.
+            zero = tf.zeros([], x.dtype)
+            x = tf.raw_ops.PadV2(
+                input=x, paddings=[(0, 0), *paddings, (0, 0)], constant_values=zero
+            )
         padding = "VALID"
     if slow:
         return _convolve_by_products(x, kernel, stride, padding)

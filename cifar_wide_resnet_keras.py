@@ -67,7 +67,7 @@ class CNNEnv(TrainingEnvironment):
         self._loss_and_gradients = loss_and_gradients
 
     def train_batch(self, volumes, labels, learning_rate):
-        self.optimizer.set_learning_rate(learning_rate)
+        self.optimizer.learning_rate = learning_rate
         if self.config.sizes:  # each size has a graph of its own
             self._use_train_function(volumes.shape[1:])
         logs = self.model.train_on_batch(volumes, labels, return_dict=True)

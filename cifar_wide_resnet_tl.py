@@ -67,7 +67,7 @@ class CNNEnv(TrainingEnvironment):
         )
 
     def train_batch(self, volumes, labels, learning_rate):
-        self.optimizer.set_learning_rate(learning_rate)
+        self.optimizer.learning_rate = learning_rate
         return self._train(volumes, labels)
 
     def loss_and_gradients(self, volumes, labels):

@@ -147,7 +147,8 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
         try:
             volumes, labels, count = self._batch(images, labels)
             with enough_for(count), self.worker.step(count):
-                scores = self.train_batch(volumes, labels, rate)
+                # An array: TensorFlow keeps every Python number it has seen, for good.
+                scores = self.train_batch(volumes, labels, np.asarray(rate, np.float32))
             self._count(before + 1)
         except BaseException as error:
             if step.has_failed(error) or int(self.optimizer.iterations.numpy()) == before:

@@ -70,10 +70,6 @@ class Optimizer:
         """Continue at `iteration` with another momentum and weight decay, if there are any."""
         _set(self.iterations, np.asarray(iteration, np.int64))
 
-    def set_learning_rate(self: Any, learning_rate: float) -> None:
-        """Set the next iteration's learning rate."""
-        _set(self.learning_rate, np.asarray(learning_rate, np.float32))
-
 
 def _set(variable: Any, array: np.ndarray) -> None:
     """Assign an array to a variable, unless it has this value: to look takes less time."""

@@ -61,8 +61,9 @@ class Classifier:
         probabilities = classifier(np.stack([classifier.read("cat.png")]))
 
     `spec` is its WideResNetSpec, `class_names` has the names of the classes, `resizing` says how
-    the training data were resized, `model` is the keras.Model. It normalises its input, the uint8
-    volumes of the data set.
+    the training data were resized, `model` is the keras.Model. A call normalises its input, the
+    uint8 volumes of the data set, for `logits`: the same network with constant weights
+    (`network.folded`), normalised volumes -> logits, the model's within rounding.
 
     Raises MissingDataError if the checkpoint's file does not exist, and DataError if it is not a
     checkpoint or lacks what classifying needs.
@@ -81,9 +82,13 @@ class Classifier:
             raise DataError(f"{path} cannot be used to classify ({reason(error)})") from error
         self.mean, self.std = (checkpoint.normalisation[name] for name in ("mean", "std"))
         import_tensorflow()
+        from wrn3d.network.folded import folded
+
         self.model = keras_model(self.spec, precision=precision)
         variables, what = named_variables(self.model), f"weights for {self.spec.name}"
-        assign(variables, fitting_arrays(variables, checkpoint.evaluated, what))
+        arrays = fitting_arrays(variables, checkpoint.evaluated, what)
+        assign(variables, arrays)
+        self.logits = folded(self.spec, arrays, precision)
 
     def __call__(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8.
@@ -93,7 +98,7 @@ class Classifier:
         volumes, probabilities = own_images("volumes", volumes, self.spec.input_shape), []
         for rows in batches(volumes):
             with enough_for(len(volumes[rows]), "evaluation"):
-                logits = self.model.predict_on_batch(normalise(volumes[rows], self.mean, self.std))
+                logits = self.logits(normalise(volumes[rows], self.mean, self.std)).numpy()
             probabilities.append(np.exp(log_probabilities(logits)))
         return np.concatenate(probabilities)
 

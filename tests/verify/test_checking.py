@@ -61,9 +61,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_filter_gradient_is_found(monkeypatch, fault):
     change, output = FAULTS[fault]
-    monkeypatch.setattr(
-        convolution, "_convolve", with_other_gradient(convolution._convolve, change)
-    )
+    monkeypatch.setattr(convolution, "convolve", with_other_gradient(convolution.convolve, change))
     finding = check(CONVOLUTION)
     assert not finding.is_right
     assert finding.sentence.startswith(f"{output}: error ")
@@ -84,7 +82,7 @@ def test_sums_in_too_low_a_precision_are_found(monkeypatch, precision):
 
     monkeypatch.setattr(
         convolution,
-        "_convolve",
+        "convolve",
         lambda x, *others: coarse(tf.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), *others),
     )
     prepare = lambda: operations.convolution((1, 8, 8), 16, 16, precision=precision)  # noqa: E731

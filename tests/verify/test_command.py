@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from wrn3d.network import convolution
 
-convolve = convolution._convolve
+convolve = convolution.convolve
 
 def faulty(x, kernel, *arguments):
     @tf.custom_gradient
@@ -37,7 +37,7 @@ def faulty(x, kernel, *arguments):
 
     return convolve(x, same(kernel) if len(x.shape) == 5 else kernel, *arguments)
 
-convolution._convolve = faulty
+convolution.convolve = faulty
 from wrn3d.verify.__main__ import main
 
 sys.exit(main())

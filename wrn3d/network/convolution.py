@@ -20,8 +20,8 @@ def conv3d(x: tf.Tensor, kernel: tf.Variable, stride: int = 1) -> tf.Tensor:
     dtype, x = x.dtype, tf.cast(x, _computing_precision(x))
     kernel = tf.cast(slices_met(kernel, x.shape), x.dtype)
     if x.shape[1] > 1:
-        return tf.cast(_convolve(x, kernel, stride), dtype)
-    y = _convolve(tf.squeeze(x, 1), tf.squeeze(kernel, 0), stride)
+        return tf.cast(convolve(x, kernel, stride), dtype)
+    y = convolve(tf.squeeze(x, 1), tf.squeeze(kernel, 0), stride)
     return tf.cast(tf.expand_dims(y, 1), dtype)
 
 
@@ -36,8 +36,8 @@ def slices_met(kernel: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     return tf.slice(kernel, [kernel.shape[0] // 2, 0, 0, 0, 0], [1, -1, -1, -1, -1])
 
 
-def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """Return the convolution over two or three dimensions, in the fastest exact way."""
+def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """Convolve images (kernel (k, k, C, F)) or volumes ((k, k, k, C, F)) in the fastest way."""
     sides, windows = x.shape[1:-1], kernel.shape[:-2]
     # With the default format the eager gradient of a 3D convolution fails (TensorFlow 2.21).
     data_format = {2: "NHWC", 3: "NDHWC"}[len(sides)]
@@ -118,7 +118,7 @@ def _convolve_by_products(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding:
     """
 
     @tf.custom_gradient
-    def convolve(
+    def with_products(
         x: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -127,7 +127,7 @@ def _convolve_by_products(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding:
 
         return tf.nn.conv2d(x, kernel, stride, padding), gradients
 
-    return convolve(x, kernel)
+    return with_products(x, kernel)
 
 
 def _filter_gradient(x: tf.Tensor, upstream: tf.Tensor, stride: int, padding: str) -> tf.Tensor:

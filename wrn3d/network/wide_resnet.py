@@ -1,8 +1,9 @@
 """The network, written once for every front end: block, group and whole network.
 
 `layers` has the layers below. The modules `layers_tl` and `layers_keras` build models,
-`layers_shapes` only computes shapes, and `on_shards` computes a batch in shards. A layer is made
-with its settings and then called with its input. Volumes are (N, D, H, W, C).
+`layers_shapes` only computes shapes, `on_shards` computes a batch in shards, and `folded` computes
+with constant weights. A layer is made with its settings and then called with its input. Volumes are
+(N, D, H, W, C).
 
     Conv3d(filters, kernel_size, stride, name)   symmetric zero padding, no bias
     BatchNormRelu(name)                          batch norm over (N, D, H, W), then ReLU

@@ -19,9 +19,8 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.processes import Figures
 from benchmarks.worker import answer_calls, tell
 from wrn3d.system.errors import reason
-from wrn3d.system.import_hooks import quick_imports
 from wrn3d.system.memory import peak_memory
-from wrn3d.system.tensorflow_setup import UNUSED, set_threads
+from wrn3d.system.tensorflow_setup import quick_imports, set_threads
 
 WARM_UP = 2  # the first iteration builds the graph; memory settles in the second
 
@@ -40,7 +39,7 @@ def take_part(
     if contender == "stock":  # importing wrn3d has set it; a newcomer has not
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
     is_own = not chosen.is_rival and contender != "stock"
-    with quick_imports(UNUSED) if is_own else nullcontext():
+    with quick_imports() if is_own else nullcontext():
         if chosen.shards > 1:
             set_threads(chosen.shards)  # before TensorLayer's import, which computes
         for library in chosen.libraries if work != "start" else ():  # which imports them itself

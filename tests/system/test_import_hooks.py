@@ -1,5 +1,7 @@
 """Modules are imported right after a library, or when they are used."""
 
+import os
+
 import pytest
 
 from tests.support.processes import FROM_ANYWHERE, run_python
@@ -68,7 +70,7 @@ def test_an_unused_module_is_imported_when_it_is_used(tmp_path):
 import gc
 from wrn3d.system.import_hooks import quick_imports
 hooks = [*sys.meta_path]
-with quick_imports(["library.unused", "no_such_module"]):
+with quick_imports(["library.unused", "no_such_module"], lambda: print("before")):
     import library
     assert not gc.isenabled()
 assert gc.isenabled() and hooks == sys.meta_path
@@ -78,15 +80,50 @@ print(name, library.unused is sys.modules["library.unused"])
 gc.freeze()
 gc.disable()
 frozen = gc.get_freeze_count()
-with quick_imports([]):
+with quick_imports([], print):
     pass
 assert not gc.isenabled() and gc.get_freeze_count() == frozen
 """
     process = run_python("-c", SET_UP + program, cwd=tmp_path, env=FROM_ANYWHERE)
     assert (process.stdout.split(), process.stderr) == (
-        ["part", "imported", "unused", "used", "True"],
+        ["part", "imported", "before", "unused", "used", "True"],
         "",
     )
+
+
+DELAYED = """
+import inspect, threading, time
+from wrn3d.system.import_hooks import quick_imports
+with quick_imports(["unused"], lambda: None):
+    import unused
+"""
+
+
+@pytest.mark.parametrize(
+    "body, program, printed",
+    [
+        ("print('executed')", "inspect.stack(); print(unused.__file__ is None)", "False"),
+        ("name = 1", "print('name' in dir(unused), '__getattr__' in dir(unused))", "True False"),
+        ("import unused\nprint(hasattr(unused, 'name'))\nname = 1", "unused.name", "False"),
+        ("__getattr__ = str.upper", "print(unused.other, unused.another)", "OTHER ANOTHER"),
+        (  # a failure is no success the next time
+            "import sys\nsys.attempts += 1\n1 // (sys.attempts - 1)\nname = 1",
+            "sys.attempts = 0\ntry: unused.name\nexcept ZeroDivisionError: print(unused.name)",
+            "1",
+        ),
+        (  # other threads wait
+            "import time\ntime.sleep(0.5)\nname = 1",
+            "thread = threading.Thread(target=lambda: unused.name)\n"
+            "thread.start(); time.sleep(0.2); print(unused.name)",
+            "1",
+        ),
+    ],
+    ids=["stack", "dir", "circle", "own attributes", "failure", "threads"],
+)
+def test_an_unused_module_is_like_any_other(tmp_path, body, program, printed):
+    (tmp_path / "unused.py").write_text(body)
+    process = run_python("-c", SET_UP + DELAYED + program, cwd=tmp_path, env=FROM_ANYWHERE)
+    assert (process.stdout, process.stderr) == (f"{printed}\n", "")
 
 
 @pytest.mark.slow
@@ -99,7 +136,9 @@ unused = {{"cv2", "matplotlib", "scipy.stats", "sklearn"}}
 print(unused & set(sys.modules))
 import keras
 keras.visualization.plot_image_gallery, keras.wrappers.SKLearnClassifier
+if tl := sys.modules.get("tensorlayer"):
+    tl.utils.fit, tl.visualize.draw_weights, tl.app.human_pose_estimation
 print({{"matplotlib", "sklearn"}} - set(sys.modules))
 """
-    process = run_python("-c", program)
+    process = run_python("-c", program, env=os.environ | {"MPLBACKEND": "nonsense"})
     assert (process.stdout, process.stderr) == ("set()\nset()\n", "")

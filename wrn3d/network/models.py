@@ -7,9 +7,8 @@ from wrn3d.network.spec import WideResNetSpec, check_spec
 from wrn3d.network.variables import Model, assign, named_variables, set_dropout, values
 from wrn3d.network.wide_resnet import wide_resnet
 from wrn3d.system.checks import check_count
-from wrn3d.system.import_hooks import quick_imports
 from wrn3d.system.keras_settings import in_float32
-from wrn3d.system.tensorflow_setup import UNUSED, be_deterministic
+from wrn3d.system.tensorflow_setup import be_deterministic, quick_imports
 
 
 def keras_model(spec: WideResNetSpec, seed: int = 0, precision: str = "float32") -> Model:
@@ -41,7 +40,7 @@ def tensorlayer_model(spec: WideResNetSpec, seed: int = 0, precision: str = "flo
     "bfloat16", as in `wide_resnet`. Raises UsageError for other arguments.
     """
     _prepare(spec, seed)
-    with quick_imports(UNUSED):
+    with quick_imports():
         import tensorlayer as tl
 
         from wrn3d.network import layers_tl

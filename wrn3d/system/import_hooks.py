@@ -9,11 +9,12 @@ import gc
 import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 
 def import_after(library: str, *modules: str) -> None:
@@ -55,14 +56,14 @@ class _ImportHook(importlib.abc.MetaPathFinder):
 
 
 @contextmanager
-def quick_imports(unused: Sequence[str]) -> Iterator[None]:
+def quick_imports(unused: Sequence[str], before: Callable[[], object]) -> Iterator[None]:
     """Import libraries without their modules `unused`, and without the garbage collector.
 
-    Each of these modules is loaded when a program first uses one of its attributes. The collector
-    would look at all that the libraries make, again and again, and free nothing: that takes a fifth
-    of TensorFlow's import.
+    Each of these modules is executed when a program first uses one of its attributes, after a call
+    of `before`. The collector would look at all that the libraries make, again and again, and free
+    nothing: that takes a fifth of TensorFlow's import.
     """
-    finder, collecting = _LazyFinder(unused), gc.isenabled()
+    finder, collecting = _DelayingFinder(unused, before), gc.isenabled()
     sys.meta_path.insert(0, finder)
     gc.disable()
     try:
@@ -77,11 +78,11 @@ def quick_imports(unused: Sequence[str]) -> Iterator[None]:
             gc.enable()
 
 
-class _LazyFinder(importlib.abc.MetaPathFinder):
+class _DelayingFinder(importlib.abc.MetaPathFinder):
     """Finds the modules `names` on their packages' paths, and delays their execution."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], before: Callable[[], object]) -> None:
+        self.names, self.before = names, before
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -90,5 +91,42 @@ class _LazyFinder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
+            execute = spec.loader.exec_module
+
+            def delay(module: ModuleType) -> None:
+                _execute_when_used(module, execute, self.before)
+
+            spec.loader.exec_module = delay  # type: ignore[method-assign]
         return spec
+
+
+def _execute_when_used(
+    module: ModuleType, execute: Callable[[ModuleType], None], before: Callable[[], object]
+) -> None:
+    """Call `before`, then execute the module, when an attribute is missing (PEP 562).
+
+    Python's LazyLoader would do so even for `inspect.stack` and AutoGraph, which ask all modules
+    for their files. It also shows other threads a half-executed module, and after a failure an
+    empty one.
+    """
+    lock, executing = threading.RLock(), False
+
+    def use(name: str) -> Any:
+        nonlocal executing
+        with lock:
+            if executing:  # by this thread: modules that import each other
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r} yet")
+            if vars(module).get("__getattr__") is use:
+                executing = True
+                try:
+                    before()
+                    execute(module)
+                finally:
+                    executing = False
+                for own, hook in hooks.items():
+                    if vars(module)[own] is hook:  # the module has none of its own
+                        delattr(module, own)
+        return getattr(module, name)
+
+    hooks = {"__getattr__": use, "__dir__": lambda: [*use("__dict__")]}
+    vars(module).update(hooks)

@@ -9,10 +9,10 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from wrn3d.system import import_hooks
 from wrn3d.system.checks import require
-from wrn3d.system.import_hooks import quick_imports
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
-from wrn3d.system.plotting import check_temporary_folder
+from wrn3d.system.plotting import check_temporary_folder, import_matplotlib
 from wrn3d.system.terminal import open_missing_streams
 from wrn3d.system.words import counted
 
@@ -23,6 +23,14 @@ UNUSED = (
     *("keras.visualization", "keras.src.visualization", "keras.wrappers"),
     *("tensorlayer.app", "tensorlayer.utils", "tensorlayer.visualize", "scipy.io"),
 )
+
+
+def quick_imports() -> contextlib.AbstractContextManager[None]:
+    """Return a context that imports TensorFlow, Keras and TensorLayer without UNUSED modules.
+
+    They are executed when they are used, whatever backend the environment names for matplotlib.
+    """
+    return import_hooks.quick_imports(UNUSED, import_matplotlib)
 
 
 def import_tensorflow() -> None:
@@ -40,7 +48,7 @@ def import_tensorflow() -> None:
         stderr = os.dup(2)
         os.dup2(notices.fileno(), 2)
         try:
-            with quick_imports(UNUSED):
+            with quick_imports():
                 import tensorflow  # noqa: F401
         except Exception:
             notices.seek(0)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from wrn3d.network import ops
 from wrn3d.system.keras_settings import in_float32
@@ -54,7 +55,8 @@ class BatchLoss(keras.metrics.Metric):
         self.value.assign(ops.cross_entropy(y_true, y_pred, **self.settings))
 
     def result(self) -> Any:
-        return self.value
+        # Not the variable, which validation changes before `fit` notes the value.
+        return tf.identity(self.value)
 
     def reset_state(self) -> None:
         """Do nothing: the next batch replaces the value. Keras would assign a zero each step."""

@@ -30,17 +30,17 @@ class BenchmarkConfig:
     """What to measure. Long-lived processes take turns of a few steps."""
 
     quick: bool = False
-    """Measure one size in float32 in 5 rounds, and torch.compile only in training: under three
+    """Measure one size in float32 in 5 rounds, and torch.compile only in training: less than three
     minutes."""
     works: tuple[str, ...] = tuple(WORKS)
     """training, evaluation, start."""
     cases: tuple[str, ...] = ()
     """Sizes, such as 16-4-b32 for batches of 32 images, or 16-1-64-b2 for 64x64x64 volumes
-    (default: all)."""
+    (default: all in training, 16-1 and 16-4 on images in evaluation, 16-4-b128 in start)."""
     contenders: tuple[str, ...] = ()
     """matmul, tensorlayer, tensorlayer-2, keras, stock, torch-2d, torch-2d-compiled, torch-3d,
     torch-3d-compiled, torch-3d-last, torch-3d-last-compiled, onnx (default: all but keras; the
-    torch-3d ones only on volumes, torch-3d and torch-3d-compiled only on those of 32x32x32)."""
+    torch-3d ones only on volumes)."""
     rounds: int = 20
     """Turns of each process; starts are measured in a quarter as many rounds."""
     output: Path = Path("runs")

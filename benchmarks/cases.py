@@ -121,7 +121,7 @@ CASES = TRAINED | EVALUATED
 POSSIBLE = {"training": TRAINED, "evaluation": EVALUATED, "start": TRAINED}  # {work: cases}
 WORKS = {  # {work: names of the cases to measure by default}
     "training": tuple(TRAINED),
-    "evaluation": tuple(EVALUATED),
+    "evaluation": ("16-1-b200", "16-1-b1", "16-4-b200", "16-4-b1"),
     "start": ("16-4-b128",),
 }
 QUICK = {"training": ("16-1-b128",), "evaluation": ("16-1-b200",), "start": ("16-1-b128",)}

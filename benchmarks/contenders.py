@@ -13,17 +13,18 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.cases import MOMENTUM, Case
-from wrn3d import TrainingEnvironment
 from wrn3d.network.wide_resnet import PRECISIONS, wide_resnet
-from wrn3d.predict import Classifier
 from wrn3d.system import machine
 
-MATMUL, MATRIX_SIDE = "matmul", 2048
+if TYPE_CHECKING:  # a program in PyTorch must not spend its start on importing this project
+    from wrn3d import TrainingEnvironment
+
+MATMUL, STOCK, MATRIX_SIDE = "matmul", "stock", 2048
 Enough = Callable[[], bool]
 TENSORLAYER_SCRIPT, KERAS_SCRIPT = "cifar_wide_resnet_tl", "cifar_wide_resnet_keras"
 
@@ -44,8 +45,8 @@ class Contender:
     """A program: its name in tables, its libraries, and a function for each work that makes it.
 
     One over 2 `dimensions` takes no volumes; one over 3 takes images only if it is named. An
-    `optional` one takes part only if it is named, a `contiguous` one on volumes of 48³ and more.
-    One with several `shards` computes each op on one thread.
+    `optional` one takes part only if it is named. One with several `shards` computes each op on
+    one thread. A `contiguous` one does not have the channels last.
     """
 
     title: str
@@ -64,7 +65,15 @@ class Contender:
             return False
         if self.dimensions == (2 if case.side else 3):
             return named and not case.side
-        return named or not (self.optional or (self.contiguous and (case.side or 0) > 32))
+        return named or not self.optional
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The modules that its program imports; PyTorch imports some when they are first used."""
+        if not self.is_rival:
+            return self.libraries
+        used = "torch._inductor.compile_fx" if self.compiles else "torch._dynamo"
+        return (*self.libraries, used)
 
     @property
     def is_rival(self) -> bool:
@@ -77,7 +86,7 @@ class Contender:
         return all(map(find_spec, self.libraries))
 
 
-def environment(script: str, case: Case, **settings: Any) -> TrainingEnvironment:
+def environment(script: str, case: Case, **settings: Any) -> "TrainingEnvironment":
     """Return a script's CNNEnv on a case's network and data."""
     front_end = importlib.import_module(script).CNNEnv
     return front_end(spec=case.spec, data=case.dataset, batch_size=case.batch_size, **settings)
@@ -92,6 +101,8 @@ def train(script: str, case: Case, precision: str, **settings: Any) -> Program:
 def evaluate(script: str, case: Case, precision: str) -> Program:
     """Return a Program with a script's `env.predict` of a batch, or the logits of one volume by
     the model of `wrn3d.predict`."""
+    from wrn3d.predict import Classifier
+
     env = environment(script, case, precision=precision)
     if case.batch_size > 1:
         return Program(env.model, partial(repeat, partial(env.predict, case.volumes)))
@@ -204,7 +215,7 @@ CONTENDERS = {
         },
         optional=True,
     ),
-    "stock": Contender("stock Keras Conv3D", {"training": stock_keras}),
+    STOCK: Contender("stock Keras Conv3D", {"training": stock_keras}),
     "torch-2d": _in_pytorch("Conv2d", 2, "channels_last"),
     "torch-2d-compiled": _in_pytorch("Conv2d", 2, "channels_last", True),
     "torch-3d": _in_pytorch("Conv3d, contiguous", 3, "contiguous_format"),

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 from benchmarks.cases import Case
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, STOCK
 from benchmarks.processes import Figures
 from benchmarks.worker import answer_calls, tell
 from wrn3d.system.errors import reason
@@ -36,14 +36,14 @@ def take_part(
 ) -> None:
     """Take turns of so many `seconds`. The process began at the time `start`."""
     chosen = CONTENDERS[contender]
-    if contender == "stock":  # importing wrn3d has set it; a newcomer has not
+    if contender == STOCK:  # importing wrn3d has set it; a newcomer has not
         os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
-    is_own = not chosen.is_rival and contender != "stock"
+    is_own = not chosen.is_rival and contender != STOCK
     with quick_imports() if is_own else nullcontext():
         if chosen.shards > 1:
             set_threads(chosen.shards)  # before TensorLayer's import, which computes
-        for library in chosen.libraries if work != "start" else ():  # which imports them itself
-            importlib.import_module(library)
+        for module in chosen.imports if work != "start" else ():  # which imports them itself
+            importlib.import_module(module)
     common = {"import memory": peak_of_memory()}
     program = chosen.makers[work](Case(*case), precision)
     turns = take_turns(calls, start, seconds, common)

@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import CONTENDERS
-from benchmarks.report import OWN, SHARDED, STOCK, Results, middle_half
+from benchmarks.contenders import CONTENDERS, STOCK
+from benchmarks.report import OWN, SHARDED, Results, middle_half
 from wrn3d.runs.figures import new_figure
 
 COLOURS = {OWN: "#9ecae1", SHARDED: "#1f77b4"}

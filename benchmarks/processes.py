@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def started_workers(
     launcher = ["-m", "wrn3d.launch", "-n", str(count)] if count > 1 else []
     request |= {"case": astuple(case), "settings": settings or {}, "steps": steps}
     command = [*before, sys.executable, *launcher, str(WORKER)]
-    with called(f"measuring {counted(count, 'worker')}", command, request, project) as (_, call):
+    title = f"measuring {counted(count, 'worker')}"
+    with called(title, command, request, project) as (ready, call):
+        ready()
         yield call
 
 
@@ -105,29 +108,30 @@ def called(
     request: Mapping[str, Any],
     project: Path = ROOT,
     **variables: str,
-) -> Iterator[tuple[Figures, Turn]]:
+) -> Iterator[tuple[Turn, Turn]]:
     """Start a process that measures at each call, as `started` does.
 
     The command gets one more argument, JSON of the `request`, with the path of a FIFO of calls and
-    the time of the start. Yields the figures of the start, and a function that makes the process
-    take a turn and returns its figures. PyTorch compiles into an empty cache.
+    the time of the start. Yields two functions. The first, to call once, waits until the process is
+    ready and returns the figures of its start. The second makes the process take a turn and returns
+    its figures. PyTorch compiles into an empty cache.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         calls = Path(folder) / "calls"
         os.mkfifo(calls)
-        variables["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "compiled")
+        # TensorFlow's and PyTorch's files go with the folder, whatever ends the process.
+        variables |= {"TMPDIR": folder, "TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "compiled")}
         text = json.dumps({**request, "calls": str(calls), "start": time.perf_counter()})
         with (
             started(title, [*command, text], project, **variables) as results,
             open(calls, "r+b", buffering=0) as fifo,  # "wb" would wait for a reader
         ):
-            ready = next(results)
 
             def call() -> Figures:
                 fifo.write(b"\n")
                 return next(results)
 
-            yield ready, call
+            yield partial(next, results), call
 
 
 def in_rounds(

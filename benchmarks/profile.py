@@ -141,7 +141,12 @@ def main() -> None:
         return print(json.dumps(measure(chosen.only, CASES[chosen.case], chosen.precision)))
     for name in NAMES:
         command = [sys.executable, "-m", "benchmarks.profile", *sys.argv[1:], "--only", name]
-        with started(f"profiling {name}", command) as results:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            started(
+                f"profiling {name}", command, TMPDIR=folder, TORCHINDUCTOR_CACHE_DIR=folder
+            ) as results,
+        ):
             columns[name] = next(results)
     print(f"{CASES[chosen.case].title}, {chosen.precision}\n\n{table(columns)}")
 

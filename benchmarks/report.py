@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median, quantiles
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import CONTENDERS, MATMUL
+from benchmarks.contenders import CONTENDERS, MATMUL, STOCK
 from benchmarks.turns import Measurement
 from wrn3d.system.reporting import markdown_table
 
-OWN, SHARDED, STOCK, ONNX = "tensorlayer", "tensorlayer-2", "stock", "onnx"
+OWN, SHARDED, ONNX = "tensorlayer", "tensorlayer-2", "onnx"
 EAGER, COMPILED = "torch-2d", "torch-2d-compiled"
 LARGE_BATCH = 128  # from this size on a row of memory
 HEADINGS = {
@@ -19,14 +19,16 @@ HEADINGS = {
 NOTES = """\
 Contenders in long-lived processes take turns, every other round in reverse. A rate is the median of
 the turns. "A to B" is the median over rounds of the ratio of images/s in a round, with its middle
-half; the number of rounds follows if there are more. PyTorch's programs that after 5 rounds reach
-less than 0.8 of the best one's rate take no more turns. S is the number of shards of a batch; with
-S = 2 each has a batch norm of its own (local). Conv2d is in channels_last, Conv3d in
-channels_last_3d unless it is called contiguous, which takes no part on volumes above 32³. "of
-matmul" is the share of TensorFlow's matmul rate, by the lowered network's multiply-adds. The first
-step counts from the start of the process, imports included; PyTorch compiles in it, into an empty
-cache. Memory is the process's peak, and what of it came after the libraries' import. Evaluation of
-one image is the latency of the model of wrn3d.predict, of more images the rate of env.predict."""
+half, and the number of rounds if one of the two took part in fewer than the others. The program of
+PyTorch with the highest rate is the best; those of the others, and on images stock Keras, that
+reach less than 0.8 of its rate after 5 rounds (starts: 2) take no more turns. S is the number of
+shards of a batch; with S = 2 each has a batch norm of its own (local). Conv2d is in channels_last,
+Conv3d in channels_last_3d unless it is called contiguous. "of matmul" is the share of TensorFlow's
+matmul rate, by the multiply-adds of the network. The first step counts from the start of the
+process, imports included; PyTorch compiles in it, into an empty cache. Memory is the process's
+peak, and what of it came after the imports of the libraries' modules that the program uses.
+Evaluation of one image is the latency of the model of wrn3d.predict, of more images the rate of
+env.predict."""
 
 
 class Row(list[Measurement]):
@@ -166,16 +168,15 @@ def memory_table(groups: Sequence[Results]) -> str:
 
 def detail_table(group: Results) -> str:
     """Return a table with a row for each contender."""
-    titles = (group.title, "images/s", "S = 1 to it", "S = 2 to it", "of matmul", "first step")
+    titles = (group.title, "images/s", "S = 1 to it", "S = 2 to it", "of matmul")
     rows = []
     for name, row in group.items():
         beyond, total = map(_mebibytes, _memory(row))
         ratios = ("-" if own == name else _ratio(group, own, name) for own in (OWN, SHARDED))
-        first = f"{row.median_of('first_step_seconds'):.1f} s"
         sizes = f"{total} MiB", f"{beyond} MiB"
         rates = _rate(group, name), *ratios, _share(group, name)
-        rows.append([_name(name), *rates, first, *sizes, str(len(row))])
-    return markdown_table((*titles, "memory", "after import", "rounds"), rows)
+        rows.append([_name(name), *rates, *sizes, str(len(row))])
+    return markdown_table((*titles, "memory", "beyond imports", "rounds"), rows)
 
 
 SUMMARIES: Mapping = {

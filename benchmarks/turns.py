@@ -11,15 +11,17 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.cases import Case
-from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE
+from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE, STOCK
 from benchmarks.processes import Figures, Turn, called, in_rounds
 from wrn3d.system.errors import UserError
 
-SECONDS = {"training": 0.4, "evaluation": 0.2, "start": 0.0}  # of a turn; at least one iteration
+SECONDS = {"training": 0.25, "evaluation": 0.2, "start": 0.0}  # of a turn; at least one iteration
 ROUNDS_OF_A_START = 4  # a start takes long: it has one round for so many of the others
-TRIAL, LAGGING = 5, 0.8  # after so many rounds a rival below this share of the best rate is out
-# Assumed, for the time left:
-START_SECONDS, COMPILE_SECONDS = 7, {"training": 33, "evaluation": 17, "start": 33}
+# After so many rounds a rival below this share of the best one's rate is out.
+TRIAL, LAGGING = {"training": 5, "evaluation": 5, "start": 2}, 0.8
+# Assumed, for the time left. The processes of a group start at once, except at the work "start".
+START_SECONDS = {"training": 3.5, "evaluation": 3, "start": 5}
+COMPILE_SECONDS = {"training": 22, "evaluation": 10, "start": 30}
 OPERATIONS_PER_SECOND = {"float32": 2e11, "bfloat16": 3.6e11}
 
 
@@ -42,15 +44,26 @@ class Group(NamedTuple):
 
     def seconds(self, rounds: int) -> float:
         """Return roughly the seconds that so many rounds take."""
-        compiled = sum(CONTENDERS[name].compiles for name in self.contenders)
-        starts = len(self.contenders) * START_SECONDS + compiled * COMPILE_SECONDS[self.work]
+        return sum(self._seconds_of(name, rounds) for name in self.contenders)
+
+    def _seconds_of(self, name: str, rounds: int) -> float:
+        start: float = START_SECONDS[self.work]
+        start += COMPILE_SECONDS[self.work] if CONTENDERS[name].compiles else 0
+        trial = min(rounds, TRIAL[self.work])
         if self.work == "start":
-            return rounds * starts
+            return start * (trial if CONTENDERS[name].compiles else rounds)
         operations = self.case.batch_size * self.case.training_operations
         operations /= 3 if self.work == "evaluation" else 1  # no gradients
+        operations *= 0 if name == MATMUL else 1
         turn = max(SECONDS[self.work], operations / OPERATIONS_PER_SECOND[self.precision])
-        turns = turn * len({*self.contenders} - {MATMUL}) + SECONDS[self.work]
-        return starts + rounds * turns
+        slow = name == STOCK or CONTENDERS[name].contiguous
+        if slow and self.is_rival(name):
+            return start + 2 * turn * trial  # it will lag behind
+        return start + turn * rounds
+
+    def is_rival(self, name: str) -> bool:
+        """Return whether a contender is one of PyTorch's programs or, on images, stock Keras."""
+        return CONTENDERS[name].is_rival or (name == STOCK and self.case.side is None)
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,8 @@ class Measurement:
 
     An iteration takes `seconds`, the mean of `iterations`, for so many `images`; a multiplication
     of the matmul counts as the images with as many operations in training. At the work "start" it
-    is the first step. The first step counts from the start of the process. Memory is the process's
-    peak, and its peak after importing the libraries, or 0 if the system does not report it.
+    is the first step, counted from the start of the process. Memory is the process's peak, and its
+    peak after the imports, or 0 if the system does not report it.
     """
 
     work: str
@@ -71,7 +84,6 @@ class Measurement:
     images: float
     seconds: float
     iterations: int
-    first_step_seconds: float
     memory_bytes: float
     import_memory_bytes: float
 
@@ -85,18 +97,19 @@ def alternate(group: Group, rounds: int, failures: list[str]) -> Iterator[list[M
     """Let a group's contenders take turns; yield their measurements in each round.
 
     Adds a sentence to `failures` for each that fails, and goes on without it. After TRIAL rounds it
-    goes on without PyTorch's programs that reach less than LAGGING of the best one's rate.
+    goes on without the rivals that reach less than LAGGING of the best one's rate.
     """
     with ExitStack() as stack:
         turns: dict[str, Turn] = {}
-        for name in group.contenders:
-            if group.work == "start":
-                turns[name] = partial(start_once, group, name)
-                continue
-            try:
-                _, turns[name] = stack.enter_context(participant(group, name))
-            except UserError as error:
-                failures.append(str(error))
+        if group.work == "start":
+            turns |= {name: partial(start_once, group, name) for name in group.contenders}
+        else:  # all start at once: a start, or compiling, leaves a core idle now and then
+            started = {
+                name: stack.enter_context(participant(group, name)) for name in group.contenders
+            }
+            turns |= {
+                name: turn for name, (ready, turn) in started.items() if guard(ready, failures)
+            }
         measurements: list[Measurement] = []
         guarded = {name: partial(guard, turn, failures) for name, turn in turns.items()}
         for number, figures in enumerate(in_rounds(guarded, rounds), 1):
@@ -104,8 +117,8 @@ def alternate(group: Group, rounds: int, failures: list[str]) -> Iterator[list[M
             measurements += found
             yield found
             out = {name for name, one in figures.items() if not one}
-            if number == TRIAL:
-                out |= lagging(measurements)
+            if number == TRIAL[group.work]:
+                out |= lagging(group, measurements)
             for name in out:
                 del guarded[name]
 
@@ -126,11 +139,12 @@ def participant(group: Group, name: str) -> Any:
 def start_once(group: Group, name: str) -> Figures:
     """Return the figures of a fresh process's start."""
     with participant(group, name) as (ready, _):
-        return ready | {"seconds": ready["first step"], "iterations": 1}
+        figures = ready()
+        return figures | {"seconds": figures["first step"], "iterations": 1}
 
 
 def guard(turn: Turn, failures: list[str]) -> Figures:
-    """Take a turn; if it fails, add the reason to `failures` and return {}."""
+    """Return a turn's figures; if it fails, add the reason to `failures` and return {}."""
     try:
         return turn()
     except UserError as error:
@@ -152,20 +166,20 @@ def measured(group: Group, number: int, name: str, figures: Figures) -> Measurem
         images=images,
         seconds=figures["seconds"],
         iterations=int(figures["iterations"]),
-        first_step_seconds=figures["first step"],
         memory_bytes=figures["memory"],
         import_memory_bytes=figures["import memory"],
     )
 
 
-def lagging(measurements: list[Measurement]) -> set[str]:
-    """Return PyTorch's programs whose median rate is less than LAGGING of the best one's."""
+def lagging(group: Group, measurements: list[Measurement]) -> set[str]:
+    """Return the rivals whose median rate is less than LAGGING of the best one's."""
     rates = {
         name: median(one.rate for one in measurements if one.contender == name)
         for name in {one.contender for one in measurements}
-        if CONTENDERS[name].is_rival
+        if group.is_rival(name)
     }
-    return {name for name, rate in rates.items() if rate < LAGGING * max(rates.values())}
+    best = max((rate for name, rate in rates.items() if name != STOCK), default=0.0)
+    return {name for name, rate in rates.items() if rate < LAGGING * best}
 
 
 def append_csv(path: Path, row: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ one prints a line of JSON with the figures. Its first line, {}, says that all ar
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,16 +18,18 @@ from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.cases import Case
 from benchmarks.contenders import TENSORLAYER_SCRIPT, environment
-from wrn3d import TrainingEnvironment
 from wrn3d.distributed.workers import Worker
 from wrn3d.system.exit_status import exit_status
 from wrn3d.system.memory import peak_memory
+
+if TYPE_CHECKING:  # slow to import, and some that import this module do without
+    from wrn3d import TrainingEnvironment
 
 ALONE = Worker()
 SUMS, FURTHER_SUMS = 7, 4
@@ -49,9 +52,16 @@ def serve(
 def answer_calls(calls: str, ready: Mapping[str, float], worker: Worker = ALONE) -> Iterator[None]:
     """Print `ready`, and yield for each line of the file `calls`, in all workers."""
     tell(ready, worker)
-    with nullcontext() if worker.index else open(calls) as lines:  # only the first one reads
+    with nullcontext() if worker.index else open(calls, opener=_at_once) as lines:
         while worker.all_max(int(bool(lines and lines.readline()))):
             yield
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a FIFO even if its writer has been killed: reading then finds its end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def tell(figures: Mapping[str, float], worker: Worker = ALONE) -> None:
@@ -61,7 +71,7 @@ def tell(figures: Mapping[str, float], worker: Worker = ALONE) -> None:
 
 
 def measure(
-    env: TrainingEnvironment, steps: int, sums: bool = False, checkpoint: bool = False
+    env: "TrainingEnvironment", steps: int, sums: bool = False, checkpoint: bool = False
 ) -> dict[str, float]:
     """Return the median seconds of a step and of making a whole batch, the bytes that go over the
     loopback in a step, and the sum of the workers' peaks of memory in bytes.

@@ -33,11 +33,11 @@ def own_warnings(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
 
-def turns_of(name, *rates, work="training", case="16-1-b128", first=6.0):
+def turns_of(name, *rates, work="training", case="16-1-b128"):
     """Return a contender's turns in float32 at rates in images/s, None for one not taken."""
     size = CASES[case].batch_size
     return [
-        Measurement(work, case, "float32", name, number, size, size / rate, 3, first, 900e6, 500e6)
+        Measurement(work, case, "float32", name, number, size, size / rate, 3, 900e6, 500e6)
         for number, rate in enumerate(rates, 1)
         if rate
     ]
@@ -70,7 +70,6 @@ def test_ratios_are_medians_of_the_rounds_with_their_middle_half():
         "-",
         "-",
         "50%",
-        "6.0 s",
         "858 MiB",
         "381 MiB",
         "5",
@@ -189,12 +188,15 @@ def fake(monkeypatch):
             seconds = group.case.batch_size / fake.rates.get(name, 80.0)
             return common | {"seconds": seconds, "iterations": 2}
 
-        fail_at(0)
-        common = {"first step": 6.0, "memory": 9e8, "import memory": 5e8}
-        yield common, call
+        def ready():
+            fail_at(0)
+            return common
+
+        common = {"first step": fake.starts.get(name, 6.0), "memory": 9e8, "import memory": 5e8}
+        yield ready, call
 
     fake = participant
-    fake.rates, fake.failing, fake.started = {}, {}, []
+    fake.rates, fake.starts, fake.failing, fake.started = {}, {}, {}, []
     fake.error = UserError("stock failed: no")
     monkeypatch.setattr(turns, "participant", participant)
     return fake
@@ -213,10 +215,26 @@ def test_the_others_go_on_without_one_that_fails(turn, rounds, fake):
 def test_a_rival_that_lags_far_behind_takes_no_more_turns(fake):
     names = ("matmul", "tensorlayer", "stock", "torch-3d", "torch-3d-last", "torch-3d-compiled")
     fake.rates = dict(zip(names, (1.0, 30.0, 20.0, 79.0, 81.0, 100.0), strict=True))
-    group = Group("training", CASES["16-1-32-b8"], "float32", names)
-    found = [one for part in alternate(group, 8, []) for one in part]
-    count = {name: [one.contender for one in found].count(name) for name in names}
+    count = rounds_of(Group("training", CASES["16-1-32-b8"], "float32", names), 8)
     assert count == dict.fromkeys(names, 8) | {"torch-3d": 5}
+
+
+def test_stock_keras_takes_few_turns_on_images_and_compiling_few_starts(fake):
+    names = ("tensorlayer", "stock", "torch-2d")
+    fake.rates = dict(zip(names, (90.0, 40.0, 80.0), strict=True))
+    assert rounds_of(Group("training", CASES["16-1-b128"], "float32", names), 7)["stock"] == 5
+    # Without PyTorch nothing tells whether it lags behind.
+    assert rounds_of(Group("training", CASES["16-1-b128"], "float32", names[:2]), 7)["stock"] == 7
+    fake.starts = {"torch-2d-compiled": 30.0}
+    names = ("tensorlayer", "torch-2d", "torch-2d-compiled")
+    count = rounds_of(Group("start", CASES["16-1-b128"], "float32", names), 5)
+    assert count == {"tensorlayer": 5, "torch-2d": 5, "torch-2d-compiled": 2}
+
+
+def rounds_of(group, rounds):
+    """Return {contender: number of its turns}."""
+    found = [one.contender for part in alternate(group, rounds, []) for one in part]
+    return {name: found.count(name) for name in group.contenders}
 
 
 def test_each_round_of_a_start_has_a_fresh_process(fake):
@@ -312,8 +330,7 @@ def test_waiting_contenders_use_no_core_and_one_that_dies_is_named(monkeypatch):
     found = [*first, *next(rounds), *next(rounds)]
     assert next(rounds, None) is None and cpu_seconds() < before  # all have ended
     for one in found:
-        assert 1 < one.iterations < 1.5 * turns.SECONDS["training"] / one.seconds
-        assert one.first_step_seconds > one.seconds > 0
+        assert 1 <= one.iterations < 1 + 3 * turns.SECONDS["training"] / one.seconds
         assert one.memory_bytes > one.import_memory_bytes > 2**27
 
 
@@ -328,7 +345,7 @@ def test_the_command_measures_and_leaves_table_picture_and_raw_figures(tmp_path)
         rows = list(csv.DictReader(file))
     assert [row["contender"] for row in rows] == 2 * [MATMUL, *names] + 2 * names + names
     for row in rows:
-        assert float(row["first_step_seconds"]) >= float(row["seconds"]) > 0
+        assert 0 < float(row["seconds"]) < (10 if row["work"] == "training" else 60)
     machine = json.loads((folder / "machine.json").read_text())
     assert machine["cores"] >= 1 and machine["versions"]["torch"] == str(torch.__version__)
     table = (folder / "table.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.cases import Case
 from benchmarks.processes import in_rounds, started_workers
 from benchmarks.scaling import model
-from benchmarks.worker import SUM_SIZES
+from benchmarks.worker import SUM_SIZES, answer_calls
 from wrn3d.system.errors import UserError
 
 SMALL = Case(10, 1, 32)
@@ -38,6 +38,11 @@ def test_workers_import_the_version_of_the_project_in_a_folder(count, module, tm
         started_workers(count, SMALL, 1, project=tmp_path),
     ):
         pass
+
+
+def test_a_participant_ends_when_its_benchmark_was_killed(tmp_path):
+    os.mkfifo(calls := tmp_path / "calls")  # nobody will write into it
+    assert list(answer_calls(str(calls), {})) == []
 
 
 def cpu_seconds():

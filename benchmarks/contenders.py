@@ -99,8 +99,8 @@ def train(script: str, case: Case, precision: str, **settings: Any) -> Program:
 
 
 def evaluate(script: str, case: Case, precision: str) -> Program:
-    """Return a Program with a script's `env.predict` of a batch, or the logits of one volume by
-    the model of `wrn3d.predict`."""
+    """Return a Program with a script's `env.predict` of a batch, or `wrn3d.predict`'s logits of one
+    volume."""
     from wrn3d.predict import Classifier
 
     env = environment(script, case, precision=precision)
@@ -108,8 +108,9 @@ def evaluate(script: str, case: Case, precision: str) -> Program:
         return Program(env.model, partial(repeat, partial(env.predict, case.volumes)))
     with tempfile.TemporaryDirectory() as folder:
         env.save(path := Path(folder) / "network.safetensors")
-        model = Classifier(path).model
-    return Program(model, partial(repeat, partial(model.predict_on_batch, case.volumes)))
+        logits = Classifier(path).logits
+    volume = case.volumes
+    return Program(env.model, partial(repeat, lambda: logits(volume).numpy()))
 
 
 def onnx(case: Case, precision: str) -> Program:

@@ -27,7 +27,7 @@ Conv3d in channels_last_3d unless it is called contiguous. "of matmul" is the sh
 matmul rate, by the multiply-adds of the network. The first step counts from the start of the
 process, imports included; PyTorch compiles in it, into an empty cache. Memory is the process's
 peak, and what of it came after the imports of the libraries' modules that the program uses.
-Evaluation of one image is the latency of the model of wrn3d.predict, of more images the rate of
+Evaluation of one image is the latency of wrn3d.predict's logits, of more images the rate of
 env.predict."""
 
 

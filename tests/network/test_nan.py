@@ -48,7 +48,11 @@ def built(front_end):
 
 
 CASES = [
-    *((front_end, built(front_end), count) for front_end in BUILDERS for count in (None, 2)),
+    *((front_end, built(front_end), None) for front_end in BUILDERS),
+    *(
+        pytest.param(front_end, built(front_end), 2, marks=pytest.mark.slow)
+        for front_end in BUILDERS
+    ),
     *(("keras", change, None) for change in (loaded, cloned, part)),
 ]
 

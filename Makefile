@@ -4,7 +4,7 @@
 # make soak       hours: runs killed by the hundred, long trainings, several workers over a bad link
 #                 (which needs root for hosts of its own)
 # make fuzz       every reader of files on ten thousand damaged ones: ten minutes
-# make benchmark  compare with Keras, PyTorch and ONNX Runtime: an hour and a quarter; with
+# make benchmark  compare with Keras, PyTorch and ONNX Runtime: an hour and a half; with
 #                 ARGS=--quick less than three minutes
 # make audit      ask for known weaknesses of the installed packages, where the network allows it
 # Each sets up .venv first.

@@ -1,7 +1,7 @@
 """Compare this project with stock Keras, PyTorch and ONNX Runtime on this machine's CPU.
 
     python -m benchmarks --quick       # one size, less than three minutes
-    python -m benchmarks               # everything, an hour and a quarter
+    python -m benchmarks               # everything, an hour and a half
     python -m benchmarks.episodes      # the cost of driving a run from outside
     python -m benchmarks.scaling       # the cost of several workers
     python -m benchmarks.shards        # what shards gain or cost

@@ -15,7 +15,7 @@ from benchmarks.contenders import CONTENDERS, MATMUL, MATRIX_SIDE, STOCK
 from benchmarks.processes import Figures, Turn, called, in_rounds
 from wrn3d.system.errors import UserError
 
-SECONDS = {"training": 0.25, "evaluation": 0.2, "start": 0.0}  # of a turn; at least one iteration
+SECONDS = {"training": 0.4, "evaluation": 0.2, "start": 0.0}  # of a turn; at least one iteration
 ROUNDS_OF_A_START = 4  # a start takes long: it has one round for so many of the others
 # After so many rounds a rival below this share of the best one's rate is out.
 TRIAL, LAGGING = {"training": 5, "evaluation": 5, "start": 2}, 0.8

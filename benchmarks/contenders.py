@@ -109,8 +109,7 @@ def evaluate(script: str, case: Case, precision: str) -> Program:
     with tempfile.TemporaryDirectory() as folder:
         env.save(path := Path(folder) / "network.safetensors")
         logits = Classifier(path).logits
-    volume = case.volumes
-    return Program(env.model, partial(repeat, lambda: logits(volume).numpy()))
+    return Program(env.model, partial(repeat, partial(logits, case.volumes)))
 
 
 def onnx(case: Case, precision: str) -> Program:

@@ -33,7 +33,7 @@ from wrn3d.system.files import require_file
 from wrn3d.system.flags import run_command
 from wrn3d.system.memory import enough_for
 from wrn3d.system.reporting import markdown_table
-from wrn3d.system.tensorflow_setup import import_tensorflow
+from wrn3d.system.tensorflow_setup import check_process, import_tensorflow
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.config import CLASSES, NETWORK_FIELDS, RESIZING
 from wrn3d.training.evaluation import batches, log_probabilities
@@ -88,7 +88,7 @@ class Classifier:
         variables, what = named_variables(self.model), f"weights for {self.spec.name}"
         arrays = fitting_arrays(variables, checkpoint.evaluated, what)
         assign(variables, arrays)
-        self.logits = folded(self.spec, arrays, precision)
+        self._logits = folded(self.spec, arrays, precision)
 
     def __call__(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C) uint8.
@@ -98,9 +98,18 @@ class Classifier:
         volumes, probabilities = own_images("volumes", volumes, self.spec.input_shape), []
         for rows in batches(volumes):
             with enough_for(len(volumes[rows]), "evaluation"):
-                logits = self.logits(normalise(volumes[rows], self.mean, self.std)).numpy()
+                logits = self.logits(normalise(volumes[rows], self.mean, self.std))
             probabilities.append(np.exp(log_probabilities(logits)))
         return np.concatenate(probabilities)
+
+    def logits(self, volumes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the logits (N, num_classes) of normalised volumes (N, D, H, W, C).
+
+        Raises UsageError in a fork of a process that runs TensorFlow.
+        """
+        check_process()
+        logits: npt.NDArray[np.float32] = self._logits(volumes).numpy()
+        return logits
 
     def read(self, path: str | Path) -> npt.NDArray[np.uint8]:
         """Read a picture or a volume and return it in the network's size, (D, H, W, C) uint8.

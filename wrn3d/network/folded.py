@@ -17,7 +17,7 @@ from wrn3d.network.spec import BATCH_NORM_EPSILON, WideResNetSpec
 from wrn3d.network.wide_resnet import wide_resnet
 from wrn3d.system.tensorflow_setup import has_fast_bfloat16
 
-FOLDED = {".conv0": ".bn1"}  # the end of a convolution's name, and of its batch norm's
+CONVOLUTION, FOLDED = ".conv0", ".bn1"  # the ends of their names in each block
 SLOPE = 1e-30  # as good as 0
 LARGEST = 2**29  # bytes of weights inside a graph, which TensorFlow limits to 2 GiB
 
@@ -50,24 +50,24 @@ class FoldedLayers:
         return lambda x: tf.cast(x, to)
 
     def Conv3d(self, filters: int, kernel_size: int, stride: int, name: str) -> Callable:
-        kernel, following = self._arrays[name], _folded_into(name)
-        if following:
-            kernel = kernel * self._affine(following)[0]
+        kernel, folds = self._arrays[name], name.endswith(CONVOLUTION)
+        if folds:
+            scale, offset = self._affine(name.removesuffix(CONVOLUTION) + FOLDED)
+            kernel = kernel * scale
 
         def call(x: tf.Tensor) -> tf.Tensor:
             met = kernel if x.shape.rank == 5 else kernel[kernel_size // 2]
             with tf.init_scope() if self._are_large else nullcontext():  # outside the graph
                 constant = tf.constant(met, x.dtype)
             y = convolve(x, constant, stride)
-            if following:
-                offset = tf.constant(self._affine(following)[1], y.dtype)
-                y = _relu(tf.nn.bias_add(y, offset))
+            if folds:
+                y = _relu(tf.nn.bias_add(y, tf.constant(offset, y.dtype)))
             return _without_depth_1(y)
 
         return call
 
     def BatchNormRelu(self, name: str) -> Callable:
-        if any(name.endswith(end) for end in FOLDED.values()):
+        if name.endswith(FOLDED):
             return lambda x: x  # done with the convolution
         scale, offset = self._affine(name)
         # Separate ops: for one image TensorFlow's batch norm takes longer than all three.
@@ -95,14 +95,6 @@ class FoldedLayers:
         weight, bias, mean, var = (self._arrays[f"{name}.{end}"].astype(float) for end in ends)
         scale = weight / np.sqrt(var + BATCH_NORM_EPSILON)
         return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
-
-
-def _folded_into(name: str) -> str:
-    """Return the name of the batch norm that is folded into a convolution, or ""."""
-    for convolution, batch_norm in FOLDED.items():
-        if name.endswith(convolution):
-            return name.removesuffix(convolution) + batch_norm
-    return ""
 
 
 def _relu(y: tf.Tensor) -> tf.Tensor:

@@ -35,10 +35,16 @@ def started(
 
     It imports the modules of the folder `project`. The iterator raises UserError if the process
     ends before it has printed another result; the message calls the process `title`. The process
-    ends with the context.
+    ends with the context, and its temporary files go with it. PyTorch compiles into an empty cache.
     """
     path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryFile("w+", errors="replace") as errors, ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+        ExitStack() as stack,
+    ):
+        cache = str(Path(folder) / "compiled")
+        variables |= {"TMPDIR": folder, "TORCHINDUCTOR_CACHE_DIR": cache}
         with uninterrupted():  # Ctrl-C between start and `with` would leave the process behind
             process = stack.enter_context(
                 subprocess.Popen(
@@ -114,13 +120,11 @@ def called(
     The command gets one more argument, JSON of the `request`, with the path of a FIFO of calls and
     the time of the start. Yields two functions. The first, to call once, waits until the process is
     ready and returns the figures of its start. The second makes the process take a turn and returns
-    its figures. PyTorch compiles into an empty cache.
+    its figures.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         calls = Path(folder) / "calls"
         os.mkfifo(calls)
-        # TensorFlow's and PyTorch's files go with the folder, whatever ends the process.
-        variables |= {"TMPDIR": folder, "TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "compiled")}
         text = json.dumps({**request, "calls": str(calls), "start": time.perf_counter()})
         with (
             started(title, [*command, text], project, **variables) as results,

@@ -25,6 +25,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.processes import started
 from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system import machine
+from wrn3d.system.reporting import markdown_table
 from wrn3d.system.tensorflow_setup import set_threads
 
 WARM_UP, STEPS = 4, 6
@@ -123,11 +124,12 @@ def measure(name: str, case: Case, precision: str) -> Times:
 
 def table(columns: Mapping[str, Times]) -> str:
     """Return {contender: {kind: milliseconds}} as Markdown."""
-    rows = [["", *(CONTENDERS[name].title for name in columns)], ["---", *["---:"] * len(columns)]]
-    for kind in (*KINDS, REST, WALL):
-        if any(kind in column for column in columns.values()):
-            rows.append([kind, *(f"{column.get(kind, 0):.1f}" for column in columns.values())])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [
+        [kind, *(f"{column.get(kind, 0):.1f}" for column in columns.values())]
+        for kind in (*KINDS, REST, WALL)
+        if any(kind in column for column in columns.values())
+    ]
+    return markdown_table(["", *(CONTENDERS[name].title for name in columns)], rows)
 
 
 def main() -> None:
@@ -141,12 +143,7 @@ def main() -> None:
         return print(json.dumps(measure(chosen.only, CASES[chosen.case], chosen.precision)))
     for name in NAMES:
         command = [sys.executable, "-m", "benchmarks.profile", *sys.argv[1:], "--only", name]
-        with (
-            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-            started(
-                f"profiling {name}", command, TMPDIR=folder, TORCHINDUCTOR_CACHE_DIR=folder
-            ) as results,
-        ):
+        with started(f"profiling {name}", command) as results:
             columns[name] = next(results)
     print(f"{CASES[chosen.case].title}, {chosen.precision}\n\n{table(columns)}")
 

@@ -30,7 +30,8 @@ from benchmarks.profile import BOTH, KINDS, REST, WALL, grouped, table
         "padding and copies": [
             *("Pad", "Slice", "Cast", "aten::copy_", "graph_0_cpp_fused_convolution_0"),
         ],
-        REST: ["SparseSoftmaxCrossEntropyWithLogits", "aten::mm"],
+        "matrix products": ["_MklMatMul", "_MklNativeFusedMatMul", "aten::mm", "aten::addmm"],
+        REST: ["SparseSoftmaxCrossEntropyWithLogits", "GatherV2"],
     }.items(),
 )
 def test_each_op_has_its_kind(kind, names):

@@ -36,7 +36,7 @@ def untrained(path, *shape, **settings):
     """Save an untrained network for images or volumes (N, ...); return its environment."""
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     labels = np.arange(len(images)) % 2
-    settings["data"] = Dataset.from_arrays(images, labels, images, labels)
+    settings["data"] = Dataset.from_arrays(images, labels, 255 - images, labels)
     return save_untrained(path, **settings)
 
 

@@ -52,6 +52,7 @@ def test_logs_are_on_the_disk_before_a_checkpoint(tmp_path, monkeypatch):
     assert done == [
         "flush log.csv",
         "flush epochs.csv",
+        "flush times.csv",
         *(f"flush {best}", f"place {best}", "flush run"),
         "flush validation.csv",
         *(f"flush {checkpoint}", f"place {checkpoint}", "flush run"),

@@ -5,9 +5,11 @@ import re
 from itertools import groupby
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.record import record_end
 
 
 def test_epochs_are_the_means_of_their_iterations(resumed):
@@ -61,3 +63,37 @@ def test_results_are_recorded_printed_and_drawn(resumed):
     for name in ("curves", "confusion", "mistakes"):
         with Image.open(path / f"{name}.png") as image:
             assert image.format == "PNG" and len(image.getcolors(2**24)) > 20
+
+
+def test_run_json_has_the_time_of_the_training(resumed):
+    """Check the sums over both starts; the tenth percentiles are taken at each image size."""
+    rows = np.array(list(RunFolder(resumed[0]).times.rows()))
+    ended = json.loads((resumed[0] / "run.json").read_text())["ended"]
+    assert rows[:, 0].tolist() == list(range(1, 61)) and (rows[:, 2] > 0).all()
+    assert ended["iterations"] == 60 and ended["seconds"] == sum(rows[:, 2].tolist())
+    expected = {}
+    for size in dict.fromkeys(rows[:, 1].tolist()):
+        times = np.sort(rows[rows[:, 1] == size, 2])
+        place = (len(times) - 1) / 10
+        low, high = times[int(place)], times[int(place) + 1]
+        expected[f"{size:g}"] = low + (high - low) * (place - int(place))
+    assert ended["tenth_percentile_seconds"] == pytest.approx(expected)
+    counts = ended["iterations_by_size"]
+    assert ended["undisturbed_seconds"] == pytest.approx(
+        sum(counts[size] * seconds for size, seconds in expected.items())
+    )
+
+
+def test_a_run_that_an_earlier_version_began_has_no_time(tmp_path):
+    (tmp_path / "run.json").write_text("5")  # damaged
+    folder = RunFolder(tmp_path)
+    folder.times.buffer(3, 1.0, 0.5)  # iterations 1 and 2 have no line
+    record_end(folder, 3)
+    ended = json.loads((tmp_path / "run.json").read_text())["ended"]
+    assert ended.keys() == {"at", "iterations"} and ended["iterations"] == 3
+
+
+def test_an_unreadable_table_of_times_is_a_warning(tmp_path):
+    (tmp_path / "times.csv").mkdir()
+    with pytest.warns(UserWarning, match="times.csv"):
+        record_end(RunFolder(tmp_path), 3)

@@ -66,7 +66,8 @@ def small_checkpoint(path, config):
 
 def files(folder):
     """Return the names of the files that resuming reproduces exactly: logs and checkpoints."""
-    return sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".safetensors"))
+    kept = (path for path in folder.iterdir() if path.suffix in (".csv", ".safetensors"))
+    return sorted(path.name for path in kept if path.name != "times.csv")
 
 
 def contents(folder):

@@ -19,7 +19,7 @@ os.write(2, b"imported\\n")
 import numpy as np
 import cifar_wide_resnet_tl, wrn3d
 images, labels = np.zeros((16, 8, 8, 8, 1), np.uint8), np.arange(16) % 2
-data = wrn3d.Dataset.from_arrays(images, labels, images, labels)
+data = wrn3d.Dataset.from_arrays(images, labels, images + 1, labels)
 env = cifar_wide_resnet_tl.CNNEnv(data=data, depth=10, widen_factor=1, batch_size=8)
 env.step()
 env.keras_model.predict(env.x_test, verbose=0)

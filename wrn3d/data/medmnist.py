@@ -17,6 +17,7 @@ from wrn3d.data.arrays import (
     numbered_classes,
     to_labels,
 )
+from wrn3d.data.class_names import known_names
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset, columns
 from wrn3d.data.npy import read_npy
 from wrn3d.system.errors import DataError, reason
@@ -34,7 +35,7 @@ def load(path: Path) -> Dataset:
 
     Images are uint8, (N, H, W) or (N, D, H, W), with or without a last axis of 1 or 3 channels.
     Labels are integers, (N,) or (N, 1), and each class from 0 to the largest label has a training
-    sample.
+    sample. The file's name gives the names of the classes of well-known data sets.
 
     Raises MissingDataError if the file does not exist, and DataError if it has another format.
     """
@@ -53,6 +54,7 @@ def load(path: Path) -> Dataset:
         raise DataError(
             f"{path} is not an .npz file in MedMNIST's format ({reason(error)})"
         ) from error
+    names = known_names(path.stem, len(names)) or names
     return Dataset(path.stem, str(path), names, **columns(splits))
 
 

@@ -26,7 +26,7 @@ from wrn3d.system.flags import parse_flags
 from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import Progress, fitted
 from wrn3d.training.environment import TrainingEnvironment
-from wrn3d.training.evaluation import mean_of, measure
+from wrn3d.training.evaluation import measure, ways_to_measure
 from wrn3d.training.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.training.step import StepResult
 
@@ -125,6 +125,8 @@ def train(
                 record.record_start(folder.path, environment, config)
             try:
                 _train(loop)
+                if folder:
+                    record.record_end(folder, loop.total)
                 if config.evaluate:
                     _evaluate(loop)
             except KeyboardInterrupt:
@@ -171,22 +173,25 @@ def _print_iterations(loop: TrainingLoop, progress: Progress) -> Sequence[float]
 
 
 def _evaluate(loop: TrainingLoop) -> None:
-    """Evaluate the test split; print and record the results."""
+    """Evaluate the test split; print and record the results.
+
+    If test images also occur in an earlier split, there are results without them, too.
+    """
     environment, config, dataset = loop.environment, loop.config, loop.environment.dataset
     with Progress(len(dataset.test_labels), "evaluating") as progress:
         views = environment.predict_views(
             mirror=config.mirror,
             track=lambda batches: progress.track(loop.until_stopped(batches)),
         )
-    results = {"test": measure(views[0])}
-    if config.mirror:
-        results["mirrored"] = measure(mean_of(views))
+    predictions = ways_to_measure(views, dataset, "test", config.mirror)
+    results = {name: measure(chosen) for name, chosen in predictions.items()}
     matrix = confusion_matrix(views[0], len(dataset.class_names))
     print(f"\n{class_table(matrix, dataset.class_names)}\n")
     for name, result in results.items():
-        print(lines.result_line(name, result, len(dataset.test_labels), config, dataset))
+        count = len(predictions[name].labels)
+        print(lines.result_line(name, result, count, config, dataset))
     if loop.folder:
-        record.record_test(loop.folder.path, environment, results, views[0], matrix)
+        record.record_test(loop.folder.path, environment, results, predictions, matrix)
 
 
 def _stopped_at_once(loop: TrainingLoop) -> Stopped:

@@ -5,6 +5,7 @@ best.safetensors                   the checkpoint with the best score on the val
 log.csv                            learning rate, loss and accuracy of each iteration, exact
 epochs.csv                         last learning rate, mean loss and mean accuracy of each epoch
 validation.csv                     each evaluation of the validation split
+times.csv                          size of the images and seconds of each iteration
 curves.png                         these logs as a picture, redrawn during the run
 run.json, test.json                settings, versions and machine; results on the test split
 confusion.png, mistakes.png        confusion matrix and most confident mistakes on the test split
@@ -54,6 +55,7 @@ class RunFolder:
         self.log = Log(self.path / "log.csv", columns)
         self.epochs = Log(self.path / "epochs.csv", columns)
         self.validations = Log(self.path / "validation.csv", EvalResult._fields)
+        self.times = Log(self.path / "times.csv", ("size", "seconds"))
         self.epoch = EpochMeans()
         self.pending_best: Checkpoint | None = None  # not written yet
         self.lock = FileLock(self.path / LOCK, timeout=0)
@@ -107,6 +109,7 @@ class RunFolder:
                 stacklevel=2,
             )
         self.epochs.start(iteration)
+        self.times.start(iteration)
         self.epoch = EpochMeans()
         for row in self.log.rows():
             self.epoch.add(*row[1:])
@@ -116,18 +119,21 @@ class RunFolder:
             self.pending_best = None
         self._prune(iteration)
 
-    def add(self, result: StepResult, epoch: int, ends: bool) -> None:
+    def add(self, result: StepResult, epoch: int, ends: bool, size: float) -> None:
         """Log an iteration of `epoch`, and the epoch's means if it `ends` there.
 
-        Raises DataError if the logs cannot be written; the lines then stay pending.
+        `size` is that of its images, as a share of the data's. Raises DataError if the logs cannot
+        be written; the lines then stay pending.
         """
         numbers = result.learning_rate, result.loss, result.accuracy
         self.log.buffer(result.iteration, epoch, *numbers)
         self.epoch.add(epoch, *numbers)
         if ends:
             self.epochs.buffer(result.iteration, epoch, *self.epoch.means)
+        self.times.buffer(result.iteration, size, result.seconds)
         self.log.write()
         self.epochs.write()
+        self.times.write()
 
     def add_validation(
         self, iteration: int, result: EvalResult, best: Checkpoint | None = None
@@ -216,6 +222,7 @@ class RunFolder:
         """
         self.log.flush()
         self.epochs.flush()
+        self.times.flush()
         if self.pending_best:
             self.pending_best.save(self.path / BEST)
             self.pending_best = None

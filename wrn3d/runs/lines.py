@@ -7,7 +7,7 @@ from wrn3d.data.dataset import Dataset
 from wrn3d.system import memory
 from wrn3d.system.words import counted, three_digits
 from wrn3d.training.config import TrainingConfig
-from wrn3d.training.evaluation import EvalResult
+from wrn3d.training.evaluation import EvalResult, accuracy_says_little, way_text
 from wrn3d.training.step import StepResult
 
 
@@ -17,7 +17,7 @@ def score_text(result: EvalResult, config: TrainingConfig, dataset: Dataset) -> 
     That is the case for two classes, for uneven classes, or if `best_by` is another score.
     """
     text = f"accuracy {result.accuracy:.4f}"
-    if config.best_by == "accuracy" and not dataset.is_uneven and len(dataset.class_names) > 2:
+    if config.best_by == "accuracy" and not accuracy_says_little(dataset):
         return text
     return f"{text}  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
 
@@ -56,8 +56,10 @@ def closing_line(count: int, rates: Collection[float], seconds: float) -> str:
 def result_line(
     name: str, result: EvalResult, count: int, config: TrainingConfig, dataset: Dataset
 ) -> str:
-    """Return the line for a result on the `count` test images; `name` is "test" or "mirrored"."""
-    how = ", with their mirror images" if name == "mirrored" else ""
-    how += ", averaged weights" if config.averaging else ""
+    """Return the line for a result on `count` test images.
+
+    `name` is one of `ways_to_measure`.
+    """
+    how = way_text(name) + (", averaged weights" if config.averaging else "")
     scores = score_text(result, config, dataset)
     return f"test      loss {result.loss:.6f}  {scores}  ({counted(count, 'image')}{how})"

@@ -116,7 +116,8 @@ class TrainingLoop:
         self.finite.check_loss(result)
         is_last = result.iteration == self.total
         if self.output:
-            self.output.add(result, *self.environment.epoch, must=is_last)
+            size = self.config.size_at(result.iteration - 1, self.total)
+            self.output.add(result, *self.environment.epoch, size, must=is_last)
         if self._is_due():
             if self.takes_snapshots:
                 self._save(must=is_last)

@@ -36,9 +36,9 @@ class RunOutput:
         self.folder.start(iteration, validates)
         self.events = Events(self.folder.path, iteration) if has_tensorboard() else None
 
-    def add(self, result: StepResult, epoch: int, ends: bool, must: bool) -> None:
-        """Log an iteration of `epoch`, and the epoch's means if it `ends` there."""
-        self._write("log.csv", result.iteration, must, self.folder.add, result, epoch, ends)
+    def add(self, result: StepResult, epoch: int, ends: bool, size: float, must: bool) -> None:
+        """Log an iteration; the arguments but `must` are `RunFolder.add`'s."""
+        self._write("log.csv", result.iteration, must, self.folder.add, result, epoch, ends, size)
         if self.events:
             self.events.add(result.iteration, {name: getattr(result, name) for name in LOGGED})
 

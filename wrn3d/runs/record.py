@@ -1,4 +1,4 @@
-"""Write run.json (settings, versions, machine) and test.json (results) with its pictures."""
+"""Write run.json (settings, machine, time) and test.json (results) with its pictures."""
 
 import json
 import sys
@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from wrn3d.network.parameters import parameter_count
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.figures import run_name
+from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.mistakes import draw_confusion, draw_mistakes
 from wrn3d.system import machine, tensorflow_setup
 from wrn3d.system.errors import reason
@@ -29,9 +29,9 @@ RUN = "run.json"
 
 def record_start(folder: Path, environment: TrainingEnvironment, config: RunConfig) -> None:
     """Write run.json; a resumed run adds this start to it. Warn if it cannot be written."""
-    path, started = folder / RUN, []
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or damaged
-        started = list(json.loads(path.read_text(encoding="utf-8"))["started"])
+    started: list[dict[str, Any]] = []
+    with suppress(KeyError, TypeError):  # damaged
+        started = list(_content(folder / RUN)["started"])
     start = {
         "at": _now(),
         "iteration": environment.iteration,
@@ -59,31 +59,55 @@ def record_start(folder: Path, environment: TrainingEnvironment, config: RunConf
         "device": tensorflow_setup.device(),
         "machine": machine.describe(),
     }
-    _warn_if_fails(_write_json, path, content)
+    _warn_if_fails(_write_json, folder / RUN, content)
+
+
+def record_end(folder: RunFolder, iterations: int) -> None:
+    """Add the end of the training and its time to run.json. Warn if it cannot be written.
+
+    `seconds` are the sum of the iterations'; one that was trained again after a kill counts once.
+    `undisturbed_seconds` count each iteration with the tenth percentile of those at its image size,
+    since other programs may slow some of them down. Both are left out if a part of the run was
+    trained by a version that did not log them.
+    """
+    _warn_if_fails(_record_end, folder, iterations)
+
+
+def _record_end(folder: RunFolder, iterations: int) -> None:
+    by_size: dict[float, list[float]] = {}
+    for _, size, seconds in folder.times.rows():
+        by_size.setdefault(size, []).append(seconds)
+    ended: dict[str, Any] = {"at": _now(), "iterations": iterations}
+    if sum(map(len, by_size.values())) == iterations:
+        quick = {size: float(np.percentile(times, 10)) for size, times in by_size.items()}
+        ended |= {
+            "seconds": sum(map(sum, by_size.values())),
+            "undisturbed_seconds": sum(quick[size] * len(times) for size, times in by_size.items()),
+            "iterations_by_size": {f"{size:g}": len(times) for size, times in by_size.items()},
+            "tenth_percentile_seconds": {f"{size:g}": seconds for size, seconds in quick.items()},
+        }
+    path = folder.path / RUN
+    _write_json(path, _content(path) | {"ended": ended})
 
 
 def record_test(
     folder: Path,
     environment: TrainingEnvironment,
     results: Mapping[str, EvalResult],
-    predictions: Predictions,
+    predictions: Mapping[str, Predictions],
     matrix: np.ndarray,
 ) -> None:
     """Write test.json, confusion.png and mistakes.png. Warn about those that cannot be written.
 
-    `results` are {"test": ..., "mirrored": ...}. `predictions` are those without mirror images, and
-    `matrix` is their confusion matrix.
+    `results` and `predictions` have the same names, those of `ways_to_measure`. `matrix` is the
+    confusion matrix of "test".
     """
     dataset, names = environment.dataset, environment.dataset.class_names
     content = {
         "at": _now(),
         "iteration": environment.iteration,
         **{
-            # JSON has neither NaN nor infinity.
-            name: {
-                score: number if isfinite(number) else None
-                for score, number in result._asdict().items()
-            }
+            name: {"count": len(predictions[name].labels), **result.as_json}
             for name, result in results.items()
         },
         "classes": names,
@@ -93,7 +117,7 @@ def record_test(
     title = f"{run_name(folder)}, test split"
     _warn_if_fails(draw_confusion, matrix, names, folder / "confusion.png", title)
     mistakes = folder / "mistakes.png"
-    _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions, names, mistakes, title)
+    _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions["test"], names, mistakes, title)
 
 
 def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:
@@ -101,6 +125,13 @@ def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:
         write(*arguments)
     except Exception as error:  # matplotlib may raise anything; the run must go on
         warnings.warn(reason(error), stacklevel=3)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, or nothing if it is missing or damaged."""
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

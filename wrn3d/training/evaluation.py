@@ -1,13 +1,14 @@
 """Predictions on a split, and the scores that follow from them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import nan, prod
+from math import isfinite, nan, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wrn3d.data.augmentation import AXES
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.duplicates import duplicates
 from wrn3d.distributed.workers import Worker
 from wrn3d.system.checks import require
 from wrn3d.system.errors import quoted
@@ -15,6 +16,8 @@ from wrn3d.system.errors import quoted
 ALONE = Worker()
 # May wrap a list of batches, as a progress bar does.
 Track = Callable[[Iterable[Any]], Iterable[Any]]
+Normalise = Callable[[np.ndarray], np.ndarray]
+UNIQUE = "_unique"  # ends the names of results without duplicates
 LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # volumes and voxels in one batch
 
 
@@ -30,6 +33,12 @@ class EvalResult(NamedTuple):
     balanced_accuracy: float = nan
     auc: float = nan
 
+    @property
+    def as_json(self) -> dict[str, float | None]:
+        """The scores by name, None for those that are NaN or infinite, which JSON lacks."""
+        scores = self._asdict().items()
+        return {name: score if isfinite(score) else None for name, score in scores}
+
 
 class Predictions(NamedTuple):
     """A split's log probabilities (N, classes) float64 and labels (N,)."""
@@ -43,6 +52,10 @@ class Predictions(NamedTuple):
         classes: np.ndarray = self.log_probabilities.argmax(axis=1)
         return classes
 
+    def only(self, rows: np.ndarray) -> "Predictions":
+        """Return the predictions of these rows, indices or a mask."""
+        return Predictions(self.log_probabilities[rows], self.labels[rows])
+
 
 def predict_views(
     predict: Callable[[np.ndarray], np.ndarray],
@@ -51,6 +64,7 @@ def predict_views(
     track: Track = iter,
     mirror_axes: Sequence[str] = (),
     worker: Worker = ALONE,
+    normalise: Normalise | None = None,
 ) -> list[Predictions]:
     """Predict a split's volumes, then their mirror images.
 
@@ -59,6 +73,7 @@ def predict_views(
         track: may wrap the list of batches, as a progress bar does.
         mirror_axes: some of AXES; every combination of them gives a view.
         worker: several workers share the batches, and each returns all predictions.
+        normalise: replaces the data set's, for a network that was trained on other data.
 
     Raises UsageError for a split that does not exist, or if `track` is no function.
     """
@@ -68,7 +83,7 @@ def predict_views(
     scores = np.zeros((len(ways), len(labels), len(dataset.class_names)))
     for number, rows in enumerate(batches(volumes, track)):
         if number % worker.count == worker.index:
-            normalised = dataset.normalise(volumes[rows])
+            normalised = (normalise or dataset.normalise)(volumes[rows])
             for way, view_scores in zip(ways, scores, strict=True):
                 view = np.ascontiguousarray(np.flip(normalised, way))
                 view_scores[rows] = log_probabilities(predict(view))
@@ -99,8 +114,35 @@ def batches(volumes: np.ndarray, track: Track = iter) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def measure(predictions: Predictions) -> EvalResult:
-    """Return the scores of predictions."""
+def ways_to_measure(
+    views: Sequence[Predictions], dataset: Dataset, split: str, mirror: bool
+) -> dict[str, Predictions]:
+    """Return the predictions of `predict_views` in the ways in which they are measured.
+
+    "test" (or another `split`) is without mirror images, "mirrored" the mean with them, if
+    `mirror`. If some volumes also occur in an earlier split, "test_unique" and "mirrored_unique"
+    are without them.
+    """
+    ways = {split: views[0]} | ({"mirrored": mean_of(views)} if mirror else {})
+    unique = ~duplicates(dataset)[split]
+    if unique.any() and not unique.all():
+        ways |= {name + UNIQUE: predictions.only(unique) for name, predictions in ways.items()}
+    return ways
+
+
+def way_text(name: str) -> str:
+    """Return what a name of `ways_to_measure` says, such as ", with mirror images"."""
+    marks = {"mirrored": "with mirror images", UNIQUE: "without duplicates"}
+    return "".join(f", {text}" for mark, text in marks.items() if mark in name)
+
+
+def accuracy_says_little(dataset: Dataset) -> bool:
+    """Return whether balanced accuracy and AUC are needed, too: two classes, or uneven ones."""
+    return dataset.is_uneven or len(dataset.class_names) == 2
+
+
+def measure(predictions: Predictions, with_auc: bool = True) -> EvalResult:
+    """Return the scores of predictions; the AUC of many classes takes the longest."""
     log_probabilities, labels = predictions
     right = predictions.classes == labels
     by_class = [right[labels == label].mean() for label in np.unique(labels)]
@@ -109,7 +151,7 @@ def measure(predictions: Predictions) -> EvalResult:
         float(losses.mean()),
         float(right.mean()),
         float(np.mean(by_class)),
-        _auc(np.exp(log_probabilities), labels),
+        _auc(np.exp(log_probabilities), labels) if with_auc else nan,
     )
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from wrn3d.data.batches import batch_at
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.duplicates import warn_of_duplicates
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import DataError, UsageError, reason
 from wrn3d.system.words import counted
@@ -35,13 +36,14 @@ class Feed:
     state. `loaded` is the data before the validation split, `whole` the data after it, and
     `selection` has all or some of its training rows.
 
-    Raises UsageError if the training split is smaller than a batch, or if the validation split
-    cannot be cut from it.
+    Warns of volumes that occur in two splits. Raises UsageError if the training split is smaller
+    than a batch, or if the validation split cannot be cut from it.
     """
 
     def __init__(self, loaded: Dataset, config: TrainingConfig) -> None:
         self.loaded = loaded
         self.whole = loaded.with_validation(config.validation)
+        warn_of_duplicates(self.whole, stacklevel=3)  # the line that makes the CNNEnv
         self.augmentation, self.batch_size = config.augmentation, config.batch_size
         self.position = Position()
         self.selection = self.select(None)

@@ -16,6 +16,7 @@ COMMANDS = {  # {command: arguments that are a mistake}
     ("cifar_wide_resnet_keras.py",): ["--depth", "29"],
     ("-m", "wrn3d.compare"): ["--seeds", "0"],
     ("-m", "wrn3d.convert"): ["same.pt", "same.pt"],
+    ("-m", "wrn3d.evaluate"): ["nothing.safetensors", "--split", "none"],
     ("-m", "wrn3d.predict"): ["nothing.safetensors", "nothing.png", "--top", "0"],
     ("-m", "wrn3d.plot"): [],
     ("-m", "wrn3d.launch"): ["-n", "0", "script.py"],

@@ -3,6 +3,7 @@
     spec = wrn3d.WideResNetSpec(depth=28, widen_factor=4)
     model = wrn3d.tensorlayer_model(spec, seed=0)      # a tl.models.Model, volumes -> logits
     model = wrn3d.keras_model(spec, seed=0)            # a keras.Model,     volumes -> logits
+    model = wrn3d.keras_model(weights="cifar10")       # trained weights
 
 Volumes are (N, D, H, W, C); an image is a volume of depth 1. `__init__.pyi` lists the public names
 and the modules that define them.

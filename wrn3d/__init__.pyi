@@ -1,7 +1,5 @@
 from .data.dataset import Dataset as Dataset
 from .data.load import load_dataset as load_dataset
-from .network.models import keras_model as keras_model
-from .network.models import tensorlayer_model as tensorlayer_model
 from .network.parameters import initial_weights as initial_weights
 from .network.spec import WideResNetSpec as WideResNetSpec
 from .training.checkpoint import Checkpoint as Checkpoint
@@ -13,5 +11,7 @@ from .training.optimizer import Adam as Adam
 from .training.optimizer import Muon as Muon
 from .training.optimizer import make_optimizer as make_optimizer
 from .training.step import StepResult as StepResult
+from .training.trained import keras_model as keras_model
+from .training.trained import tensorlayer_model as tensorlayer_model
 
 __version__: str

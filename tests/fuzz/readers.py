@@ -32,7 +32,6 @@ from wrn3d.convert.pytorch_files import read_arrays
 from wrn3d.data import digits, download
 from wrn3d.data.dataset import SPLIT_NAMES
 from wrn3d.data.npy import read_volume
-from wrn3d.predict import read_network
 from wrn3d.runs.command import read_flags
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.curves import read_curves
@@ -41,6 +40,7 @@ from wrn3d.runs.resuming import starting_point
 from wrn3d.system.errors import UserError
 from wrn3d.training.checkpoint import is_checkpoint
 from wrn3d.training.recipes import find_recipe
+from wrn3d.training.trained import TrainedNetwork
 
 
 class Reader(NamedTuple):
@@ -187,7 +187,7 @@ def checkpoint_to_predict(folder):
 
     def read(path):
         try:
-            read_network(Checkpoint.load(path))
+            TrainedNetwork.of(Checkpoint.load(path), path)
         except (KeyError, TypeError) as error:  # Classifier raises DataError instead
             raise UserError("a setting is missing") from error
 

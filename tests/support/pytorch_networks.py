@@ -51,32 +51,42 @@ class Blocks(nn.Module):
 
 
 def authors_logits(
-    params, x, training, dropout=lambda name, x: x, activation=F.relu, epsilon=1e-5, raw_groups=()
+    params,
+    x,
+    training,
+    dropout=lambda name, x: x,
+    activation=F.relu,
+    epsilon=1e-5,
+    raw_groups=(),
+    strides=(1, 2, 2),
 ):
-    """Return the logits (N, classes) of x (N, 3, H, W); training updates the running averages.
+    """Return the logits (N, classes) of x (N, C, H, W); training updates the running averages.
 
-    In the `raw_groups` the shortcut projects the block's input before batch norm.
+    x may also be volumes (N, C, D, H, W) for 3D kernels. In the `raw_groups` the shortcut projects
+    the block's input before batch norm.
     """
+    convolve = F.conv3d if x.ndim == 5 else F.conv2d
 
     def batch_norm_relu(x, name):
         ends = ("running_mean", "running_var", "weight", "bias")
         arrays = (params[f"{name}.{end}"] for end in ends)
         return activation(F.batch_norm(x, *arrays, training, eps=epsilon))
 
-    x = F.conv2d(x, params["conv0"], padding=1)
-    for group, stride in enumerate((1, 2, 2)):
+    x = convolve(x, params["conv0"], padding=1)
+    for group, stride in enumerate(strides):
         block = 0
         while f"group{group}.block{block}.conv0" in params:
             name, step = f"group{group}.block{block}", 1 if block else stride
             activated = batch_norm_relu(x, f"{name}.bn0")
-            y = F.conv2d(activated, params[f"{name}.conv0"], stride=step, padding=1)
+            y = convolve(activated, params[f"{name}.conv0"], stride=step, padding=1)
             y = dropout(name, batch_norm_relu(y, f"{name}.bn1"))
-            y = F.conv2d(y, params[f"{name}.conv1"], padding=1)
+            y = convolve(y, params[f"{name}.conv1"], padding=1)
             if f"{name}.convdim" in params:
                 x = x if group in raw_groups else activated
-                x = F.conv2d(x, params[f"{name}.convdim"], stride=step)
+                x = convolve(x, params[f"{name}.convdim"], stride=step)
             x, block = x + y, block + 1
-    return F.linear(batch_norm_relu(x, "bn").mean((2, 3)), params["fc.weight"], params["fc.bias"])
+    pooled = batch_norm_relu(x, "bn").flatten(2).mean(2)
+    return F.linear(pooled, params["fc.weight"], params["fc.bias"])
 
 
 def authors_params(depth, widen_factor):

@@ -20,6 +20,12 @@ def saved(tmp_path_factory):
     return path
 
 
+@pytest.mark.parametrize("shape", [(1, 60000, 1, 1, 1), (1, 2**20, 1, 1, 1), (2, 3, 1, 1, 1)])
+def test_only_the_centre_of_a_kernel_of_three_slices_is_completed(tmp_path, shape):
+    Checkpoint({"conv0": np.zeros(shape, np.float16)}).save(tmp_path / "x")
+    assert Checkpoint.load(tmp_path / "x").weights["conv0"].shape == shape
+
+
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_checkpoint_with_a_flipped_bit_or_cut_short_is_refused(saved, data):

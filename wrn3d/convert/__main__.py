@@ -10,7 +10,7 @@ in the file and whatever prefix their names have.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +29,11 @@ from wrn3d.convert.pytorch_weights import (
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.spec import PAPER_STRIDES
 from wrn3d.system.checks import require
-from wrn3d.system.errors import DataError, quoted
+from wrn3d.system.errors import DataError, UsageError
 from wrn3d.system.files import require_file
 from wrn3d.system.flags import run_command
 from wrn3d.system.words import counted
+from wrn3d.training import shipped
 from wrn3d.training.checkpoint import Checkpoint, is_checkpoint
 
 KEPT = {
@@ -47,8 +48,8 @@ class ConvertConfig:
     """The two files, and how kernels and names are converted."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A file that torch.save wrote, or .safetensors. A checkpoint of this project is converted to
-    PyTorch."""
+    """A file that torch.save wrote, or .safetensors. A checkpoint of this project, or a trained
+    network by its name, is converted to PyTorch."""
     target: Annotated[Path, tyro.conf.Positional]
     """The file to write. For PyTorch: .safetensors, or any other name for torch.save."""
     kernels: Kernels = "centre"
@@ -72,6 +73,7 @@ def main() -> int:
 
 def convert(config: ConvertConfig) -> None:
     """Convert the source to the target and print a summary; raises UserError."""
+    config = replace(config, source=shipped.find(config.source))
     source, target = config.source, config.target
     require(
         source.resolve() != target.resolve(),
@@ -88,18 +90,16 @@ def _to_pytorch(config: ConvertConfig) -> str:
     )
     checkpoint = Checkpoint.load(config.source)
     strides = checkpoint.config.get("strides", PAPER_STRIDES)
-    require(
-        strides in (PAPER_STRIDES, list(PAPER_STRIDES)),
-        f"{config.source} has a network with the strides {quoted(strides)}: only the paper's "
-        "strides 1, 2, 2 can be converted",
-    )
     with _named(config.source):
-        arrays = to_pytorch(checkpoint.evaluated, config.naming, config.kernels)
+        arrays = to_pytorch(checkpoint.evaluated, config.naming, config.kernels, strides)
     write_arrays(config.target, arrays, "params" if config.naming == "authors" else None)
-    return (
+    text = (
         f"{config.target}: {len(arrays)} arrays with the names of {config.naming}; "
         f"{KEPT[config.kernels]}"
     )
+    if tuple(strides) != PAPER_STRIDES:
+        text += f"\nstrides    {' '.join(map(str, strides))}: the PyTorch network needs these, too"
+    return text
 
 
 def _from_pytorch(config: ConvertConfig) -> str:
@@ -140,10 +140,10 @@ def _checked(config: ConvertConfig, converted: Converted) -> str:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Put the file's name before the message of a DataError."""
+    """Raise a DataError or UsageError as a DataError with the file's name before its message."""
     try:
         yield
-    except DataError as error:
+    except (DataError, UsageError) as error:
         raise DataError(f"{path}: {error}") from error
 
 

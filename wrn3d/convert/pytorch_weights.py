@@ -7,14 +7,15 @@ PyTorch's kernels are (out, in, [depth,] height, width), its dense weights (out,
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from wrn3d.convert.pytorch_names import NAMINGS, Arrays, Normaliser, check_type, find_network
 from wrn3d.network.parameters import network_parameters
-from wrn3d.network.spec import WideResNetSpec
+from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
 from wrn3d.network.wide_resnet import STEM_FILTERS
 from wrn3d.system.checks import check_choice
 from wrn3d.system.errors import DataError, printable
@@ -85,13 +86,16 @@ def normalisation(converted: Converted) -> str:
 
 
 def to_pytorch(
-    weights: Mapping[str, np.ndarray], naming: Naming = "authors", kernels: Kernels = "centre"
+    weights: Mapping[str, np.ndarray],
+    naming: Naming = "authors",
+    kernels: Kernels = "centre",
+    strides: Sequence[int] = PAPER_STRIDES,
 ) -> Arrays:
     """Return the network's weights as {name: float32 array} for a PyTorch program.
 
     `kernels` says how 3D kernels become 2D. "centre" takes their centre slices, which are all that
     volumes of depth 1 use; "inflated" sums them over the depth, the inverse of `from_pytorch`;
-    "whole" keeps them 3D.
+    "whole" keeps them 3D. `strides` are the network's, which the program has to have, too.
 
     Raises DataError for the weights of another network, and for the pad shortcut, which the
     PyTorch programs do not have.
@@ -103,7 +107,7 @@ def to_pytorch(
             "shortcut: train with --shortcut projection"
         )
     whole = {name: _to_pytorch_layout(array, "whole") for name, array in weights.items()}
-    _checked_network(whole, NAMINGS["authors"])
+    _checked_network(whole, NAMINGS["authors"], strides)
     return {
         NAMINGS[naming](name): np.ascontiguousarray(_to_pytorch_layout(array, kernels))
         for name, array in weights.items()
@@ -123,13 +127,13 @@ def _checked_values(name, arrays):
     return array
 
 
-def _checked_network(arrays, pytorch_name):
-    """Return the spec that the names and shapes of the arrays imply.
+def _checked_network(arrays, pytorch_name, strides=PAPER_STRIDES):
+    """Return the spec with these strides that the names and shapes of the arrays imply.
 
     Raises DataError if an array is missing, unknown or of a wrong shape, or if only some of the
     kernels are 3D.
     """
-    spec = _network(arrays, pytorch_name)
+    spec = replace(_network(arrays, pytorch_name), strides=strides)
     kernels = "whole" if arrays[pytorch_name("conv0")].ndim == 5 else "centre"
     expected = {
         pytorch_name(parameter.name): _to_pytorch_layout(

@@ -57,7 +57,7 @@ class WideResNetSpec:
         )
         require(
             len(self.strides) == len(PAPER_STRIDES),
-            f"strides is {self.strides!r}, but must be three numbers, one for each group",
+            f"strides is {quoted(self.strides)}, but must be three numbers, one for each group",
         )
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         for name, value in checked.items():

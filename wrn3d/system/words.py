@@ -9,6 +9,11 @@ def counted(count: int, noun: str, nouns: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
+def per_cent(share: float) -> str:
+    """Return a share such as 0.9502 as "95.02 %"."""
+    return f"{100 * share:.2f} %"
+
+
 def three_digits(number: float) -> str:
     """Return a number rounded to three digits; large numbers have no exponent."""
     return f"{float(f'{number:.3g}'):,.12g}"

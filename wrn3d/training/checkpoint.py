@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from wrn3d.system.checks import check_count, check_number, check_path, require
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import atomic_file, require_file
+from wrn3d.training import shipped
 
 FORMAT = 3  # the file format's version; 1 and 2 had another header
 HEADER = "wrn3d checkpoint"  # the only metadata key: safetensors would shuffle several
@@ -22,6 +23,7 @@ KINDS = (*LEARNED, "normalisation")  # kinds of arrays besides the weights
 ROWS = "training/rows"  # the name of `rows` in a file
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
+KERNEL_DEPTH = 3  # of the kernels that `slim` cuts
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -106,19 +108,21 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path) -> "Checkpoint":
-        """Read a file that `save` wrote.
+        """Read a file that `save` wrote, or a trained network of `shipped.names`.
 
         Raises UsageError if `path` is no path, MissingDataError if the file does not exist, and
         DataError if it is damaged or of another kind.
         """
-        path = check_path("path", path)
-        require_file(path, "name a saved checkpoint")
+        path = shipped.find(check_path("path", path))
+        known = ", ".join(shipped.names())
+        require_file(path, f"name a saved checkpoint{known and f', or one of {known}'}")
         try:
             with safe_open(path, framework="numpy") as file:
                 header = _header(file.metadata() or {})
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if header.pop("sha256", None) != _checksum(arrays, header):
                 raise ValueError("its checksum is wrong: the file is damaged")
+            arrays = {name: _whole(name, array) for name, array in arrays.items()}
             numbers = _numbers(header)
             config = dict(header["config"])
         except (
@@ -141,6 +145,35 @@ class Checkpoint:
         }
         rows = arrays.pop(ROWS, None)
         return cls(weights=arrays, config=config, rows=rows, **others, **numbers)
+
+
+def slim(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
+    """Return what a shipped file has of a checkpoint: its evaluated weights and normalisation.
+
+    Kernels and the mean are float16. Kernels for images keep the slice at the centre of their
+    depth; the other slices meet nothing but padding. `settings` become the `config`.
+    """
+    images = checkpoint.normalisation["mean"].shape[1] == 1
+
+    def small(array: np.ndarray) -> np.ndarray:
+        if array.ndim == 5 and images:
+            array = array[[len(array) // 2]]
+        return array.astype(np.float16) if array.ndim > 1 else array
+
+    return Checkpoint(
+        {name: small(array) for name, array in checkpoint.evaluated.items()},
+        normalisation={name: small(array) for name, array in checkpoint.normalisation.items()},
+        config=dict(settings),
+    )
+
+
+def _whole(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array that `slim` may have made smaller in float32, with 0 for what it left out."""
+    if array.dtype != np.float16:
+        return array
+    array = array.astype(np.float32)
+    is_centre = "/" not in name and array.ndim == 5 and array.shape[:2] == (1, KERNEL_DEPTH)
+    return np.pad(array, [(1, 1), *[(0, 0)] * 4]) if is_centre else array
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:

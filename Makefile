@@ -6,13 +6,15 @@
 # make fuzz       every reader of files on ten thousand damaged ones: ten minutes
 # make benchmark  compare with Keras, PyTorch and ONNX Runtime: an hour and a half; with
 #                 ARGS=--quick less than three minutes
+# make cards      write the cards of the trained networks and the tables of results from the runs'
+#                 files; with DATA=folder measure the networks again
 # make audit      ask for known weaknesses of the installed packages, where the network allows it
 # Each sets up .venv first.
 PYTHON ?= python3
 PYTEST = .venv/bin/pytest -n 2 --dist worksteal
 .DEFAULT_GOAL := train
 
-.PHONY: train test check lint types slow soak fuzz benchmark audit clean
+.PHONY: train test check lint types slow soak fuzz benchmark cards audit clean
 
 train: .venv/run.stamp
 	.venv/bin/python cifar_wide_resnet_tl.py --dataset digits
@@ -37,6 +39,9 @@ soak: .venv/dev.stamp
 
 benchmark: .venv/bench.stamp
 	.venv/bin/python -m benchmarks $(ARGS)
+
+cards: .venv/run.stamp
+	.venv/bin/python -m cards $(if $(DATA),--data $(DATA))
 
 fuzz: .venv/dev.stamp
 	.venv/bin/pytest tests/fuzz --inputs 10000

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.fork_server import ROOT
 
-OUTSIDE = ("benchmarks", "examples", "tests")  # may import the package, never the reverse
+OUTSIDE = ("benchmarks", "cards", "examples", "tests")  # may import the package, never the reverse
 ROOMS = ("system", "distributed", "data", "network", "training", "runs")
 PACKAGE = ROOT / "wrn3d"
 MODULES_BESIDE = 9
@@ -41,9 +41,7 @@ def imports(sources):
                 assert node.level == 0, f"{module} has a relative import"
                 names.add(node.module)
                 names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        outside = {
-            name for name in names if name.split(".")[0] in ("benchmarks", "examples", "tests")
-        }
+        outside = {name for name in names if name.split(".")[0] in OUTSIDE}
         # `import wrn3d`, for its lazy public names, does not count as an import of a room.
         found[module] = {name for name in names & set(sources) if name != "wrn3d"} | outside
     return found
@@ -124,7 +122,7 @@ def test_a_module_is_read_in_one_sitting(module):
 
 
 def test_each_folder_of_tests_mirrors_one_of_the_package():
-    own = {"support", "fuzz", "examples", "benchmarks", "data_files"}
+    own = {"support", "fuzz", "examples", "benchmarks", "cards", "data_files"}
     folders = {path.name for path in Path(ROOT, "tests").iterdir() if path.is_dir()} - own
     assert {name for name in folders if not name.startswith("__")} <= {
         path.name for path in PACKAGE.iterdir()

@@ -65,7 +65,8 @@ def test_every_folder_of_the_package_is_listed():
         ".".join(path.parent.relative_to(ROOT).parts)
         for path in (ROOT / "wrn3d").rglob("__init__.py")
     }
-    assert folders == set(PROJECT["tool"]["setuptools"]["packages"])
+    # The weights are data; in the repository they stand beside the package.
+    assert folders | {"wrn3d.weights"} == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
 def test_the_public_names_are_those_of_the_stub():
@@ -104,7 +105,7 @@ def in_environment(folder, *command, cwd):
 def test_what_pip_installs_trains_from_any_folder(tmp_path):
     copy = tmp_path / "copy"  # setuptools leaves files beside the sources
     copy.mkdir()
-    names = ["wrn3d", *map("{}.py".format, PROJECT["tool"]["setuptools"]["py-modules"])]
+    names = ["wrn3d", "weights", *map("{}.py".format, PROJECT["tool"]["setuptools"]["py-modules"])]
     for name in (*names, "pyproject.toml", "README.md", "LICENSE"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, copy / name)
     built = subprocess.run(
@@ -144,5 +145,8 @@ def test_what_pip_installs_trains_from_any_folder(tmp_path):
         "pathlib.Path(wrn3d.__file__).parent.glob('verify/records/*.json')))", cwd=elsewhere
     ).split()  # fmt: skip
     assert set(records) == {path.name for path in ROOT.glob("wrn3d/verify/records/*.json")}
+    program_ = "from wrn3d.training import shipped; print(*shipped.names())"
+    shipped = in_environment(environment, "-c", program_, cwd=elsewhere).split()
+    assert set(shipped) == {path.stem for path in ROOT.glob("weights/*.safetensors")}
     in_environment(environment, *install, "--no-deps", "--force-reinstall", wheel, cwd=elsewhere)
     assert in_environment(environment, "-c", program, cwd=elsewhere).strip() == "1"

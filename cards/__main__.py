@@ -7,14 +7,13 @@ from pathlib import Path
 from cards import tables
 from cards.card import card
 from cards.networks import read_networks, write_weights
-from cards.runs import Run, read_runs
-from wrn3d.data.load import NAMES
+from cards.runs import read_runs
 from wrn3d.system.checks import require
 from wrn3d.system.errors import MissingDataError
 from wrn3d.system.files import require_file, write_atomic
 from wrn3d.system.flags import run_command
 from wrn3d.training.classifier import Classifier
-from wrn3d.training.measuring import measured, other_data, score_table
+from wrn3d.training.measuring import measured, own_data, score_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, WEIGHTS = ROOT / "docs" / "results", ROOT / "weights"
@@ -46,26 +45,26 @@ def write(config: CardsConfig) -> None:
     for network in read_networks():
         if run := network.chosen(runs):
             weights = WEIGHTS / f"{network.name}.safetensors"
-            if config.runs:
-                write_weights(run, config.runs / run.name, weights)
             path = weights.with_suffix(".md")
+            if config.runs:
+                path.unlink(missing_ok=True)  # its scores are of the old weights
+                write_weights(run, config.runs / run.name, weights)
             require_file(weights, "name the folder of the runs with --runs")
-            scores = _measure(weights, run, config.data) if config.data else _scores(path)
-            write_atomic(path, card(network, run, weights, scores).encode())
+            scores = _measure(weights, config.data) if config.data else _scores(path)
+            count = sum(one.name.startswith(network.runs) for one in runs)
+            write_atomic(path, card(network, run, count, weights, scores).encode())
             print(path.relative_to(ROOT))
-    if not runs:
-        return
-    results = {"images": tables.images_table(runs), "volumes": tables.volumes_table(runs)}
-    tables.put(ROOT / "docs" / "results.md", results)
-    tables.put(ROOT / "README.md", {"results": tables.summary_table(runs)})
-    print("docs/results.md, README.md")
+    if runs:
+        results = {"images": tables.images_table(runs), "volumes": tables.volumes_table(runs)}
+        tables.put(ROOT / "docs" / "results.md", results)
+        tables.put(ROOT / "README.md", {"results": tables.summary_table(runs)})
+        print("docs/results.md, README.md")
 
 
-def _measure(weights: Path, run: Run, data: Path) -> str:
+def _measure(weights: Path, data: Path) -> str:
     """Measure a network of weights/ on the test split; return the table of its scores."""
-    name = run.dataset if run.dataset in NAMES else str(data / run.dataset)
     classifier = Classifier(weights)
-    return score_table(measured(classifier, other_data(classifier, name, data), "test"))
+    return score_table(measured(classifier, own_data(classifier, weights, data), "test"))
 
 
 def _scores(card: Path) -> str:

@@ -12,8 +12,12 @@ CONFUSIONS = 5  # the most frequent ones
 LEAST_SHARE = 0.005  # of a class's volumes
 
 
-def card(network: ShippedNetwork, run: Run, weights: Path, scores: str) -> str:
-    """Return the card as Markdown; `scores` is the table of `wrn3d.evaluate`."""
+def card(network: ShippedNetwork, run: Run, count: int, weights: Path, scores: str) -> str:
+    """Return the card as Markdown.
+
+    `count` is the number of runs that `run` was chosen from, `weights` the network's file, `scores`
+    the table of `wrn3d.evaluate`.
+    """
     start = run.start
     exact = per_cent(run.test["test"]["accuracy"])
     shape = "x".join(map(str, start["network"]["input_shape"]))
@@ -29,8 +33,8 @@ def card(network: ShippedNetwork, run: Run, weights: Path, scores: str) -> str:
         f"seed {run.seed}, {start['ended']['iterations']:,} iterations",
         "command": f"`{run.command}`",
         "machine": run.machine,
-        "time": f"{as_time(run.seconds)}; {as_time(run.undisturbed_seconds)} with every iteration "
-        "as fast as the quickest tenth at its image size",
+        "time": f"{as_time(run.seconds)} from start to end; training alone, with each iteration at "
+        f"the tenth percentile of its image size, {as_time(run.undisturbed_seconds)}",
         "file": f"{weights.name}, {weights.stat().st_size / 1e6:.1f} MB, kernels in float16",
     }
     table = "\n".join(["| | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in rows.items())])
@@ -59,7 +63,8 @@ Of this file on the test split, with 95 % bootstrap intervals:
 
 {scores}
 
-{_chosen(run)} The run itself, with its weights in float32, had an accuracy of {exact}.
+{_chosen(run, count)} The run itself, with weights in float32 and computed in
+{run.settings["precision"]}, had an accuracy of {exact}.
 
 ## Limits and known mistakes
 
@@ -76,12 +81,13 @@ def _data(run: Run) -> str:
     return f"{run.data['title']}: {' and '.join([', '.join(counts[:-1]), counts[-1]])} {things}"
 
 
-def _chosen(run: Run) -> str:
+def _chosen(run: Run, count: int) -> str:
+    if count == 1:
+        return "It is the only run."
     if run.validation:
-        return "Of several runs, the one with the best score on the validation split ships."
+        return f"It is the best of {count} runs on the validation split."
     return (
-        "Of two runs, one by each front end, the better on the test split ships, so its scores are "
-        "slightly optimistic."
+        f"It is the best of {count} runs on the test split, so its scores are slightly optimistic."
     )
 
 

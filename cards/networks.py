@@ -11,7 +11,17 @@ from wrn3d.training.checkpoint import Checkpoint, slim
 from wrn3d.training.config import CLASSES, DATA, NETWORK_FIELDS, RESIZING, TITLE
 
 # What `python -m wrn3d.predict`, `evaluate` and `convert` read of a checkpoint's settings.
-SETTINGS = (*NETWORK_FIELDS, CLASSES, RESIZING, DATA, TITLE, "dataset", "volume_size", "flip_axes")
+SETTINGS = (
+    *NETWORK_FIELDS,
+    CLASSES,
+    RESIZING,
+    DATA,
+    TITLE,
+    "dataset",
+    "volume_size",
+    "flip_axes",
+    "validation",
+)
 
 
 @dataclass(frozen=True)

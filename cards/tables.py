@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cards.runs import Run, as_time
+from wrn3d.data.class_names import set_name
 from wrn3d.system.errors import DataError
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import markdown_table
@@ -15,6 +16,7 @@ from wrn3d.training.evaluation import UNIQUE
 
 IMAGES = ("cifar10", "cifar100")
 VOLUMES = ("adrenalmnist3d", "vesselmnist3d", "modelnet10")
+ENDING = ["start to end", "training, undisturbed", "log"]
 # Columns of the volumes' table: the result in test.json, and its score.
 COLUMNS = (
     ("test", "auc"),
@@ -28,7 +30,7 @@ COLUMNS = (
 def images_table(runs: Sequence[Run]) -> str:
     """Return the runs on images, one in each row."""
     titles = ["data", "front end", "seed", "test accuracy", "with mirror images"]
-    titles += ["start to end", "undisturbed", "log"]
+    titles += ENDING
     rows = []
     for run in (run for run in runs if data_of(run) in IMAGES):
         scores = (per_cent(run.test[way]["accuracy"]) for way in ("test", "mirrored"))
@@ -39,7 +41,7 @@ def images_table(runs: Sequence[Run]) -> str:
 def volumes_table(runs: Sequence[Run]) -> str:
     """Return the runs on volumes, one in each row, and below them the mean of each data set's."""
     titles = ["data", "front end", "seed", "test AUC", "accuracy", "balanced accuracy"]
-    titles += ["with mirror images: AUC", "accuracy", "start to end", "undisturbed", "log"]
+    titles += ["with mirror images: AUC", "accuracy", *ENDING]
     rows = []
     for data in VOLUMES:
         own = [run for run in runs if data_of(run) == data]
@@ -79,7 +81,7 @@ def summary_table(runs: Sequence[Run]) -> str:
 
 def data_of(run: Run) -> str:
     """Return the name of a run's data set without its size, such as "modelnet10"."""
-    return run.dataset.split(".")[0].split("_")[0]
+    return set_name(run.dataset.removesuffix(".npz"))
 
 
 def put(path: Path, tables: dict[str, str]) -> None:

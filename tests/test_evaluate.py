@@ -1,6 +1,7 @@
 """Networks are measured on a data set, and compared with their cards."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,15 @@ def test_data_that_do_not_fit_are_named(run, volumes, tmp_path):
         evaluate(EvaluateConfig(tmp_path / "own.safetensors"))
     own = Dataset.from_arrays(images, np.arange(8) % 2, title="digits")
     small_environment("keras", data=own, batch_size=4).save(tmp_path / "own.safetensors")
+    with pytest.warns(UserWarning, match="^digits has the classes '0', '1', '2', ..., but the net"):
+        state = run[0].snapshot()
+        other = state.config | {"classes": list("abcdefghij")}
+        replace(state, config=other).save(tmp_path / "letters.safetensors")
+        assert evaluate(EvaluateConfig(tmp_path / "letters.safetensors", "digits")) == 0
+    missing = state.config | {"dataset": "gone.npz"}
+    replace(state, config=missing).save(tmp_path / "gone.safetensors")
+    with pytest.raises(DataError, match="gone.safetensors was trained on gone.npz, which cannot"):
+        evaluate(EvaluateConfig(tmp_path / "gone.safetensors"))
     with pytest.raises(DataError, match="holds other data than .*own.safetensors was trained on"):
         evaluate(EvaluateConfig(tmp_path / "own.safetensors"))
 
@@ -153,12 +163,17 @@ def test_a_card_is_right_or_wrong(run, tmp_path, monkeypatch, capsys):
 
 
 def test_a_tenth_of_an_interval_is_the_same():
-    table = "| measured | AUC |\n|---|---:|\n| test | 0.900 (0.850 to 0.950) |"
+    table = (
+        "| measured | volumes | AUC |\n|---|---:|---:|\n| test | 1,040 | 0.900 (0.850 to 0.950) |"
+    )
     assert not difference(table, table)
     assert not difference(table, table.replace("0.900", "0.909"))
     assert difference(table, table.replace("0.900", "0.911")) == (
         "test: 0.900 (0.850 to 0.950), but here 0.911 (0.850 to 0.950)"
     )
+    assert difference(table.replace("0.850", "0.100"), table)  # no card sets its own tolerance
+    assert difference(table, table.replace("0.850", "0.870"))
+    assert difference(table, table.replace("1,040", "1,039")) == "test: 1,040, but here 1,039"
     assert difference("no table", table) == "none instead of test"
     assert difference(f"{table}\n{table.splitlines()[2].replace('test', 'other')}", table) == (
         "test, other instead of test"

@@ -36,7 +36,8 @@ class EvaluateConfig:
     dataset: str | None = None
     """Data set, as for the scripts; by default the one that the network was trained on."""
     data_dir: Path = Path("data")
-    """Folder of CIFAR-10 and CIFAR-100, which are downloaded to it if they are not there."""
+    """Folder of CIFAR-10 and CIFAR-100, which are downloaded to it if they are not there, and of
+    the .npz file that a network was trained on."""
     split: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(SPLITS)}}}")] = "test"
     """Split to measure on."""
     json: bool = False
@@ -81,31 +82,31 @@ def evaluate(config: EvaluateConfig) -> int:
 def difference(card: str, table: str) -> str:
     """Return what differs between a card's scores and those of a table, or "" if nothing does.
 
-    A tenth of an interval counts as the same: other CPUs round differently, so that a few volumes
-    may get another class.
+    A tenth of the table's interval counts as the same: other CPUs round differently, so that a few
+    volumes may get another class.
     """
     there, here = _scores(card), _scores(table)
-    if [(name, len(scores)) for name, scores in there.items()] != [
-        (name, len(scores)) for name, scores in here.items()
-    ]:
+    if {name: len(scores) for name, scores in there.items()} != {
+        name: len(scores) for name, scores in here.items()
+    }:
         return f"{', '.join(there) or 'none'} instead of {', '.join(here)}"
     for name, scores in here.items():
         for text, other in zip(scores, there[name], strict=True):
-            (value, *_), (expected, low, high) = (_numbers(one) for one in (text, other))
-            if abs(value - expected) > (high - low) / 10:
+            numbers, others = _numbers(text), _numbers(other)
+            tolerance = (numbers[2] - numbers[1]) / 10 if len(numbers) == 3 else 0
+            if any(abs(a - b) > tolerance for a, b in zip(numbers, others, strict=True)):
                 return f"{name}: {other}, but here {text}"
     return ""
 
 
 def _scores(text: str) -> dict[str, list[str]]:
-    """Return {first cell: scores with intervals} of each row of Markdown tables that has some."""
-    rows = (line.split("|") for line in text.splitlines())
-    found = {cells[1].strip(): SCORE.findall("|".join(cells)) for cells in rows if len(cells) > 2}
-    return {name: scores for name, scores in found.items() if scores}
+    """Return {first cell: other cells} of each row of Markdown tables that ends in a score."""
+    rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines())
+    return {cells[0]: cells[1:] for cells in rows if cells and SCORE.fullmatch(cells[-1])}
 
 
 def _numbers(score: str) -> list[float]:
-    return [float(number) for number in re.findall(r"[0-9.]+", score)]
+    return [float(number) for number in re.findall(r"[0-9.]+", score.replace(",", ""))]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import DataError, MissingDataError, visible
 from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import markdown_table
+from wrn3d.training import shipped
 from wrn3d.training.classifier import Classifier as Classifier  # which programs import from here
 
 
@@ -51,8 +52,9 @@ def predict(config: PredictConfig) -> int:
     """
     top = check_count("top", config.top)
     require(config.files, "no files are named: name pictures or volumes after the checkpoint")
-    require(not config.checkpoint.is_dir(), f"{config.checkpoint} is a folder: name a file in it")
-    classifier = Classifier(config.checkpoint)
+    source = shipped.find(config.checkpoint)
+    require(not source.is_dir(), f"{source} is a folder: name a file in it")
+    classifier = Classifier(source)
     readable, volumes = [], []
     for path in config.files:
         try:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cards import networks, tables
 from cards.networks import ShippedNetwork
 from cards.runs import Run, as_time, read_runs
 from tests.support.processes import run_script
+from tests.support.runs import rounded
 from wrn3d import Checkpoint
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
 from wrn3d.training import shipped
@@ -84,8 +86,8 @@ def test_everything_is_written_from_the_runs(runs, project, monkeypatch):
 
     stored = Checkpoint.load("digits")
     exact = Checkpoint.load(runs / chosen.name / "checkpoint-00000030.safetensors")
-    for name, array in stored.weights.items():
-        np.testing.assert_allclose(array, exact.weights[name] * (array != 0), rtol=1e-3, atol=1e-7)
+    for name, array in rounded(exact.weights).items():
+        assert np.array_equal(stored.weights[name], array), name
 
     page = (project / "docs" / "results.md").read_text()
     assert "old" not in page and page.count("Before") == page.count("After") == 2
@@ -116,6 +118,23 @@ def test_a_card_without_scores_needs_data(runs, project):
         command.write(command.CardsConfig())
     with pytest.raises(UsageError, match="^new weights need new scores"):
         command.write(command.CardsConfig(runs=runs))
+
+
+def test_other_data_of_the_same_name_give_no_scores(runs, project, monkeypatch):
+    (project / "weights" / "digits.md").write_text("| measured | accuracy |\n\n")
+
+    def write_for_other_data(run, folder, target):
+        networks.write_weights(run, folder, target)
+        written = Checkpoint.load(target)
+        replace(written, config=written.config | {"data": "another"}).save(target)
+
+    monkeypatch.setattr(command, "write_weights", write_for_other_data)
+    with pytest.raises(
+        DataError, match="holds other data than .*digits.safetensors was trained on"
+    ):
+        command.write(command.CardsConfig(runs, project))
+    # The new weights have no scores yet, so no card can show old ones.
+    assert not (project / "weights" / "digits.md").exists()
 
 
 def test_a_page_needs_one_place_for_each_table(project):

@@ -46,7 +46,7 @@ def test_duplicates_of_each_split_are_found_and_named_in_one_warning():
         warn_of_duplicates(dataset, 1)
     assert [str(one.message) for one in warned] == [
         "1 of the 3 validation volumes and 1 of the 5 test volumes of toys also occur in an "
-        "earlier split, so scores are optimistic: tests give those without duplicates, too"
+        "earlier split: their scores are optimistic, and tests have scores without them, too"
     ]
 
 

@@ -75,8 +75,8 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
     )
     assert (process.returncode, process.stderr) == (
         0,
-        "note: 2 of the 10 test volumes of volumes also occur in an earlier split, so scores are "
-        "optimistic: tests give those without duplicates, too\n",
+        "note: 2 of the 10 test volumes of volumes also occur in an earlier split: their scores "
+        "are optimistic, and tests have scores without them, too\n",
     )
     assert re.search(r"\ntest      loss .* \(8 images, without duplicates\)\n", process.stdout)
     results = json.loads((tmp_path / "run" / "test.json").read_text())

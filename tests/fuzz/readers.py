@@ -186,10 +186,7 @@ def checkpoint_to_predict(folder):
     saved.save(folder / "x.safetensors")
 
     def read(path):
-        try:
-            TrainedNetwork.of(Checkpoint.load(path), path)
-        except (KeyError, TypeError) as error:  # Classifier raises DataError instead
-            raise UserError("a setting is missing") from error
+        TrainedNetwork.of(Checkpoint.load(path), path)
 
     return Reader(folder / "x.safetensors", read, partial(damaged_settings, saved, ["config"]))
 

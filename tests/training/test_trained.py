@@ -1,15 +1,17 @@
 """Models with the weights of a file, or of a trained network by its name."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import wrn3d
 from tests.support.environments import small_environment
+from tests.support.runs import rounded
 from wrn3d import Checkpoint, WideResNetSpec
 from wrn3d.network.variables import named_variables, values
-from wrn3d.predict import Classifier
+from wrn3d.predict import Classifier, PredictConfig, predict
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
 from wrn3d.training import shipped
 from wrn3d.training.checkpoint import slim
@@ -40,21 +42,9 @@ def named(env, tmp_path, monkeypatch):
     return path
 
 
-def rounded(env):
-    """Return the weights that a shipped file of the environment has, computed independently."""
-    weights = env.snapshot().average
-    for name, array in weights.items():
-        if array.ndim == 5:
-            centre = array.shape[0] // 2
-            array[:centre] = array[centre + 1 :] = 0
-        if array.ndim > 1:
-            weights[name] = array.astype(np.float16).astype(np.float32)
-    return weights
-
-
 def test_a_shipped_file_has_the_ema_with_rounded_kernels(env, named):
     loaded = Checkpoint.load("small")
-    expected = rounded(env)
+    expected = rounded(env.snapshot().average)
     assert loaded.weights.keys() == expected.keys() and not loaded.average
     for name, array in expected.items():
         assert array.dtype == loaded.weights[name].dtype == np.float32
@@ -65,7 +55,7 @@ def test_a_shipped_file_has_the_ema_with_rounded_kernels(env, named):
 
 @pytest.mark.parametrize("build", BUILDERS)
 def test_models_have_the_weights_of_a_name_or_a_file(env, named, build):
-    expected = rounded(env)
+    expected = rounded(env.snapshot().average)
     for weights in ("small", named):
         found = values(named_variables(BUILDERS[build](weights=weights)))
         assert all(np.array_equal(found[name], array) for name, array in expected.items())
@@ -110,6 +100,7 @@ def test_a_file_goes_before_a_name(env, named):
 def test_a_folder_does_not_hide_a_name(named):
     (named.parent.parent / "small").mkdir()
     assert Checkpoint.load("small").weights
+    assert predict(PredictConfig(Path("small"), (named.parent / "no.png",))) == 1
 
 
 def test_what_a_model_cannot_be_made_of_is_named(env, named):

@@ -1,6 +1,6 @@
 """Names of the classes of well-known data sets whose files have only their numbers."""
 
-# MedMNIST's as in medmnist/info.py (Yang et al. 2023), ModelNet10's in the order of its folders.
+# MedMNIST's are shortened from medmnist/info.py (Yang et al. 2023), ModelNet10's are its folders.
 _KNOWN = {
     "adrenalmnist3d": ("normal", "hyperplasia"),
     "fracturemnist3d": ("buckle", "nondisplaced", "displaced"),
@@ -23,5 +23,10 @@ def known_names(title: str, count: int) -> tuple[str, ...] | None:
 
     `title` is its name, perhaps with "_" and a size after it, as in "adrenalmnist3d_64".
     """
-    names = _KNOWN.get(title.split("_")[0].lower(), ())
+    names = _KNOWN.get(set_name(title), ())
     return names if len(names) == count else None
+
+
+def set_name(title: str) -> str:
+    """Return a data set's name in small letters without its size, such as "adrenalmnist3d"."""
+    return title.split("_")[0].lower()

@@ -36,8 +36,8 @@ def warn_of_duplicates(dataset: Dataset, stacklevel: int) -> None:
     ]
     if counts:
         warnings.warn(
-            f"{' and '.join(counts)} of {dataset.title} also occur in an earlier split, so scores "
-            "are optimistic: tests give those without duplicates, too",
+            f"{' and '.join(counts)} of {dataset.title} also occur in an earlier split: their "
+            "scores are optimistic, and tests have scores without them, too",
             stacklevel=stacklevel + 1,
         )
 

@@ -67,7 +67,7 @@ def record_end(folder: RunFolder, iterations: int) -> None:
 
     `seconds` are the sum of the iterations'; one that was trained again after a kill counts once.
     `undisturbed_seconds` count each iteration with the tenth percentile of those at its image size,
-    since other programs may slow some of them down. Both are left out if a part of the run was
+    since other programs may slow some of them down. All times are left out if a part of the run was
     trained by a version that did not log them.
     """
     _warn_if_fails(_record_end, folder, iterations)

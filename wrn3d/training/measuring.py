@@ -1,6 +1,7 @@
 """Measure a trained network on a data set: scores with intervals, as a table."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import load_dataset
 from wrn3d.system.checks import require
-from wrn3d.system.errors import DataError
+from wrn3d.system.errors import DataError, MissingDataError, quoted
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.terminal import Progress
 from wrn3d.system.words import per_cent
@@ -45,14 +46,17 @@ class Measured(NamedTuple):
 def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> Dataset:
     """Load the data set that a network was trained on, with its validation split.
 
-    `path` is the network's file. Raises DataError if the data cannot be told or found, or differ.
+    `path` is the network's file. An .npz file may also be in `data_dir`. Raises DataError if the
+    data cannot be told or found, or differ.
     """
     settings = classifier.settings
     name = str(settings.get("dataset"))
+    if (beside := Path(data_dir, name)).is_file():
+        name = str(beside)
     advice = "name the data set with --dataset"
     try:
         dataset = load_dataset(name, data_dir, settings.get("volume_size"))
-    except ValueError as error:
+    except (ValueError, MissingDataError) as error:
         raise DataError(
             f"{path} was trained on {name}, which cannot be loaded ({error}): {advice}"
         ) from error
@@ -62,7 +66,10 @@ def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> 
 
 
 def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> Dataset:
-    """Load a data set in the network's size; raise UsageError if it does not fit the network."""
+    """Load a data set in the network's size; warn if its classes have other names.
+
+    Raises UsageError if it does not fit the network.
+    """
     shape, names = classifier.spec.input_shape, classifier.class_names
     dataset = load_dataset(name, data_dir, max(shape[:3]))
     require(
@@ -70,7 +77,19 @@ def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> Datas
         f"{dataset.title} has volumes {dataset.volume_shape} and {len(dataset.class_names)} "
         f"classes, but the network is for {shape} and {len(names)}: name other data with --dataset",
     )
+    if list(dataset.class_names) != list(names):
+        warnings.warn(
+            f"{dataset.title} has the classes {_some(dataset.class_names)}, but the network knows "
+            f"{_some(names)}",
+            stacklevel=2,
+        )
+    if dataset.fingerprint == classifier.settings.get(DATA):
+        return dataset.with_validation(classifier.settings.get("validation", 0))
     return dataset
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def measured(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, Measured]:

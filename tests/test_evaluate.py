@@ -174,6 +174,7 @@ def test_a_tenth_of_an_interval_is_the_same():
     assert difference(table.replace("0.850", "0.100"), table)  # no card sets its own tolerance
     assert difference(table, table.replace("0.850", "0.870"))
     assert difference(table, table.replace("1,040", "1,039")) == "test: 1,040, but here 1,039"
+    assert difference(table.replace("1,040", "many"), table) == "test: many, but here 1,040"
     assert difference("no table", table) == "none instead of test"
     assert difference(f"{table}\n{table.splitlines()[2].replace('test', 'other')}", table) == (
         "test, other instead of test"

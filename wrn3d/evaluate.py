@@ -94,7 +94,8 @@ def difference(card: str, table: str) -> str:
         for text, other in zip(scores, there[name], strict=True):
             numbers, others = _numbers(text), _numbers(other)
             tolerance = (numbers[2] - numbers[1]) / 10 if len(numbers) == 3 else 0
-            if any(abs(a - b) > tolerance for a, b in zip(numbers, others, strict=True)):
+            pairs = zip(numbers, others, strict=False)
+            if len(numbers) != len(others) or any(abs(a - b) > tolerance for a, b in pairs):
                 return f"{name}: {other}, but here {text}"
     return ""
 

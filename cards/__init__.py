@@ -2,7 +2,7 @@
 
     make cards                      # the cards and the tables of docs/results.md and README.md
     make cards DATA=folder          # also measure the networks in weights/ on the data in a folder
-    python -m cards --runs runs     # also write weights/ from the checkpoints of the runs
+    python -m cards --data folder --runs runs    # write weights/ from the runs' checkpoints, too
 
 `runs` reads docs/results/, which keeps what each run wrote: run.json, test.json, validation.csv,
 and log.txt with what it printed. `networks` writes the files in weights/; `networks.toml` says

@@ -51,7 +51,7 @@ def write(config: CardsConfig) -> None:
                 write_weights(run, config.runs / run.name, weights)
             require_file(weights, "name the folder of the runs with --runs")
             scores = _measure(weights, config.data) if config.data else _scores(path)
-            count = sum(one.name.startswith(network.runs) for one in runs)
+            count = len(network.own(runs))
             write_atomic(path, card(network, run, count, weights, scores).encode())
             print(path.relative_to(ROOT))
     if runs:

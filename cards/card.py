@@ -21,9 +21,8 @@ def card(network: ShippedNetwork, run: Run, count: int, weights: Path, scores: s
     start = run.start
     exact = per_cent(run.test["test"]["accuracy"])
     shape = "x".join(map(str, start["network"]["input_shape"]))
-    images = start["network"]["input_shape"][0] == 1
-    example = "photo.png" if images else "volume.npy"
-    dataset = "" if images else f" --dataset {run.dataset}"
+    example = "photo.png" if run.has_images else "volume.npy"
+    dataset = "" if run.has_images else f" --dataset {run.dataset}"
     rows = {
         "network": f"{start['network']['name']}, {start['network']['parameters']:,} parameters; "
         f"takes {shape} (D, H, W, C)",
@@ -75,7 +74,7 @@ Of this file on the test split, with 95 % bootstrap intervals:
 
 
 def _data(run: Run) -> str:
-    things = "images" if run.start["network"]["input_shape"][0] == 1 else "volumes"
+    things = "images" if run.has_images else "volumes"
     splits = ("training", "validation", "test")
     counts = [f"{run.data[split]:,} {split}" for split in splits if run.data[split]]
     return f"{run.data['title']}: {' and '.join([', '.join(counts[:-1]), counts[-1]])} {things}"

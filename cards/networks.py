@@ -35,19 +35,22 @@ class ShippedNetwork:
     purpose: str
     limits: str
 
+    def own(self, runs: Sequence[Run]) -> list[Run]:
+        """Return the runs from which the network is chosen."""
+        return [run for run in runs if run.name.startswith(self.runs)]
+
     def chosen(self, runs: Sequence[Run]) -> Run | None:
         """Return the run that ships, or None if it has none.
 
         That is the best on the validation split by its `best_by`; without one, the best on the test
         split, which is then the better front end's.
         """
-        own = [run for run in runs if run.name.startswith(self.runs)]
 
         def score(run: Run) -> float:
             by = run.settings["best_by"]
             return run.validation[by] if run.validation else run.test["test"][by]
 
-        return max(own, key=score, default=None)
+        return max(self.own(runs), key=score, default=None)
 
 
 def read_networks() -> list[ShippedNetwork]:

@@ -33,6 +33,11 @@ class Run:
         return Path(self.settings["dataset"]).name
 
     @property
+    def has_images(self) -> bool:
+        """Whether it trained on images, which are volumes of depth 1."""
+        return bool(self.start["network"]["input_shape"][0] == 1)
+
+    @property
     def seconds(self) -> float:
         """The wall clock from the start of the training to the end of the evaluation.
 

@@ -14,7 +14,7 @@ from tests.support.environments import environment_class, small_environment
 from tests.support.processes import run_command
 from wrn3d import Checkpoint, Dataset
 from wrn3d.data.load import load_dataset
-from wrn3d.data.resizing import resize_bytes
+from wrn3d.data.resizing import resize_voxels
 from wrn3d.predict import Classifier, PredictConfig, predict
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
 from wrn3d.training.evaluation import log_probabilities
@@ -104,7 +104,7 @@ def test_volumes_are_classified(volumes, classifier, tmp_path):
     large = images[1].repeat(2, 0).repeat(2, 1).repeat(2, 2)
     np.save(tmp_path / "large.npy", large)
     resized = classifier.read(tmp_path / "large.npy")
-    assert np.array_equal(resized, resize_bytes(large[None], 8)[0])
+    assert np.array_equal(resized, resize_voxels(large[None], 8)[0])
     both = np.stack([images[0], resized])
     assert_close(
         classifier(both), np.exp(log_probabilities(env.predict(env.dataset.normalise(both))))
@@ -149,7 +149,11 @@ def test_what_cannot_be_read_does_not_lose_the_rest(volumes, tmp_path):
     assert process.returncode == 1
     table = process.stdout.splitlines()
     assert len(table) == 4 and all(str(tmp_path / "good.npy") in row for row in table[2:])
-    messages = ["bad.npy does not fit the network", "missing.png does not exist", "does not exist"]
+    messages = [
+        "bad.npy cannot be read as a NumPy array",
+        "missing.png does not exist",
+        "is a folder without DICOM slices: name a file, or a folder with them",
+    ]
     for line, message in zip(process.stderr.splitlines(), messages, strict=True):
         assert line.startswith("error: ") and message in line
 
@@ -231,7 +235,9 @@ def test_checkpoints_that_do_not_say_how_to_resize_give_what_they_gave(tmp_path,
     classifier = Classifier(path)
     assert np.array_equal(classifier.read(scans[0])[0], expected)
     volume = np.load(tmp_path / "scan.npy")[None]
-    assert np.array_equal(classifier.read(tmp_path / "scan.npy"), resize_bytes(volume[None], 32)[0])
+    assert np.array_equal(
+        classifier.read(tmp_path / "scan.npy"), resize_voxels(volume[None], 32)[0]
+    )
 
 
 def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
@@ -245,11 +251,13 @@ def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
     "name, content, message",
     [
         ("a.png", None, r"a.png does not exist or is not a file: name a picture"),
-        ("a.txt", b"text", r"is neither a picture \(.png, .*\) nor a volume \(.npy\)"),
-        ("a.npy", b"not a volume", "a.npy does not fit the network"),
-        ("a.npy", np.zeros((4, 8, 8)), "it is float64 of the shape"),
+        ("a.txt", b"text", r"is neither a picture \(.png, .*\) nor a volume \(.npy, .nii, "),
+        ("a.npy", b"not a volume", "a.npy cannot be read as a NumPy array"),
+        ("a.npy", np.zeros((4, 8, 8)), "holds float32, but the network was trained on uint8: s"),
+        ("a.npy", np.full((4, 8, 8), np.nan), "its numbers contain NaN"),
         ("a.npy", np.zeros((2, 4, 8, 8, 1), np.uint8), "it has the shape"),
-        ("a.npy", np.zeros((8, 8, 8), np.uint8), "other proportions"),
+        ("a.npy", np.zeros((8, 8, 8), np.uint8), "name a volume of the proportions 4x8x8x1"),
+        ("a.nii", b"no scan", "a.nii cannot be read as a scan"),
         ("a.npy", np.zeros((1, 1, 400_000), np.uint8), "proportions"),
         ("a.npy", np.array(["x"], object), "holds Python objects instead"),
     ],
@@ -268,8 +276,8 @@ def test_a_picture_is_not_a_volume(volumes, tmp_path):
     process = run_command("-m", "wrn3d.predict", volumes[1], tmp_path / "a.png")
     assert (process.returncode, process.stderr) == (
         1,
-        f"error: {tmp_path / 'a.png'} is a picture, but the network takes volumes of 4x8x8x1: "
-        "name a .npy file\n",
+        f"error: {tmp_path / 'a.png'} is a picture of 8 bits, but the network takes volumes of "
+        "4x8x8x1, uint8: name an array or a scan (.npy, .nii, .nii.gz, .nrrd, .mha, .dcm)\n",
     )
 
 
@@ -292,6 +300,11 @@ def test_a_picture_is_not_a_volume(volumes, tmp_path):
         ({"config": {"resizing": [["linear", 8]]}}, "resizing is 8, but must be a list"),
         ({"config": {"resizing": [["linear"]]}}, "its resizing is invalid"),
         ({"config": {"resizing": 8}}, "resizing is 8, but must be a list"),
+        ({"config": {"voxels": "int64"}}, "the type of its voxels is unknown"),
+        ({"config": {"voxels": ["int16"]}}, "the type of its voxels is unknown"),
+        ({"config": {"spacing": [1, 0, 1]}}, "its spacing is invalid"),
+        ({"config": {"spacing": "1 mm"}}, "spacing is '1 mm', but must be a list"),
+        ({"config": {"window": ["9", "1"]}}, "window is .*, but must be two numbers, the lower"),
         ({"normalisation": {"mean": np.zeros(3, np.float32)}}, "its mean image is invalid"),
         (
             {"normalisation": {"mean": np.zeros((7, 4, 8, 8, 1), np.float32)}},

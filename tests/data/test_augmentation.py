@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wrn3d.data.augmentation import AXES, Augmentation
-from wrn3d.data.resizing import resize, resize_bytes
+from wrn3d.data.resizing import resize, resize_voxels
 
 SETTINGS = settings(max_examples=50, deadline=None, derandomize=True)
 KINDS = st.builds(
@@ -140,5 +140,5 @@ def test_volumes_are_resized_along_each_axis_in_proportion():
     assert np.array_equal(resize(volumes, 12), volumes)
     numbers = (volumes * 255).astype(np.uint8)
     assert np.array_equal(
-        resize_bytes(numbers, 4), np.rint(resize(numbers.astype(np.float32), 4)).astype(np.uint8)
+        resize_voxels(numbers, 4), np.rint(resize(numbers.astype(np.float32), 4)).astype(np.uint8)
     )

@@ -119,9 +119,15 @@ def test_volumes_train_and_the_best_is_chosen_by_their_own_validation_split(tmp_
             r"which looks like \(N, C, D, H, W\): move the channels last with np.moveaxis\(images",
         ),
         (
-            {"train_images": np.zeros((40, 5, 8, 8), np.float32)},
-            "train_images are float32 of the sh",
+            {"train_images": np.full((40, 5, 8, 8), np.nan)},
+            "its train_images contain NaN: replace them",
         ),
+        (
+            {"train_images": np.zeros((40, 5, 8, 8), np.float32)},
+            "the images of the splits have different types: float32, uint8",
+        ),
+        ({"class_names": np.array(["a", "b", "b"])}, "but must be two or more different texts"),
+        ({"class_names": np.array(["a", "b"], object)}, "class_names.npy holds Python objects"),
         ({"train_images": np.zeros((40, 5, 8, 8, 2), np.uint8)}, "train_images have 2 channels"),
         (
             {"test_images": np.zeros((10, 5, 8, 9), np.uint8)},

@@ -1,19 +1,20 @@
 """Convert a caller's arrays to volumes, labels and class names; raise UsageError if invalid."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wrn3d.data.voxels import Voxels, as_voxels, common_type
 from wrn3d.system.checks import require
 from wrn3d.system.errors import UsageError, quoted, reason
 
-Volumes = npt.NDArray[np.uint8]  # (N, D, H, W, C)
+Volumes = Voxels  # (N, D, H, W, C)
 Labels = npt.NDArray[np.int64]  # (N,)
 
+CHANNELS = (1, 3)  # of images in files
 MOST_CHANNELS = 4  # of an image: a longer last axis is probably the width of a volume
-SCALING = "(images - low) / (high - low), with the same low and high for every split"
 
 
 def as_array(name: str, values: Any, dtype: type | None = None) -> npt.NDArray[Any]:
@@ -34,21 +35,15 @@ def as_array(name: str, values: Any, dtype: type | None = None) -> npt.NDArray[A
         ) from error
 
 
-def is_float(array: npt.NDArray[Any]) -> bool:
-    """Return whether the array's type is floating point: NumPy's, or bfloat16 of ml_dtypes."""
-    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-
-
-def as_volumes(images: npt.NDArray[np.uint8]) -> Volumes:
+def as_volumes(images: Voxels) -> Volumes:
     """Return images (N, H, W, C) as volumes of depth 1, (N, 1, H, W, C)."""
     return np.ascontiguousarray(images).reshape(len(images), 1, *images.shape[1:])
 
 
 def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
-    """Return images (N, H, W), (N, H, W, C) or (N, D, H, W, C) as uint8 volumes (N, D, H, W, C).
+    """Return images (N, H, W), (N, H, W, C) or (N, D, H, W, C) as volumes (N, D, H, W, C).
 
-    uint8 stays unchanged. Floating point in [0, 1] is scaled to 255 and rounded. Raises UsageError
-    for other types and shapes, for values outside [0, 1] and for NaN.
+    `as_voxels` decides on their type. Raises UsageError for other types and shapes, and for NaN.
     """
     array = as_array(name, images)
     require(
@@ -64,8 +59,8 @@ def to_volumes(name: str, images: npt.ArrayLike | None) -> Volumes:
         f"{MOST_CHANNELS} channels: for volumes (N, D, H, W) pass images[..., None], for images "
         "(N, C, H, W) pass np.moveaxis(images, 1, -1)",
     )
-    pixels = array if array.dtype == np.uint8 else _scaled(name, array)
-    return as_volumes(pixels) if pixels.ndim == 4 else np.ascontiguousarray(pixels)
+    voxels = as_voxels(name, array)
+    return as_volumes(voxels) if voxels.ndim == 4 else np.ascontiguousarray(voxels)
 
 
 def check_channels_last(name: str, shape: Sequence[int]) -> None:
@@ -82,10 +77,59 @@ def check_channels_last(name: str, shape: Sequence[int]) -> None:
         )
 
 
-def own_images(name: str, images: npt.ArrayLike, shape: tuple[int, ...]) -> Volumes:
-    """Return `to_volumes(name, images)`; raise UsageError unless they have `shape` (D, H, W, C)."""
-    volumes = to_volumes(name, images)
+def images_of_file(name: str, images: npt.ArrayLike) -> Volumes:
+    """Return images (N, H, W) or (N, D, H, W), perhaps with 1 or 3 channels, as volumes.
+
+    Unlike in `to_volumes`, four axes are volumes unless the last one is 1 or 3. Raises UsageError
+    for types that `as_voxels` refuses, and for shapes that may mean something else.
+    """
+    array = as_array(name, images)
+    require(
+        array.ndim in (3, 4, 5),
+        f"{name} have the shape {array.shape}, but must be (N, H, W) or (N, D, H, W), with or "
+        "without channels",
+    )
+    if array.ndim == 3 or (array.ndim == 4 and array.shape[-1] not in CHANNELS):
+        _check_no_channels(name, array.shape)
+        array = array[..., None]
+    volumes = to_volumes(name, array)
+    check_channels_last(name, array.shape)
+    require(volumes.shape[-1] in CHANNELS, f"{name} have {volumes.shape[-1]} channels, not 1 or 3")
+    return volumes
+
+
+def _check_no_channels(name: str, shape: tuple[int, ...]) -> None:
+    """Raise UsageError if the first or the last axis of (N, D, H, W) is plausibly channels."""
+    *_, depth, height, width = shape
+    if len(shape) == 4 and 1 < depth <= MOST_CHANNELS < min(height, width):
+        axes, advice = "(N, C, H, W)", "move the channels last with np.moveaxis(images, 1, -1)"
+    elif len(shape) == 4 and width <= MOST_CHANNELS < min(depth, height):
+        axes, advice = "(N, H, W, C)", "keep 1 or 3 channels"
+    else:
+        return
+    raise UsageError(
+        f"{name} have the shape {shape}, which looks like {axes}: {advice}, or add an axis to "
+        "volumes with images[..., None]"
+    )
+
+
+def own_images(
+    name: str, images: npt.ArrayLike, shape: tuple[int, ...], kind: npt.DTypeLike
+) -> Volumes:
+    """Return `to_volumes(name, images)` for data of `shape` (D, H, W, C) and the type `kind`.
+
+    For bytes, floating point in [0, 1] is scaled to 255 and rounded. Raises UsageError for another
+    shape, and for numbers that cannot have the same unit as the data's.
+    """
+    volumes, kind = to_volumes(name, images), np.dtype(kind)
     check_shape(name, volumes, [shape])
+    if kind == np.uint8 and volumes.dtype == np.float32:
+        volumes = _scaled(name, volumes)
+    require(
+        (volumes.dtype == np.uint8) == (kind == np.uint8),
+        f"{name} are {volumes.dtype}, but the training data are {kind}: pass numbers of the same "
+        f"unit as {kind}",
+    )
     return volumes
 
 
@@ -99,19 +143,13 @@ def check_shape(name: str, volumes: npt.NDArray[Any], shapes: Sequence[tuple[int
     )
 
 
-def _scaled(name: str, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _scaled(name: str, images: Voxels) -> Voxels:
     """Return floating-point images in [0, 1] as uint8 from 0 to 255."""
-    require(
-        is_float(images),
-        f"{name} are {images.dtype}, but must be uint8 or floating point in [0, 1]: pass values "
-        f"from 0 to 255 as images.astype(np.uint8), others as {SCALING}",
-    )
     low, high = float(images.min()), float(images.max())
-    require(not np.isnan(low), f"{name} contain NaN: replace them, such as by np.nan_to_num")
     require(
         low >= 0 and high <= 1,
-        f"{name} run from {low:g} to {high:g}, but floating-point images must lie in [0, 1]: pass "
-        f"{SCALING}",
+        f"{name} run from {low:g} to {high:g}, but the training data are bytes: pass uint8 from 0 "
+        "to 255, or floating point in [0, 1]",
     )
     pixels = np.empty(images.shape, np.uint8)
     for image, target in zip(images, pixels, strict=True):  # one at a time, to save memory
@@ -151,13 +189,35 @@ def to_split(
     return volumes, to_labels(f"{name}_labels", labels, len(volumes))
 
 
-def check_same_shape(volumes: Iterable[Volumes]) -> None:
-    """Raise UsageError unless the volumes of all splits have one shape (D, H, W, C)."""
-    shapes = sorted({split.shape[1:] for split in volumes})
+def alike(splits: Mapping[str, tuple[Volumes, Labels]]) -> dict[str, tuple[Volumes, Labels]]:
+    """Return the splits with volumes of one type, if their numbers can have one unit.
+
+    Raises UsageError for different shapes (D, H, W, C), and for bytes beside other numbers.
+    """
+    shapes = sorted({volumes.shape[1:] for volumes, _ in splits.values()})
     require(
         len(shapes) == 1,
         f"the images of the splits have different sizes: {', '.join(map(str, shapes))}",
     )
+    kinds = {volumes.dtype for volumes, _ in splits.values()}
+    require(
+        len(kinds) == 1 or np.dtype(np.uint8) not in kinds,
+        f"the images of the splits have different types: {', '.join(sorted(map(str, kinds)))}",
+    )
+    kind = common_type(kinds)
+    return {
+        name: (volumes.astype(kind, copy=False), labels)
+        for name, (volumes, labels) in splits.items()
+    }
+
+
+def columns(splits: Mapping[str, tuple[Volumes, Labels]]) -> dict[str, Any]:
+    """Return {split: (volumes, labels)} as the fields train_volumes, train_labels, ..."""
+    return {
+        f"{name}_{kind}": array
+        for name, split in splits.items()
+        for kind, array in zip(("volumes", "labels"), split, strict=True)
+    }
 
 
 def numbered_classes(train_labels: Labels, *other_labels: Labels) -> tuple[str, ...]:

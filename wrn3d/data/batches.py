@@ -6,10 +6,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.arrays import Labels, as_array, check_shape, is_float
+from wrn3d.data.arrays import Labels, as_array, check_shape
 from wrn3d.data.augmentation import Augmentation
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.resizing import longest, resize
+from wrn3d.data.voxels import is_float
 from wrn3d.system.checks import require
 from wrn3d.system.randomness import WORDS_PER_POSITION, random_words
 
@@ -77,8 +78,7 @@ def own_volumes(
     require(
         is_float(array),
         f"{name} are {array.dtype}, but must be floating point and normalised: pass "
-        f"env.dataset.normalise({name}), which takes uint8 from 0 to 255 or floating point in "
-        "[0, 1]",
+        f"env.dataset.normalise({name})",
     )
     check_shape(name, array, shapes)
     return array.astype(np.float32)

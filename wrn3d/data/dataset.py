@@ -1,7 +1,7 @@
 """A data set: volumes and labels as arrays, and how they are normalised."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data import arrays
+from wrn3d.data import arrays, normalisation
 from wrn3d.data.arrays import Labels, Volumes
 from wrn3d.data.fitting import Resizing
-from wrn3d.data.resizing import resize_bytes, resized_shape
+from wrn3d.data.resizing import resize_voxels, resized_shape
+from wrn3d.data.voxels import TYPES
+from wrn3d.data.windows import Window
 from wrn3d.system.checks import check_choice, check_count, require
 from wrn3d.system.errors import quoted
 from wrn3d.system.memory import check_room
@@ -25,12 +27,14 @@ SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # in file
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training, validation and test split: volumes (N, D, H, W, C) uint8 and labels (N,) int64.
+    """Training, validation and test split: volumes (N, D, H, W, C) and labels (N,) int64.
 
-    A label is an index into `class_names`. `title` is the name to display, and `origin` says where
-    the arrays come from. The test and the validation split may be empty. `resizing` lists the steps
-    that gave the volumes their size. Do not change the arrays: their mean, standard deviation and
-    fingerprint are computed once.
+    Volumes are uint8, int16, uint16 or float32. A label is an index into `class_names`. `title` is
+    the name to display, and `origin` says where the arrays come from. The test and the validation
+    split may be empty. `resizing` lists the steps that gave the volumes their size, `spacing` is
+    the distance of voxels (D, H, W) in mm if the files tell it, and `window` gave the 256 levels of
+    volumes that were not bytes. Do not change the arrays: their
+    mean, standard deviation and fingerprint are computed once.
 
     Raises UsageError for other types and shapes, and for labels without a name.
     """
@@ -45,17 +49,21 @@ class Dataset:
     validation_volumes: Volumes = field(default_factory=lambda: np.zeros((0, 1, 1, 1, 1), np.uint8))
     validation_labels: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
     resizing: tuple[Resizing, ...] = ()
+    spacing: tuple[float, ...] | None = None
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         for name in SPLITS:
             volumes, labels = self._split(name)
             require(
-                _is_array(volumes, np.uint8, 5)
-                and _is_array(labels, np.int64, 1)
+                _is_array(volumes, TYPES, 5)
+                and _is_array(labels, [np.int64], 1)
                 and len(labels) == len(volumes) >= (name == "train")
+                and volumes.dtype in (self.train_volumes.dtype, *[np.uint8][len(volumes) :])
                 and (labels >= 0).all(),
-                f"{name}_volumes must be uint8 (N, D, H, W, C) and {name}_labels int64 (N,), 0 or "
-                "greater: make a data set from other arrays with Dataset.from_arrays",
+                f"{name}_volumes must be (N, D, H, W, C) of one type in all splits, uint8, int16, "
+                f"uint16 or float32, and {name}_labels int64 (N,), 0 or greater: make a data set "
+                "from other arrays with Dataset.from_arrays",
             )
         arrays.named_classes(self.class_names, *(self._split(name)[1] for name in SPLITS))
 
@@ -79,9 +87,9 @@ class Dataset:
 
         Images are (N, H, W), (N, H, W, C) or (N, D, H, W, C), with one size in all splits. Four
         axes are always (N, H, W, C), with at most 4 channels. Five axes may have any number of
-        channels, though `python -m wrn3d.predict` takes 1 or 3. uint8 images stay unchanged.
-        Floating-point images must lie in [0, 1], and are scaled to 255 and rounded. The arrays are
-        copied, so changing them later has no effect.
+        channels, though `python -m wrn3d.predict` takes 1 or 3. Numbers keep their values: uint8,
+        int16, uint16 and float32 stay unchanged, other types become one of them (`as_voxels`). The
+        arrays are copied, so changing them later has no effect.
 
         Labels are (N,) or (N, 1) integers. Without `class_names`, the classes are 0 to the
         largest label, and each needs a training sample. With `class_names`, a label is an index
@@ -101,7 +109,7 @@ class Dataset:
             for name, (images, labels) in given.items()
             if name == "train" or images is not None or labels is not None
         }
-        arrays.check_same_shape(volumes for volumes, _ in splits.values())
+        splits = arrays.alike(splits)
         labels = [split_labels for _, split_labels in splits.values()]
         names = (
             arrays.numbered_classes(*labels)
@@ -109,7 +117,7 @@ class Dataset:
             else arrays.named_classes(class_names, *labels)
         )
         require(isinstance(title, str), f"title is {quoted(title)}, but must be a text")
-        return cls(title, "memory", names, **columns(splits))
+        return cls(title, "memory", names, **arrays.columns(splits))
 
     def split(self, name: str) -> tuple[Volumes, Labels]:
         """Return the volumes and labels of one of SPLITS.
@@ -175,6 +183,11 @@ class Dataset:
             self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
         )
 
+    def prepared(self, volume_size: int | None, window: Window | None) -> "Dataset":
+        """Return the data set `windowed`, then `resized`, each if asked for and not done yet."""
+        dataset = self.windowed(window) if window not in (None, self.window) else self
+        return dataset.resized(volume_size) if volume_size else dataset
+
     def resized(self, longest: int) -> "Dataset":
         """Return the data set with volumes whose longest side is `longest`.
 
@@ -186,13 +199,35 @@ class Dataset:
         if shape == self.volume_shape:
             return self
         count = sum(len(getattr(self, f"{name}_labels")) for name in SPLITS)
-        check_room(f"the {counted(count, 'volume')} of {self.title}", count * prod(shape))
-        resized: dict[str, Any] = {
-            f"{name}_volumes": resize_bytes(volumes, longest)
+        nbytes = count * prod(shape) * self.train_volumes.itemsize
+        check_room(f"the {counted(count, 'volume')} of {self.title}", nbytes)
+        resized = self._each_split(lambda volumes, _: resize_voxels(volumes, longest))
+        return replace(resized, resizing=(*self.resizing, Resizing("linear", shape[:3])))
+
+    def windowed(self, window: Window) -> "Dataset":
+        """Return the data set with intensities mapped to 256 levels, uint8.
+
+        Raises DataError if the window leaves nothing of a volume.
+        """
+
+        def levels(volumes: Volumes, name: str) -> Volumes:
+            return np.stack(
+                [
+                    window(volume, f"{name} volume {row} of {self.title}")
+                    for row, volume in enumerate(volumes)
+                ]
+            )
+
+        return replace(self._each_split(levels), window=window)
+
+    def _each_split(self, change: Callable[[Volumes, str], Volumes]) -> "Dataset":
+        """Return the data set with the volumes that `change` makes of those of each split."""
+        changed: dict[str, Any] = {
+            f"{name}_volumes": change(volumes, name)
             for name in SPLITS
             if len(volumes := getattr(self, f"{name}_volumes"))
         }
-        return replace(self, **resized, resizing=(*self.resizing, Resizing("linear", shape[:3])))
+        return replace(self, **changed)
 
     @property
     def is_uneven(self) -> bool:
@@ -235,26 +270,19 @@ class Dataset:
     @cached_property
     def mean(self) -> npt.NDArray[np.float32]:
         """Mean of each pixel over the training split, (1, D, H, W, C) float32."""
-        total = self.train_volumes.sum(axis=0, dtype=np.int64, keepdims=True)
-        return np.asarray(total / len(self.train_volumes), np.float32)
+        return normalisation.mean(self.train_volumes)
 
     @cached_property
     def std(self) -> np.float32:
         """Standard deviation over all pixels of the training split; 1 where it would be 0."""
-        # A histogram of integers is exact, and needs no floating-point copy.
-        counts = np.zeros(256, np.int64)
-        for volume in self.train_volumes:
-            counts += np.bincount(volume.ravel(), minlength=256)
-        values = np.arange(256)
-        mean, mean_square = (float(counts @ values**n) / float(counts.sum()) for n in (1, 2))
-        return np.float32(np.sqrt(mean_square - mean**2) or 1.0)
+        return normalisation.standard_deviation(self.train_volumes)
 
     def normalise(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Normalise volumes to (N, D, H, W, C) float32 with the training split's mean and std.
 
         Takes what `from_arrays` takes, in this data set's size, and raises the same errors.
         """
-        return normalise(volumes, self.mean, self.std)
+        return normalisation.normalise(volumes, self.mean, self.std, self.train_volumes.dtype)
 
     def _split(self, name: str) -> tuple[Any, Any]:
         return getattr(self, f"{name}_volumes"), getattr(self, f"{name}_labels")
@@ -264,34 +292,5 @@ class Dataset:
         return [value for value in values if isinstance(value, np.ndarray)]
 
 
-def _is_array(value: Any, dtype: type, axes: int) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == axes
-
-
-def columns(splits: dict[str, tuple[Volumes, Labels]]) -> dict[str, Any]:
-    """Return {split: (volumes, labels)} as the fields train_volumes, train_labels, ..."""
-    return {
-        f"{name}_{kind}": array
-        for name, split in splits.items()
-        for kind, array in zip(("volumes", "labels"), split, strict=True)
-    }
-
-
-def normalise(
-    volumes: npt.ArrayLike,
-    mean: npt.NDArray[np.float32],
-    std: np.float32 | npt.NDArray[np.float32],
-) -> npt.NDArray[np.float32]:
-    """Return (volumes - mean) / std in float32, (N, D, H, W, C), as the original scripts do.
-
-    `mean` is (1, D, H, W, C). Raises UsageError unless `volumes` are images of that size, in a type
-    that `Dataset.from_arrays` takes.
-    """
-    array = arrays.as_array("volumes", volumes)
-    if array.ndim == 5 and not len(array):  # a split may be empty
-        return np.zeros((0, *mean.shape[1:]), np.float32)
-    normalised = arrays.own_images("volumes", array, mean.shape[1:]).astype(np.float32)
-    # In place: fresh memory for each result would take longer than the arithmetic.
-    normalised -= mean
-    normalised /= std
-    return normalised
+def _is_array(value: Any, types: Sequence[type], axes: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype in types and value.ndim == axes

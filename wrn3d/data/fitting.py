@@ -5,16 +5,16 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from wrn3d.data.pictures import fit_picture
-from wrn3d.data.resizing import as_bytes, resize_to, resized_shape
+from wrn3d.data.resizing import resize_to, resized_shape
+from wrn3d.data.voxels import Voxels, rounded
 from wrn3d.system.checks import check_choice, check_count, check_each, require
 
 MOST_VOXELS = 2**27  # that a checkpoint may ask for
 INVALID = "its resizing is invalid"
 
-Volume = npt.NDArray[np.uint8]  # (D, H, W, C)
+Volume = Voxels  # (D, H, W, C)
 Sides = tuple[int, ...]  # (D, H, W)
 
 
@@ -62,7 +62,7 @@ def _bicubic(volume: Volume, sides: Sides) -> Volume:
 
 def _linear(volume: Volume, sides: Sides) -> Volume:
     cropped = _cropped(volume, sides)
-    return as_bytes(resize_to(cropped[None].astype(np.float32), sides))[0]
+    return rounded(resize_to(cropped[None].astype(np.float32), sides)[0], volume.dtype)
 
 
 def _nearest(volume: Volume, sides: Sides) -> Volume:

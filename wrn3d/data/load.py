@@ -1,12 +1,15 @@
 """Load a data set by its name or its path."""
 
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
-from wrn3d.data import cifar, digits, image_folder, medmnist
+from wrn3d.data import cifar, digits, image_folder, medmnist, table
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.resizing import resized_shape
-from wrn3d.system.checks import check_count, check_path
+from wrn3d.data.scans import Grid
+from wrn3d.data.windows import parsed
+from wrn3d.system.checks import check_count, check_path, require
 from wrn3d.system.errors import UsageError, quoted
 
 _DOWNLOADED = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
@@ -16,16 +19,24 @@ _LOADERS = {
     "digits": lambda data_dir: digits.load(),
 }
 NAMES = tuple(_LOADERS)
-FILE_ENDING = ".npz"
+NPZ, TABLE = ".npz", ".csv"
 
 
 def load_dataset(
-    name: str | Path, data_dir: str | Path = "data", volume_size: int | None = None
+    name: str | Path,
+    data_dir: str | Path = "data",
+    volume_size: int | None = None,
+    window: Sequence[str | float] | None = None,
+    class_names: Sequence[str] = (),
+    grid: Grid | None = None,
 ) -> Dataset:
-    """Load one of NAMES, an .npz file, or a folder of pictures, by its name or path.
+    """Load one of NAMES, an .npz file, a table, or a folder of pictures, by its name or path.
 
     CIFAR-10 and CIFAR-100 are read from `data_dir`, and downloaded to it first if they are not
-    there. With `volume_size`, all volumes are resized to that longest side, in voxels.
+    there. With `volume_size`, all volumes are resized to that longest side, in voxels. `window` has
+    the intensities (or percentiles, such as "0.5%") that become the levels 0 and 255. `class_names`
+    name the labels of an .npz file. `grid` is the grid for the scans that a table lists; by default
+    they decide on it.
 
     Raises UsageError for an unknown name or a wrong size, MissingDataError for data that are
     missing and cannot be downloaded, and DataError for damaged or unsuitable files.
@@ -34,11 +45,20 @@ def load_dataset(
     data_dir = check_path("data_dir", data_dir)
     if volume_size is not None:
         check_count("volume_size", volume_size)
-    if name not in NAMES and image_folder.is_image_folder(name):
-        return image_folder.load(Path(name), volume_size)
-    is_file = name.endswith(FILE_ENDING)
-    dataset = medmnist.load(Path(name)) if is_file else _LOADERS[name](data_dir)
-    return dataset.resized(volume_size) if volume_size else dataset
+    levels = parsed(window) if window else None
+    is_npz = name.endswith(NPZ)
+    require(
+        is_npz or not class_names,
+        f"class_names name the labels of an .npz file, but {name} has names of its own: leave "
+        "class_names out",
+    )
+    if name in NAMES or is_npz:
+        dataset = medmnist.load(Path(name), class_names) if is_npz else _LOADERS[name](data_dir)
+        return dataset.prepared(volume_size, levels)
+    if name.endswith(TABLE):
+        return table.load(Path(name), volume_size, levels, grid)
+    require(levels is None, f"{name} holds pictures, which have no window: leave window out")
+    return image_folder.load(Path(name), volume_size)
 
 
 def known_shape(
@@ -58,15 +78,15 @@ def known_shape(
 def check_name(name: object) -> str:
     """Return the name or path as text.
 
-    Raises UsageError unless it is one of NAMES, ends in .npz, or is a folder of pictures.
+    Raises UsageError unless it is one of NAMES, ends in .npz or .csv, or is a folder of pictures.
     """
     text = fspath(name) if isinstance(name, PathLike) else name
     if not (
         isinstance(text, str)
-        and (text in NAMES or text.endswith(FILE_ENDING) or image_folder.is_image_folder(text))
+        and (text in NAMES or text.endswith((NPZ, TABLE)) or image_folder.is_image_folder(text))
     ):
         raise UsageError(
-            f"dataset is {quoted(name)}, but must be {', '.join(NAMES)}, the path of "
-            f"an {FILE_ENDING} file, or the path of a folder with train/<class>/ in it"
+            f"dataset is {quoted(name)}, but must be {', '.join(NAMES)}, the path of an {NPZ} "
+            f"file or of a table ({TABLE}), or the path of a folder with train/<class>/ in it"
         )
     return text

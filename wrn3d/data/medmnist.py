@@ -1,41 +1,42 @@
 """Load images or volumes from one .npz file in the format of MedMNIST v2 (Yang et al. 2023)."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from wrn3d.data.arrays import (
-    MOST_CHANNELS,
     Labels,
     Volumes,
-    as_volumes,
-    check_channels_last,
-    check_same_shape,
+    alike,
+    columns,
+    images_of_file,
+    named_classes,
     numbered_classes,
     to_labels,
 )
 from wrn3d.data.class_names import known_names
-from wrn3d.data.dataset import SPLIT_NAMES, Dataset, columns
+from wrn3d.data.dataset import SPLIT_NAMES, Dataset
 from wrn3d.data.npy import read_npy
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import require_file
-from wrn3d.system.memory import available_memory
+from wrn3d.system.memory import available_memory, in_gib
 
-CHANNELS = (1, 3)
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 OPTIONAL = ("val_images", "val_labels")
+CLASS_NAMES = "class_names"  # an array of texts
 DEFLATE_RATIO = 1032  # the highest compression ratio of zip's Deflate
 
 
-def load(path: Path) -> Dataset:
+def load(path: Path, class_names: Sequence[str] = ()) -> Dataset:
     """Load a file with `train_images`, `train_labels`, the same for `test`, and perhaps for `val`.
 
-    Images are uint8, (N, H, W) or (N, D, H, W), with or without a last axis of 1 or 3 channels.
-    Labels are integers, (N,) or (N, 1), and each class from 0 to the largest label has a training
-    sample. The file's name gives the names of the classes of well-known data sets.
+    Images are (N, H, W) or (N, D, H, W), with or without a last axis of 1 or 3 channels, in a type
+    that `as_voxels` takes. Labels are integers, (N,) or (N, 1). The names of the classes are
+    `class_names`, or an array of that name in the file, or those of a well-known data set by the
+    file's name. Without names, each class from 0 to the largest label needs a training sample.
 
     Raises MissingDataError if the file does not exist, and DataError if it has another format.
     """
@@ -48,13 +49,18 @@ def load(path: Path) -> Dataset:
             for split, name in SPLIT_NAMES.items()
             if f"{name}_images" in arrays
         }
-        check_same_shape(volumes for volumes, _ in splits.values())
-        names = numbered_classes(*(labels for _, labels in splits.values()))
+        splits = alike(splits)
+        labels = [split_labels for _, split_labels in splits.values()]
+        own_names: Any = class_names or arrays.get(CLASS_NAMES, ())
+        if len(own_names):
+            names = named_classes(own_names, *labels)
+        else:
+            names = numbered_classes(*labels)
+            names = known_names(path.stem, len(names)) or names
     except Exception as error:  # zipfile and NumPy raise nearly anything for a damaged file
         raise DataError(
             f"{path} is not an .npz file in MedMNIST's format ({reason(error)})"
         ) from error
-    names = known_names(path.stem, len(names)) or names
     return Dataset(path.stem, str(path), names, **columns(splits))
 
 
@@ -64,18 +70,20 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
     Raises ValueError if one is missing, or if they exceed half of the free memory.
     """
     held = {name.removesuffix(".npy") for name in archive.namelist()}
-    names = (*NEEDED, *OPTIONAL) if held & set(OPTIONAL) else NEEDED
+    names: tuple[str, ...] = (*NEEDED, *OPTIONAL) if held & set(OPTIONAL) else NEEDED
     missing = [name for name in names if name not in held]
     if missing:
         raise ValueError(
             f"it lacks {', '.join(missing)}: it needs {', '.join(NEEDED)}, and may have "
             f"{' and '.join(OPTIONAL)}"
         )
+    names += (CLASS_NAMES,) if CLASS_NAMES in held else ()
     entries = [archive.getinfo(f"{name}.npy") for name in names]
     claimed = sum(entry.file_size for entry in entries)
     if claimed > available_memory() / 2:
         raise ValueError(
-            f"its arrays would take {claimed / 2**30:,.1f} GiB, more than half of the free memory"
+            f"its arrays would take {in_gib(claimed)}, but may take half of the free memory, "
+            f"{in_gib(available_memory() / 2)}"
         )
     return {Path(entry.filename).stem: _array(archive, entry) for entry in entries}
 
@@ -91,40 +99,10 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]
 
 
 def _split(arrays: dict[str, npt.NDArray[Any]], name: str) -> tuple[Volumes, Labels]:
-    """Return the volumes (N, D, H, W, C) uint8 and the labels (N,) int64 of a split."""
+    """Return the volumes (N, D, H, W, C) and the labels (N,) int64 of a split."""
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
     if not images.size:
         advice = ": leave out val_images and val_labels" if f"{name}_images" in OPTIONAL else ""
         raise ValueError(f"its {name}_images hold no images{advice}")
-    if images.dtype != np.uint8 or images.ndim not in (3, 4, 5):
-        raise ValueError(
-            f"its {name}_images are {images.dtype} of the shape {images.shape}, but must be uint8 "
-            "of (N, H, W) or (N, D, H, W), with or without channels"
-        )
     labels = to_labels(f"its {name}_labels", labels, len(images))
-    if images.ndim == 4 and images.shape[-1] not in CHANNELS:
-        _check_no_channels(name, images.shape)
-        images = images[..., None]
-    elif images.ndim == 3:
-        images = images[..., None]
-    if images.ndim == 4:
-        images = as_volumes(images)
-    check_channels_last(f"its {name}_images", images.shape)
-    if images.shape[-1] not in CHANNELS:
-        raise ValueError(f"its {name}_images have {images.shape[-1]} channels, not 1 or 3")
-    return np.ascontiguousarray(images), labels
-
-
-def _check_no_channels(name: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if the first or the last axis of (D, H, W) is plausibly channels."""
-    _, depth, height, width = shape
-    if 1 < depth <= MOST_CHANNELS < min(height, width):
-        axes, advice = "(N, C, H, W)", "move the channels last with np.moveaxis(images, 1, -1)"
-    elif width <= MOST_CHANNELS < min(depth, height):
-        axes, advice = "(N, H, W, C)", "keep 1 or 3 channels"
-    else:
-        return
-    raise ValueError(
-        f"its {name}_images have the shape {shape}, which looks like {axes}: {advice}, or add an "
-        "axis to volumes with images[..., None]"
-    )
+    return images_of_file(f"its {name}_images", images), labels

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn3d.data.resizing import resized_shape
+from wrn3d.data.voxels import Voxels, as_voxels
 from wrn3d.system.errors import DataError, reason
 
 LARGEST_HEADER = 4096  # bytes, for an array's type and shape
@@ -33,28 +34,53 @@ def read_npy(file: IO[bytes], name: str, size: int) -> npt.NDArray[Any]:
     return np.lib.format.read_array(file, max_header_size=LARGEST_HEADER)
 
 
-def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Read a uint8 volume from an .npy file, to be resized to `shape` (D, H, W, C).
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """Return the array in an .npy file, to be read when it is used; raise DataError if damaged."""
+    try:
+        array = np.load(path, mmap_mode="r", max_header_size=LARGEST_HEADER)
+        if not isinstance(array, np.ndarray) or not array.size:
+            raise ValueError("it holds no array of numbers")
+        return array
+    except Exception as error:  # NumPy raises nearly anything for a damaged file
+        raise DataError(
+            f"{path} cannot be read as a NumPy array ({reason(error)}): repair it, or leave it out"
+        ) from error
+
+
+def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> Voxels:
+    """Read a volume from an .npy file, to be resized to `shape` (D, H, W, C).
 
     The file may leave out the axis C if C is 1, and the axis D if D is 1. Raises DataError for a
-    damaged file, another type, or proportions or channels that differ from `shape`.
+    damaged file, for numbers that `as_voxels` refuses, or for proportions or channels that differ
+    from `shape`.
     """
     path, (depth, *_, channels) = Path(path), shape
     try:
         with path.open("rb") as file:
             volume = read_npy(file, path.name, path.stat().st_size)
-        if volume.dtype != np.uint8 or not volume.size:
-            raise ValueError(f"it is {volume.dtype} of the shape {volume.shape}")
+        if not volume.size:
+            raise ValueError(f"it has the shape {volume.shape}")
+        volume = as_voxels("its numbers", volume)
         if volume.shape[-1] != channels or volume.ndim < 3 + (depth > 1):
             volume = volume[..., None]
         volume = volume if volume.ndim == 4 else volume[None]
-        if volume.ndim != 4 or volume.shape[-1] != channels:
-            raise ValueError(f"it has the shape {volume.shape}")
-        if resized_shape(volume.shape[:3], max(shape[:3])) != tuple(shape[:3]):
-            raise ValueError(f"it has other proportions, {volume.shape}")
-        return volume
     except Exception as error:  # NumPy raises nearly anything for a damaged file
         raise DataError(
-            f"{path} does not fit the network ({reason(error)}): name a NumPy file (.npy) with a "
-            f"uint8 volume of {'x'.join(map(str, shape))}"
+            f"{path} cannot be read as a NumPy array ({reason(error)}): name a file (.npy) with a "
+            f"volume of {'x'.join(map(str, shape))}"
         ) from error
+    check_fits(path, volume.shape, shape)
+    return volume
+
+
+def check_fits(path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise DataError unless a file's volume has the proportions and channels of a network's."""
+    if (
+        len(shape) != 4
+        or shape[-1] != expected[-1]
+        or resized_shape(shape[:3], max(expected[:3])) != tuple(expected[:3])
+    ):
+        raise DataError(
+            f"{path} does not fit the network (it has the shape {shape}): name a volume of the "
+            f"proportions {'x'.join(map(str, expected))}"
+        )

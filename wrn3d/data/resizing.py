@@ -7,7 +7,9 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-MOST_VALUES = 2**22  # values that resize_bytes converts to float32 at a time
+from wrn3d.data.voxels import Voxels, rounded
+
+MOST_VALUES = 2**22  # values that resize_voxels converts to float32 at a time
 
 
 def longest(sides: Sequence[int], share: float) -> int:
@@ -48,19 +50,15 @@ def resize_to(volumes: npt.NDArray[np.float32], targets: Sequence[int]) -> npt.N
     return np.ascontiguousarray(volumes, np.float32)
 
 
-def resize_bytes(volumes: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Return uint8 volumes resized as `resize` does, and rounded.
+def resize_voxels(volumes: Voxels, side: int) -> Voxels:
+    """Return volumes resized as `resize` does; integers are rounded.
 
     Converts no more than MOST_VALUES, or one volume, to float32 at a time.
     """
     together = max(1, MOST_VALUES // volumes[0].size)
     parts = (volumes[first : first + together] for first in range(0, len(volumes), together))
-    return np.concatenate([as_bytes(resize(part.astype(np.float32), side)) for part in parts])
-
-
-def as_bytes(volumes: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Round to uint8."""
-    return np.rint(volumes).clip(0, 255).astype(np.uint8)
+    resized = (resize(part.astype(np.float32), side) for part in parts)
+    return np.concatenate([rounded(part, volumes.dtype) for part in resized])
 
 
 @lru_cache(maxsize=16)

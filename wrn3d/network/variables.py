@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from wrn3d.data.arrays import as_array, is_float
+from wrn3d.data.arrays import as_array
+from wrn3d.data.voxels import is_float
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.errors import DataError, UsageError, printable

@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.load import load_dataset
 from wrn3d.distributed.workers import find_rank
 from wrn3d.network.parameters import network_parameters, part_of
 from wrn3d.rl.actions import Control
@@ -22,6 +21,7 @@ from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.front_ends import environment_class
 from wrn3d.training.recipes import configuration
+from wrn3d.training.start import DATA_NAMES, load_data
 from wrn3d.training.state import NotCopyable
 from wrn3d.training.step import StepResult
 
@@ -104,7 +104,7 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
         if not settings.keys() & {"iterations", "epochs", "recipe"}:
             settings["iterations"] = ITERATIONS
         config = configuration(None, settings)
-        self._data = load_dataset(config.dataset, config.data_dir, config.volume_size)
+        self._data = load_data(config)
         if not config.validation and not len(self._data.validation_labels):
             settings["validation"] = HELD_OUT
         self._settings = [settings | network for network in _networks(networks)]
@@ -233,7 +233,7 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
             own = {
                 name: value
                 for name, value in self._settings[network].items()
-                if name not in ("dataset", "data_dir")
+                if name not in DATA_NAMES
             }
             self._made[network] = self._front_end(data=self._data, **own)
         self._network, self.training = network, self._made[network]

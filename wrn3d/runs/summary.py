@@ -1,7 +1,12 @@
 """Describe a run before it starts: network, data, settings, machine, memory."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from wrn3d.data.dataset import Dataset
+from wrn3d.data.windows import texts
 from wrn3d.distributed.workers import find_rank
 from wrn3d.network.parameters import parameter_count
 from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
@@ -21,6 +26,8 @@ SHOWN_ELSEWHERE = (
     *LENGTH_FIELDS,
     "dataset",
     "data_dir",
+    "class_names",
+    "window",
     "validation",
     "evaluate",
     "mirror",
@@ -116,7 +123,18 @@ def _data_line(environment: TrainingEnvironment) -> str:
         f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
         f"{validation} and {len(dataset.test_labels):,} test volumes of "
         f"{'x'.join(map(str, spec.input_shape))} (D, H, W, C), {spec.num_classes} classes"
+        f"{''.join(_voxel_notes(dataset))}"
     )
+
+
+def _voxel_notes(dataset: Dataset) -> Iterator[str]:
+    """Yield what is worth knowing about the voxels of data that are not simply bytes."""
+    if dataset.spacing:
+        yield f", voxels of {'x'.join(f'{one:.3g}' for one in dataset.spacing)} mm"
+    if dataset.window:
+        yield f", intensities {' to '.join(texts(dataset.window))} as 256 levels"
+    elif (kind := dataset.train_volumes.dtype) != np.uint8:
+        yield f", numbers kept as {kind}"
 
 
 def _training_line(environment: TrainingEnvironment, config: RunConfig, unused: list[str]) -> str:

@@ -66,6 +66,12 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_text(name: str, value: Any) -> str:
+    """Return a text that is not empty."""
+    require(isinstance(value, str) and value, f"{name} has {quoted(value)}, but must have texts")
+    return value
+
+
 def check_choice(name: str, value: Any, choices: Iterable) -> Any:
     """Return `value` if it is one of the texts `choices`."""
     *others, last = choices

@@ -29,11 +29,13 @@ def enough_for(batch_size: int, purpose: str = "training") -> Iterator[None]:
         ) from error
 
 
-def check_room(data: str, nbytes: int) -> None:
+def check_room(data: str, nbytes: int, advice: str = "name a smaller --volume-size") -> None:
     """Raise DataError if `nbytes` exceed half of the available memory; `data` names the data."""
-    if nbytes > available_memory() / 2:
+    most = available_memory() / 2
+    if nbytes > most:
         raise DataError(
-            f"{data} would take more than half of the free memory: name a smaller --volume-size"
+            f"{data} would take {in_gib(nbytes)}, but may take half of the free memory, "
+            f"{in_gib(most)}: {advice}"
         )
 
 

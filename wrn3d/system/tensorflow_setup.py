@@ -13,7 +13,7 @@ from wrn3d.system import import_hooks
 from wrn3d.system.checks import require
 from wrn3d.system.machine import cpu_has_bfloat16, cpu_name, usable_cores
 from wrn3d.system.plotting import check_temporary_folder, import_matplotlib
-from wrn3d.system.terminal import open_missing_streams
+from wrn3d.system.terminal import native_messages_to, open_missing_streams
 from wrn3d.system.words import counted
 
 SET_LOG_LEVEL = "_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE"  # TF 2.21
@@ -44,9 +44,7 @@ def import_tensorflow() -> None:
         _set_log_level()
         return
     check_temporary_folder()
-    with tempfile.TemporaryFile() as notices:
-        stderr = os.dup(2)
-        os.dup2(notices.fileno(), 2)
+    with tempfile.TemporaryFile() as notices, native_messages_to(notices) as stderr:
         try:
             with quick_imports():
                 import tensorflow  # noqa: F401
@@ -54,9 +52,6 @@ def import_tensorflow() -> None:
             notices.seek(0)
             os.write(stderr, notices.read())
             raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def _set_log_level() -> None:

@@ -7,7 +7,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from wrn3d.system.errors import Stopped
 
@@ -116,6 +116,29 @@ def escape_unencodable_names() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def native_messages_to(file: IO[bytes]) -> Iterator[int]:
+    """Send to `file` what libraries write to file descriptor 2, past Python's `sys.stderr`.
+
+    Yields a descriptor of the old destination.
+    """
+    stderr = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield stderr
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+@contextmanager
+def without_native_messages() -> Iterator[None]:
+    """Suppress what libraries write to file descriptor 2."""
+    open_missing_streams()
+    with open(os.devnull, "wb") as nowhere, native_messages_to(nowhere):
+        yield
 
 
 @contextmanager

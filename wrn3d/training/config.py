@@ -9,6 +9,7 @@ from wrn3d.data.augmentation import AXES, Augmentation
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import check_name
 from wrn3d.data.resizing import longest, resized_shape
+from wrn3d.data.windows import check_window
 from wrn3d.network.spec import PAPER_STRIDES, SHORTCUTS, WideResNetSpec
 from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system.checks import (
@@ -21,6 +22,7 @@ from wrn3d.system.checks import (
     check_path,
     check_power_of_two,
     check_share,
+    check_text,
     require,
 )
 from wrn3d.training.schedules import SCHEDULES
@@ -31,26 +33,32 @@ BATCH_NORMS = ("synchronised", "local")
 NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # a spec has them, too
 LENGTH_FIELDS = ("iterations", "epochs")
 # A checkpoint's `config` holds these besides the settings: the data's fingerprint and title, the
-# names of the classes, how the data were resized, and the number of training images in use.
-DESCRIPTION = ("data", "title", "classes", "resizing", "training_images")
-DATA, TITLE, CLASSES, RESIZING, IMAGES = DESCRIPTION
+# names of the classes, how the data were resized, the type and the spacing of their voxels, the
+# window of their levels, and the number of training images in use.
+DATA, TITLE, CLASSES, IMAGES = "data", "title", "classes", "training_images"
+RESIZING, VOXELS, SPACING, WINDOW = "resizing", "voxels", "spacing", "window"
+DESCRIPTION = (DATA, TITLE, CLASSES, RESIZING, VOXELS, SPACING, WINDOW, IMAGES)
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
 
 
-def setting(default: T, check: Callable[..., Any], *arguments: Any, **options: Any) -> T:
+def setting(
+    default: T, check: Callable[..., Any], *arguments: Any, shown: str = "", **options: Any
+) -> T:
     """Return a dataclass field whose value is checked.
 
-    `check(name, value, *arguments, **options)` returns the value to use, or raises UsageError. If
-    it is `check_choice`, --help shows the choices.
+    `check(name, value, *arguments, **options)` returns the value to use, or raises UsageError.
+    --help shows the value as `shown`, or the choices if `check` is `check_choice`.
     """
     metadata: dict[str, Any] = {
         "check": lambda name, value: check(name, value, *arguments, **options)
     }
     if check_choice in (check, *arguments):
         ending = " ..." if check is check_each else ""
-        metadata["shown"] = f"{{{','.join(arguments[-1])}}}{ending}"
+        shown = f"{{{','.join(arguments[-1])}}}{ending}"
+    if shown:
+        metadata["shown"] = shown
     return field(default=default, metadata=metadata)
 
 
@@ -79,13 +87,18 @@ class TrainingConfig:
 
     dataset: str = setting("cifar10", lambda _, value: check_name(value))
     """cifar10, cifar100, digits (real handwritten digits, embedded: no download), or the path of
-    an .npz file of images or volumes in MedMNIST's format, or of a folder of pictures with
-    train/<class>/ and test/<class>/ in it."""
+    an .npz file of images or volumes in MedMNIST's format, of a table (.csv) with the columns path
+    and label, or of a folder of pictures with train/<class>/ and test/<class>/ in it."""
+    class_names: tuple[str, ...] = setting((), check_each, check_text)
+    """Names of the classes of an .npz file, in the order of its labels."""
     data_dir: Path = setting(Path("data"), check_path)
     """Folder that holds CIFAR, or receives it when it is downloaded."""
     volume_size: int | None = setting(None, check_optional, check_count)
     """Longest side to which all images or volumes are resized; pictures from folders are cropped
     to squares."""
+    window: tuple[str, str] | None = setting(None, check_window, shown="LOW HIGH")
+    """Lowest and highest intensity, such as -100 400, mapped to 256 levels (8 bits); or percentiles
+    of each volume, such as 0.5% 99.5%. By default all numbers are kept."""
     validation: int = setting(0, check_count, least=0)
     """Training images to set aside for validation, the last ones; they choose the best
     checkpoint."""

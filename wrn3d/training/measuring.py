@@ -16,7 +16,7 @@ from wrn3d.system.reporting import markdown_table
 from wrn3d.system.terminal import Progress
 from wrn3d.system.words import per_cent
 from wrn3d.training.classifier import Classifier
-from wrn3d.training.config import DATA
+from wrn3d.training.config import DATA, WINDOW
 from wrn3d.training.evaluation import (
     EvalResult,
     accuracy_says_little,
@@ -55,7 +55,10 @@ def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> 
         name = str(beside)
     advice = "name the data set with --dataset"
     try:
-        dataset = load_dataset(name, data_dir, settings.get("volume_size"))
+        dataset = load_dataset(
+            *(name, data_dir, settings.get("volume_size"), settings.get(WINDOW)),
+            settings.get("class_names", ()),
+        )
     except (ValueError, MissingDataError) as error:
         raise DataError(
             f"{path} was trained on {name}, which cannot be loaded ({error}): {advice}"
@@ -71,7 +74,9 @@ def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> Datas
     Raises UsageError if it does not fit the network.
     """
     shape, names = classifier.spec.input_shape, classifier.class_names
-    dataset = load_dataset(name, data_dir, max(shape[:3]))
+    dataset = load_dataset(
+        *(name, data_dir, max(shape[:3]), classifier.settings.get(WINDOW)), grid=classifier.grid
+    )
     require(
         dataset.volume_shape == shape and len(dataset.class_names) == len(names),
         f"{dataset.title} has volumes {dataset.volume_shape} and {len(dataset.class_names)} "

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import known_shape, load_dataset
+from wrn3d.data.windows import parsed
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
@@ -19,6 +20,8 @@ from wrn3d.system.tensorflow_setup import (
 from wrn3d.training.config import Shape, TrainingConfig
 from wrn3d.training.memory_estimate import check_memory
 
+DATA_NAMES = ("dataset", "data_dir", "class_names")  # settings that name a data set
+
 
 def open_dataset(
     data: Dataset | None,
@@ -26,7 +29,7 @@ def open_dataset(
     given: Collection[str],
     spec: WideResNetSpec | None = None,
 ) -> Dataset:
-    """Return the caller's data set, resized to `volume_size`, or load the one in the settings.
+    """Return the caller's data set, `prepared`, or load the one in the settings.
 
     Raises UsageError in a forked process, before it loads anything, if `data` is not a Dataset, or
     if the caller has `given` settings that name a data set, too. Also raises what `load_dataset`
@@ -36,18 +39,25 @@ def open_dataset(
     if data is None:
         if known := known_shape(config.dataset, config.volume_size):
             _check_fit(spec, config, *known)
-        return load_dataset(config.dataset, config.data_dir, config.volume_size)
+        return load_data(config)
     require(
         isinstance(data, Dataset),
         f"data is of type {type(data).__name__}, but must be a wrn3d.Dataset: make one with "
         "wrn3d.Dataset.from_arrays(train_images, train_labels)",
     )
-    both = [name for name in ("dataset", "data_dir") if name in given]
+    both = [name for name in DATA_NAMES if name in given]
     require(
         not both,
         f"data replaces the data set that the settings name: leave out {' and '.join(both)}",
     )
-    return data.resized(config.volume_size) if config.volume_size else data
+    return data.prepared(config.volume_size, parsed(config.window) if config.window else None)
+
+
+def load_data(config: TrainingConfig) -> Dataset:
+    """Load the data set that the settings name; raise what `load_dataset` raises."""
+    return load_dataset(
+        *(config.dataset, config.data_dir, config.volume_size, config.window), config.class_names
+    )
 
 
 def check_data(spec: WideResNetSpec, dataset: Dataset, config: TrainingConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.windows import texts
 from wrn3d.distributed.workers import Worker
 from wrn3d.network.variables import (
     assign,
@@ -18,7 +19,17 @@ from wrn3d.network.variables import (
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, UsageError, quoted
 from wrn3d.training.checkpoint import COUNTERS, NUMBERS, Checkpoint
-from wrn3d.training.config import CLASSES, DATA, IMAGES, RESIZING, TITLE, TrainingConfig
+from wrn3d.training.config import (
+    CLASSES,
+    DATA,
+    IMAGES,
+    RESIZING,
+    SPACING,
+    TITLE,
+    VOXELS,
+    WINDOW,
+    TrainingConfig,
+)
 
 WEIGHTS, AVERAGE = EVALUATED = "weights", "average"
 Variables = Mapping[str, Mapping[str, Any]]  # {kind: {canonical name: variable}}
@@ -63,6 +74,9 @@ def description(
         TITLE: dataset.title,
         CLASSES: list(dataset.class_names),
         RESIZING: list(dataset.resizing),
+        VOXELS: str(dataset.train_volumes.dtype),
+        SPACING: dataset.spacing,
+        WINDOW: dataset.window and texts(dataset.window),
         IMAGES: len(dataset.train_labels),
     }
     return asdict(config) | name | data

@@ -8,6 +8,9 @@ import numpy as np
 
 from wrn3d.data.fitting import Resizing, check_steps
 from wrn3d.data.pictures import MODES
+from wrn3d.data.scans import check_spacing
+from wrn3d.data.voxels import TYPES
+from wrn3d.data.windows import Window, parsed
 from wrn3d.network import models
 from wrn3d.network.parameters import network_parameters
 from wrn3d.network.spec import WideResNetSpec
@@ -22,7 +25,9 @@ from wrn3d.network.wide_resnet import check_precision
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, UsageError, reason
 from wrn3d.training.checkpoint import Checkpoint
-from wrn3d.training.config import CLASSES, NETWORK_FIELDS, RESIZING
+from wrn3d.training.config import CLASSES, NETWORK_FIELDS, RESIZING, SPACING, VOXELS, WINDOW
+
+VOXEL_TYPES = [np.dtype(one).name for one in TYPES]
 
 
 def keras_model(
@@ -92,16 +97,19 @@ class TrainedNetwork(NamedTuple):
     """What classifying needs of a checkpoint besides its weights.
 
     `class_names` are in the order of the logits. `precision` is what the run computed in.
-    `resizing` are the steps that gave the training data their size. `mean` (1, D, H, W, C) and
-    `std` (1,) float32 normalise volumes.
+    `resizing`, `spacing` and `window` are the Dataset's, `kind` is the type of its voxels. `mean`
+    (1, D, H, W, C) and `std` (1,) float32 normalise volumes.
     """
 
     spec: WideResNetSpec
     class_names: list[str]
     precision: str
-    resizing: tuple[Resizing, ...]
     mean: np.ndarray
     std: np.ndarray
+    kind: np.dtype
+    resizing: tuple[Resizing, ...]
+    spacing: tuple[float, ...] | None
+    window: Window | None
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, path: str | Path) -> "TrainedNetwork":
@@ -122,7 +130,7 @@ class TrainedNetwork(NamedTuple):
 
 
 def _read(checkpoint: Checkpoint) -> TrainedNetwork:
-    """Return a checkpoint's network; raise KeyError for what it does not record but the resizing.
+    """Return a checkpoint's network; raise KeyError for what every version of 0.2 records.
 
     Raises UsageError, DataError or TypeError for invalid contents.
     """
@@ -149,5 +157,12 @@ def _read(checkpoint: Checkpoint) -> TrainedNetwork:
         weights,
         f"weights for {spec.name}",
     )
-    resizing = check_steps(checkpoint.config.get(RESIZING, ()), mean.shape[1:4])
-    return TrainedNetwork(spec, names, precision, resizing, mean, std)
+    others = {RESIZING: (), VOXELS: "uint8", SPACING: None, WINDOW: None} | checkpoint.config
+    require(others[VOXELS] in VOXEL_TYPES, "the type of its voxels is unknown")
+    return TrainedNetwork(
+        *(spec, names, precision, mean, std),
+        np.dtype(others[VOXELS]),
+        check_steps(others[RESIZING], mean.shape[1:4]),
+        check_spacing(others[SPACING]),
+        None if others[WINDOW] is None else parsed(others[WINDOW]),
+    )

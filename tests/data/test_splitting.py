@@ -1,0 +1,45 @@
+"""Folds and splits: each class in each, groups in one alone."""
+
+import numpy as np
+import pytest
+
+from wrn3d.data.splitting import default_splits, folds
+from wrn3d.system.errors import UsageError
+
+
+@pytest.fixture
+def samples():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 120, 400)
+    return (rng.random(120) < 0.25).astype(np.int64)[groups], groups
+
+
+def test_folds_are_stratified_and_keep_groups_together(samples):
+    labels, groups = samples
+    found = folds(labels, groups, 5)
+    assert set(found) == set(range(5))
+    assert all(len(set(found[groups == group])) == 1 for group in groups)
+    for fold in range(5):
+        inside = found == fold
+        assert abs(labels[inside].mean() - labels.mean()) < 0.05
+        assert abs(inside.mean() - 0.2) < 0.03
+
+
+def test_the_same_samples_give_the_same_folds(samples):
+    labels, groups = samples
+    assert np.array_equal(folds(labels, groups, 5), folds(labels.copy(), groups.copy(), 5))
+
+
+def test_a_tenth_validates_and_a_fifth_tests(samples):
+    labels, _ = samples
+    splits = default_splits(labels, np.arange(400))
+    counts = [np.count_nonzero(splits == name) for name in ("train", "validation", "test")]
+    assert counts == [280, 40, 80]
+    for name in ("train", "validation", "test"):
+        assert abs(labels[splits == name].mean() - labels.mean()) < 0.02
+
+
+def test_a_class_with_too_few_groups_is_refused():
+    labels, groups = np.array([0] * 20 + [1] * 9), np.array([*range(20), *[20] * 6, 21, 22, 23])
+    with pytest.raises(UsageError, match=r"class number 1 is in 4 of the groups \(or samples\),"):
+        folds(labels, groups, 5)

@@ -1,0 +1,47 @@
+"""Divide samples into folds and splits that have all classes and keep groups together."""
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn3d.data.arrays import Labels
+from wrn3d.system.checks import require
+
+TEST_FOLDS, VALIDATION_FOLDS = 5, 8  # a fifth to test, an eighth of the rest (a tenth) to validate
+
+
+def folds(labels: Labels, groups: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return the fold of each sample, 0 to `count` - 1, (N,).
+
+    Each fold has nearly the same share of each class, and no group is in two folds. The same labels
+    and groups give the same folds. Raises UsageError if a class has fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # which takes a second to import
+
+    for label in np.unique(labels):
+        found = len(np.unique(groups[labels == label]))
+        require(
+            found >= count,
+            f"class number {label} is in {found} of the groups (or samples), too few for {count} "
+            "folds: add samples, or choose the splits yourself",
+        )
+    result = np.zeros(len(labels), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of groups that are larger than a fold
+        parts = StratifiedGroupKFold(count).split(labels, labels, groups)
+        for number, (_, rows) in enumerate(parts):
+            result[rows] = number
+    return result
+
+
+def default_splits(labels: Labels, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
+    """Return the name of each sample's split, (N,): about 70 % train, 10 % validation, 20 % test.
+
+    Raises UsageError as `folds` does.
+    """
+    splits = np.full(len(labels), "train", "<U10")
+    splits[folds(labels, groups, TEST_FOLDS) == 0] = "test"
+    rest = np.flatnonzero(splits == "train")
+    splits[rest[folds(labels[rest], groups[rest], VALIDATION_FOLDS) == 0]] = "validation"
+    return splits

@@ -1,0 +1,188 @@
+"""Load the files that a table (.csv) lists: --dataset labels.csv, columns path and label."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn3d.data.arrays import Labels, columns
+from wrn3d.data.dataset import SPLITS, Dataset
+from wrn3d.data.files import read_files, reader_for
+from wrn3d.data.scans import Grid
+from wrn3d.data.splitting import default_splits
+from wrn3d.data.windows import Window
+from wrn3d.system.errors import DataError, UsageError, quoted, reason
+from wrn3d.system.files import require_file
+from wrn3d.system.words import counted
+
+PATH, LABEL, SPLIT, GROUP = "path", "label", "split", "group"
+SPLIT_WORDS = {  # as people write them
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+class Row(NamedTuple):
+    """A line of a table: its number, the file, and the texts in the other columns, if any."""
+
+    line: int
+    path: Path
+    label: str
+    split: str
+    group: str
+
+
+def load(
+    path: Path,
+    volume_size: int | None = None,
+    window: Window | None = None,
+    grid: Grid | None = None,
+) -> Dataset:
+    """Load the files that the table at `path` lists, in its order.
+
+    Its columns are `path`, relative to the table, and `label`; it may have `split` (train, val,
+    test) and `group`, such as the patient, and others, which are ignored. Without `split`,
+    `default_splits` decides. Classes are the labels, sorted as numbers if all are whole numbers.
+    Scans get the `grid`, or else one that the training files decide on.
+
+    Raises MissingDataError if the table does not exist, and DataError if it or a file is unfit.
+    """
+    require_file(path, "dataset has to name a table with the columns path and label")
+    rows = _read(path)
+    _check_files(path, rows)
+    names = _class_names(path, rows)
+    labels = np.array([names.index(row.label) for row in rows], np.int64)
+    splits = _splits(path, rows, labels)
+    _check_training(path, names, labels[splits == "train"])
+    chosen = {name: np.flatnonzero(splits == name) for name in SPLITS if (splits == name).any()}
+    files = {name: [rows[place].path for place in places] for name, places in chosen.items()}
+    reader = reader_for(files, volume_size, window, grid)
+    volumes = read_files(reader, files, str(path))
+    arrays = {name: (volumes[name], labels[places]) for name, places in chosen.items()}
+    dataset = Dataset(
+        path.stem,
+        str(path),
+        names,
+        **columns(arrays),
+        resizing=reader.resizing,
+        spacing=reader.spacing,
+        window=window,
+    )
+    return dataset.prepared(volume_size, None)
+
+
+def _read(path: Path) -> list[Row]:
+    """Return the lines of a table; raise DataError if it lacks a column, a path or a label."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = max(",;\t", key=first.count)  # as spreadsheets of several countries write it
+        lines = list(csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a table ({reason(error)})") from error
+    _check(path, lines, "has no lines: list a file in each, below the columns path and label")
+    known = {name.strip().lower(): name for name in lines[0] if name}
+    for name in (PATH, LABEL):
+        _check(path, name in known, f"has no column {name}, only {', '.join(known)}")
+    rows = []
+    for number, line in enumerate(lines, 2):
+        cells = {name: (line[title] or "").strip() for name, title in known.items()}
+        for name in (PATH, LABEL):
+            _check(path, cells[name], f"has no {name} in line {number}")
+        file = path.parent / cells[PATH]
+        rows.append(Row(number, file, cells[LABEL], cells.get(SPLIT, ""), cells.get(GROUP, "")))
+    return rows
+
+
+def _check_files(path: Path, rows: Sequence[Row]) -> None:
+    """Raise DataError if a file is missing or listed twice."""
+    missing = [row for row in rows if not row.path.exists()]
+    if missing:
+        _check(
+            path,
+            False,
+            f"lists {counted(len(missing), 'file')} that cannot be found, such as "
+            f"{missing[0].path} in line {missing[0].line}: paths are relative to the table",
+        )
+    seen: dict[Path, int] = {}
+    for row in rows:
+        before = seen.setdefault(row.path.resolve(), row.line)
+        _check(
+            path,
+            before == row.line,
+            f"lists {row.path} in line {before} and in line {row.line}: delete one",
+        )
+
+
+def _class_names(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the labels in order; raise DataError for fewer than two, or for one that is unique."""
+    counts = Counter(row.label for row in rows)
+    _check(path, len(counts) > 1, f"has only one label, {quoted(rows[0].label)}: give two or more")
+    lone = next((row for row in rows if counts[row.label] == 1), rows[0])
+    _check(
+        path,
+        counts[lone.label] > 1,
+        f"has the label {quoted(lone.label)} in line {lone.line} alone ({lone.path}): correct it, "
+        "or add files of that class",
+    )
+    are_numbers = all(label.isdecimal() for label in counts)
+    return tuple(sorted(counts, key=int if are_numbers else None))
+
+
+def _splits(path: Path, rows: Sequence[Row], labels: Labels) -> npt.NDArray[np.str_]:
+    """Return the split of each line, as the table or `default_splits` says.
+
+    Raises DataError for other names of splits, and for groups in two of them.
+    """
+    if not any(row.split for row in rows):
+        numbers: dict[str, int] = {}
+        names = (row.group or f"line {row.line}" for row in rows)
+        groups = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+        try:
+            return default_splits(labels, groups)
+        except UsageError as error:
+            raise DataError(f"{path} has no column split, and {error}") from error
+    first: dict[str, Row] = {}
+    splits = []
+    for row in rows:
+        split = SPLIT_WORDS.get(row.split.lower())
+        _check(
+            path,
+            split,
+            f"has the split {quoted(row.split)} in line {row.line}: write train, val or test",
+        )
+        splits.append(split)
+        if row.group:
+            before = first.setdefault(row.group, row)
+            _check(
+                path,
+                SPLIT_WORDS[before.split.lower()] == split,
+                f"has the group {quoted(row.group)} in two splits ({before.path} in line "
+                f"{before.line}, {row.path} in line {row.line}): keep each group in one",
+            )
+    return np.array(splits)
+
+
+def _check_training(path: Path, names: Sequence[str], labels: Labels) -> None:
+    """Raise DataError if a class has no training file."""
+    missing = sorted(set(range(len(names))) - set(labels.tolist()))
+    _check(
+        path,
+        not missing,
+        f"has no training file with the label {quoted(names[missing[0]]) if missing else ''}: add "
+        "one, or change the column split",
+    )
+
+
+def _check(path: Path, condition: object, message: str) -> None:
+    if not condition:
+        raise DataError(f"{path} {message}")

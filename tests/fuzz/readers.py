@@ -27,11 +27,13 @@ from tests.fuzz.mutation import mutated
 from tests.support.cifar_files import write_cifar10, write_cifar100
 from tests.support.pytorch_networks import authors_params
 from tests.support.runs import small_checkpoint
+from tests.support.scan_files import write_scan, write_series
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights, load_dataset
 from wrn3d.convert.pytorch_files import read_arrays
 from wrn3d.data import digits, download
 from wrn3d.data.dataset import SPLIT_NAMES
 from wrn3d.data.npy import read_volume
+from wrn3d.data.scans import read_header, read_scan
 from wrn3d.runs.command import read_flags
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.curves import read_curves
@@ -118,6 +120,41 @@ def damaged_zip(content, draw, likely, compressions=(zipfile.ZIP_DEFLATED,)):
 def npy(folder):
     np.save(folder / "x.npy", digits.load().test_volumes[0])
     return Reader(folder / "x.npy", lambda path: read_volume(path, (1, 32, 32, 3)))
+
+
+def scan(ending, folder):
+    """Read a scan of 20,000 voxels, and its header alone."""
+    voxels = np.random.default_rng(0).integers(-900, 900, (20, 40, 25)).astype(np.int16)
+    if ending == ".dcm":
+        path, damage = min(write_series(folder / "series", voxels[:1]).iterdir()), damaged_dicom
+    else:
+        damage = mutated
+        path = write_scan(folder / f"x{ending}", voxels, (2.5, 0.8, 0.7), "LPS")
+
+    def read(path):
+        read_header(path)
+        read_scan(path)
+
+    return Reader(path, read, damage)
+
+
+def damaged_dicom(content, draw):
+    """Cut the file, or damage its pixels alone: the library takes as much as a length claims."""
+    if draw.random() < 0.5:
+        return content[: draw.randrange(len(content))]
+    pixels = len(content) - 40 * 25 * 2
+    return content[:pixels] + mutated(content[pixels:], draw)
+
+
+def table(folder):
+    import sklearn.model_selection  # noqa: F401 - which a table without splits would import
+
+    lines = ["path,label,split,group"]
+    for row in range(12):
+        np.save(folder / f"{row}.npy", np.arange(64).reshape(4, 4, 4) + row)
+        lines.append(f"{row}.npy,{row % 2},{'test' if row < 4 else 'train'},{row}")
+    (folder / "x.csv").write_text("\n".join(lines))
+    return Reader(folder / "x.csv", load_dataset)
 
 
 def picture(ending, folder):
@@ -275,6 +312,10 @@ READERS = {
     "npy": npy,
     **{ending: partial(picture, ending) for ending in ("png", "jpg", "bmp", "gif", "tif")},
     "webp": webp,
+    **{
+        ending[1:]: partial(scan, ending) for ending in (".nii", ".nii.gz", ".nrrd", ".mha", ".dcm")
+    },
+    "table": table,
     "safetensors": safetensors,
     "checkpoint": checkpoint,
     "checkpoint-to-predict": checkpoint_to_predict,

@@ -19,7 +19,7 @@ from wrn3d.data.arrays import (
 )
 from wrn3d.data.class_names import known_names
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset
-from wrn3d.data.npy import read_npy
+from wrn3d.data.npy import DEFLATE_RATIO, read_npy
 from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import require_file
 from wrn3d.system.memory import available_memory, in_gib
@@ -27,7 +27,6 @@ from wrn3d.system.memory import available_memory, in_gib
 NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 OPTIONAL = ("val_images", "val_labels")
 CLASS_NAMES = "class_names"  # an array of texts
-DEFLATE_RATIO = 1032  # the highest compression ratio of zip's Deflate
 
 
 def load(path: Path, class_names: Sequence[str] = ()) -> Dataset:

@@ -11,6 +11,7 @@ from wrn3d.data.resizing import resized_shape
 from wrn3d.data.voxels import Voxels, as_voxels
 from wrn3d.system.errors import DataError, reason
 
+DEFLATE_RATIO = 1032  # the highest compression ratio of Deflate, as in .npz and .nii.gz
 LARGEST_HEADER = 4096  # bytes, for an array's type and shape
 
 

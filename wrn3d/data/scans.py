@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from wrn3d.data.npy import DEFLATE_RATIO
 from wrn3d.data.resizing import resize_to
 from wrn3d.data.voxels import Voxels, as_voxels, check_finite, rounded
 from wrn3d.system.checks import check_each, check_number, require
@@ -36,6 +37,7 @@ KINDS = {  # by SimpleITK's names; wider types become float32
     "16-bit unsigned integer": np.uint16,
 }
 TOLERANCE = 1e-3  # of distances, relative
+LONGEST_LINE = 500  # of an NRRD header, in bytes; a line for three axes has about 100
 FLOATS = {16: "f4", 64: "f8"}  # by NIfTI's codes
 BLOCK = 2**20  # bytes
 
@@ -148,6 +150,8 @@ def _read(path: Path) -> Scan:
     _check(extra == 1, f"{path} holds {extra} volumes: save each as a file of its own")
     channels, count = header.GetNumberOfComponents(), prod(header.GetSize()) * len(files)
     _check(channels in (1, 3), f"{path} has {channels} channels, but must have 1 or 3")
+    held = sum(Path(file).stat().st_size for file in files)
+    _check(count * channels <= DEFLATE_RATIO * held, f"{path} claims more voxels than it can hold")
     check_room(str(path), 4 * channels * count, "make it smaller, or leave it out")
     if _reader(files[0]) == READERS[".nii"]:
         _check_nifti(files[0], count)
@@ -186,6 +190,8 @@ def _information(file: str) -> Any:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
+    if _reader(file) == READERS[".nrrd"]:
+        _check_nrrd(file)
     reader.SetImageIO(_reader(file))
     reader.SetFileName(file)
     reader.ReadImageInformation()
@@ -218,6 +224,14 @@ def _check_nifti(file: str, count: int) -> None:
         except (EOFError, OSError, ValueError, OverflowError, struct.error, zlib.error):
             left = 1
     _check(left == 0, f"{file} is cut off or damaged: copy it again, or leave it out")
+
+
+def _check_nrrd(file: str) -> None:
+    """Raise DataError for a header with a long line: SimpleITK's reader of NRRD would crash."""
+    with Path(file).open("rb") as content:
+        for line in iter(lambda: content.readline(BLOCK).strip(), b""):
+            is_long = len(line) > LONGEST_LINE and b":=" not in line and not line.startswith(b"#")
+            _check(not is_long, f"{file} has a damaged header: copy it again, or leave it out")
 
 
 def _check(condition: object, message: str) -> None:

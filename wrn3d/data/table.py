@@ -2,7 +2,8 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from wrn3d.data.files import read_files, reader_for
 from wrn3d.data.scans import Grid
 from wrn3d.data.splitting import default_splits
 from wrn3d.data.windows import Window
-from wrn3d.system.errors import DataError, UsageError, quoted, reason
+from wrn3d.system.errors import DataError, UsageError, printable, quoted, reason, visible
 from wrn3d.system.files import require_file
 from wrn3d.system.words import counted
 
@@ -57,8 +58,7 @@ def load(
     Raises MissingDataError if the table does not exist, and DataError if it or a file is unfit.
     """
     require_file(path, "dataset has to name a table with the columns path and label")
-    rows = _read(path)
-    _check_files(path, rows)
+    rows = _existing(path, _rows(path))
     names = _class_names(path, rows)
     labels = np.array([names.index(row.label) for row in rows], np.int64)
     splits = _splits(path, rows, labels)
@@ -80,47 +80,54 @@ def load(
     return dataset.prepared(volume_size, None)
 
 
-def _read(path: Path) -> list[Row]:
-    """Return the lines of a table; raise DataError if it lacks a column, a path or a label."""
+def _rows(path: Path) -> Iterator[Row]:
+    """Yield the lines of a table; raise DataError if it lacks a column, a path or a label."""
     try:
+        # Spreadsheets of several countries separate columns in their own way.
         text = path.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = max(",;\t", key=first.count)  # as spreadsheets of several countries write it
-        lines = list(csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True))
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        titles = [title.strip().lower() for title in next(lines, [])]
+        for name in (PATH, LABEL):
+            _check(
+                path, name in titles, f"has no column {name}, only {printable(', '.join(titles))}"
+            )
+        for cells in lines:
+            line = dict(zip(titles, map(str.strip, cells), strict=False))
+            if not any(line.values()):
+                continue
+            for name in (PATH, LABEL):
+                _check(path, line.get(name), f"has no {name} in line {lines.line_num}")
+            file, others = path.parent / line[PATH], (line.get(SPLIT, ""), line.get(GROUP, ""))
+            yield Row(lines.line_num, file, line[LABEL], *others)
     except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table ({reason(error)})") from error
-    _check(path, lines, "has no lines: list a file in each, below the columns path and label")
-    known = {name.strip().lower(): name for name in lines[0] if name}
-    for name in (PATH, LABEL):
-        _check(path, name in known, f"has no column {name}, only {', '.join(known)}")
-    rows = []
-    for number, line in enumerate(lines, 2):
-        cells = {name: (line[title] or "").strip() for name, title in known.items()}
-        for name in (PATH, LABEL):
-            _check(path, cells[name], f"has no {name} in line {number}")
-        file = path.parent / cells[PATH]
-        rows.append(Row(number, file, cells[LABEL], cells.get(SPLIT, ""), cells.get(GROUP, "")))
-    return rows
 
 
-def _check_files(path: Path, rows: Sequence[Row]) -> None:
-    """Raise DataError if a file is missing or listed twice."""
-    missing = [row for row in rows if not row.path.exists()]
-    if missing:
+def _existing(path: Path, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows as a list; raise DataError if a file is missing or listed twice."""
+    found: dict[Path, Row] = {}
+    missing: list[Row] = []
+    count = 0
+    for row in rows:
+        if not row.path.exists():
+            count, missing = count + 1, missing or [row]
+            continue
+        before = found.setdefault(row.path.resolve(), row)
+        _check(
+            path,
+            before is row,
+            f"lists {row.path} in line {before.line} and in line {row.line}: delete one",
+        )
+    for row in missing:
         _check(
             path,
             False,
-            f"lists {counted(len(missing), 'file')} that cannot be found, such as "
-            f"{missing[0].path} in line {missing[0].line}: paths are relative to the table",
+            f"lists {counted(count, 'file')} that cannot be found, such as {row.path} in line "
+            f"{row.line}: paths are relative to the table",
         )
-    seen: dict[Path, int] = {}
-    for row in rows:
-        before = seen.setdefault(row.path.resolve(), row.line)
-        _check(
-            path,
-            before == row.line,
-            f"lists {row.path} in line {before} and in line {row.line}: delete one",
-        )
+    _check(path, found, "has no lines: list a file in each, below the columns path and label")
+    return list(found.values())
 
 
 def _class_names(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -185,4 +192,4 @@ def _check_training(path: Path, names: Sequence[str], labels: Labels) -> None:
 
 def _check(path: Path, condition: object, message: str) -> None:
     if not condition:
-        raise DataError(f"{path} {message}")
+        raise DataError(f"{path} {visible(message)}")

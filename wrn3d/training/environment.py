@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wrn3d.data.batches import own_batch, own_volumes
+from wrn3d.data.batches import own_batch
 from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import check_workers
 from wrn3d.network.models import as_keras_model
@@ -28,12 +27,11 @@ from wrn3d.system.checks import check_flag, check_number, require
 from wrn3d.system.interrupts import complete, uninterrupted
 from wrn3d.system.memory import enough_for
 from wrn3d.system.tensorflow_setup import check_no_strategy
-from wrn3d.training import evaluation, state, step
+from wrn3d.training import state, step
 from wrn3d.training.averaging import WeightAverage
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
-from wrn3d.training.evaluation import EvalResult, Predictions, Track
 from wrn3d.training.feed import Feed, Position, Selection
-from wrn3d.training.front_ends import FrontEnd
+from wrn3d.training.inference import Inference
 from wrn3d.training.norms import Norms, norm_meter
 from wrn3d.training.original import OriginalAttributes, alias
 from wrn3d.training.recipes import configuration
@@ -42,7 +40,7 @@ from wrn3d.training.start import check_data, open_dataset, start_worker
 from wrn3d.training.step import StepResult
 
 
-class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
+class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
     """A training run in which each iteration is a call; a subclass adds the framework.
 
     The keywords are TrainingConfig's fields (`evaluate` and `mirror` concern the scripts alone) and
@@ -243,50 +241,6 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
         self.optimizer.note(gradients)
         return loss, accuracy, gradients, count
 
-    def evaluate(
-        self, split: str = "test", track: Track = iter, mirror: bool = False
-    ) -> EvalResult:
-        """Return loss and accuracy on a split; the arguments are `predict_split`'s."""
-        return evaluation.measure(self.predict_split(split, track, mirror))
-
-    def predict_split(
-        self, split: str = "test", track: Track = iter, mirror: bool = False
-    ) -> Predictions:
-        """Return probabilities and labels of the split "test", "validation" or "train".
-
-        `track` may wrap the list of batches, as a progress bar does. With `mirror` the
-        probabilities are means over each volume and its mirror images along `flip_axes` (flip
-        test-time augmentation). Raises UsageError for a split that does not exist.
-        """
-        return evaluation.mean_of(self.predict_views(split, track, mirror))
-
-    def predict_views(
-        self, split: str = "test", track: Track = iter, mirror: bool = False
-    ) -> list[Predictions]:
-        """Return separate predictions for the volumes and for each of their mirror images."""
-        axes = self.config.flip_axes if check_flag("mirror", mirror) else ()
-        with self.averaged():
-            return evaluation.predict_views(
-                self._logits, self.dataset, split, track, axes, self.worker
-            )
-
-    def predict(self, volumes: Any) -> np.ndarray:
-        """Return evaluation mode's logits (N, num_classes) of normalised volumes (N, D, H, W, C).
-
-        Raises UsageError for another shape, or for anything but floating point.
-        """
-        volumes = own_volumes("volumes", volumes, [self.spec.input_shape])
-        with self.averaged():
-            return self._logits(volumes)
-
-    def averaged(self) -> AbstractContextManager[None]:
-        """Return a context in which the model holds the EMA of its weights, if there is one.
-
-        Contexts can be nested. Inside, calls that change the weights raise UsageError.
-        """
-        check_no_strategy()
-        return self.average.in_use() if self.average else nullcontext()
-
     @property
     def keras_model(self) -> Any:
         """The network with its last weights as a keras.Model, to save, export or train in Keras.
@@ -297,10 +251,6 @@ class TrainingEnvironment(FrontEnd, OriginalAttributes, state.NotCopyable):
         model = as_keras_model(self.model, self.spec, self.config.seed, self.config.precision)
         set_dropout(model, self.spec.dropout, self.config.seed, self.iteration)
         return model
-
-    def _logits(self, volumes: np.ndarray) -> np.ndarray:
-        with enough_for(len(volumes), "evaluation"):
-            return self.logits(volumes)
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """Return {canonical name: float32 array}, batch norm's running averages included."""

@@ -254,12 +254,12 @@ def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
         ("a.txt", b"text", r"is neither a picture \(.png, .*\) nor a volume \(.npy, .nii, "),
         ("a.npy", b"not a volume", "a.npy cannot be read as a NumPy array"),
         ("a.npy", np.zeros((4, 8, 8)), "holds float32, but the network was trained on uint8: s"),
-        ("a.npy", np.full((4, 8, 8), np.nan), "its numbers contain NaN"),
+        ("a.npy", np.full((4, 8, 8), np.nan), "the numbers in .*a.npy contain NaN"),
         ("a.npy", np.zeros((2, 4, 8, 8, 1), np.uint8), "it has the shape"),
         ("a.npy", np.zeros((8, 8, 8), np.uint8), "name a volume of the proportions 4x8x8x1"),
         ("a.nii", b"no scan", "a.nii cannot be read as a scan"),
         ("a.npy", np.zeros((1, 1, 400_000), np.uint8), "proportions"),
-        ("a.npy", np.array(["x"], object), "holds Python objects instead"),
+        ("a.npy", np.array(["x"], object), "Python objects in dtype"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(classifier, tmp_path, name, content, message):

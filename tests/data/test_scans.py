@@ -7,25 +7,13 @@ import pytest
 import SimpleITK as sitk
 
 from tests.support.scan_files import image_of, write_scan, write_series
+from wrn3d.data.grids import Grid, Scan, common_grid, off_grid, on_grid
 from wrn3d.data.resizing import resize_to
-from wrn3d.data.scans import (
-    ENDINGS,
-    Grid,
-    Header,
-    Scan,
-    common_grid,
-    on_grid,
-    read_header,
-    read_scan,
-)
+from wrn3d.data.scans import ENDINGS, read_header, read_scan, write_map
 from wrn3d.system.errors import DataError
 
 SPACING = (2.5, 0.8, 0.7)
 FORMATS = [ending for ending in ENDINGS if ending != ".dcm"]
-
-
-def header_of(grid):
-    return Header(grid, 1, np.int16)
 
 
 @pytest.fixture
@@ -125,23 +113,23 @@ def test_files_that_are_cut_off_are_refused(tmp_path, voxels, ending, capfd):
 
 def test_the_grid_of_scans_that_agree_is_their_own():
     one, other = Grid((8, 8, 4), (1, 1, 2)), Grid((8, 8, 4), (1, 1, 2.0004))
-    headers = {name: header_of(grid) for name, grid in {"a.nii": one, "b.nii": other}.items()}
-    assert common_grid(headers, None) == one
-    headers["c.nii"] = header_of(Grid((8, 8, 5), (1, 1, 2)))
+    grids = {"a.nii": one, "b.nii": other}
+    assert common_grid(grids, None) == one
+    grids["c.nii"] = Grid((8, 8, 5), (1, 1, 2))
     with pytest.raises(
         DataError,
         match=r"scans differ in their grid \(a.nii has 8x8x4 voxels of 1x1x2 mm, c.nii has 8x8x5 "
         r"voxels of 1x1x2 mm\): choose the longest side for all with --volume-size",
     ):
-        common_grid(headers, None)
+        common_grid(grids, None)
 
 
 def test_a_grid_of_cubes_holds_the_largest_scan_along_each_axis():
-    headers = {
-        "a.nii": header_of(Grid((10, 40, 40), (3, 1, 1))),
-        "b.nii": header_of(Grid((50, 20, 20), (1, 1, 1))),
+    grids = {
+        "a.nii": (Grid((10, 40, 40), (3, 1, 1))),
+        "b.nii": (Grid((50, 20, 20), (1, 1, 1))),
     }
-    assert common_grid(headers, 25) == Grid((25, 20, 20), (2, 2, 2))
+    assert common_grid(grids, 25) == Grid((25, 20, 20), (2, 2, 2))
 
 
 def test_on_a_grid_the_centre_stays_and_lengths_keep_their_meaning():
@@ -172,3 +160,26 @@ def test_on_a_coarser_grid_numbers_are_interpolated_and_rounded(voxels):
     expected = resize_to(voxels[None, ..., None].astype(np.float32), (2, 3, 2))[0]
     assert np.array_equal(on_grid(scan, grid, np.float32), expected)
     assert np.array_equal(on_grid(scan, grid, np.int16), np.rint(expected))
+
+
+def test_a_map_returns_to_the_grid_of_its_scan():
+    own, grid = Grid((12, 20, 8), (2, 1, 3)), Grid((12, 12, 12), (2, 2, 2))
+    voxels = np.zeros((*own.sides, 1), np.float32)
+    voxels[5:7, 9:11, 3:5] = 90
+    there = on_grid(Scan(voxels, own), grid, np.float32)[..., 0]
+    back = off_grid(there, grid, own)
+    assert back.shape == own.sides and np.unravel_index(back.argmax(), own.sides) in [
+        (z, y, x) for z in (5, 6) for y in (9, 10) for x in (3, 4)
+    ]
+    covered = off_grid(np.ones(grid.sides, np.float32), Grid((12, 8, 12), (2, 2, 2)), own)
+    assert covered[:, :2].max() == 0 and covered[:, 4:16].min() == 1  # 16 of 20 mm
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SAR"])
+def test_a_map_is_written_in_the_geometry_of_its_scan(tmp_path, voxels, orientation):
+    path = write_scan(tmp_path / "a.nrrd", voxels, SPACING, orientation)
+    write_map(tmp_path / "map.nii.gz", voxels.astype(np.float32), path)
+    scan, written = sitk.ReadImage(str(path)), sitk.ReadImage(str(tmp_path / "map.nii.gz"))
+    assert np.array_equal(sitk.GetArrayFromImage(scan), sitk.GetArrayFromImage(written))
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        assert np.allclose(getattr(scan, name)(), getattr(written, name)(), atol=1e-5)

@@ -32,7 +32,7 @@ from wrn3d import Checkpoint, WideResNetSpec, initial_weights, load_dataset
 from wrn3d.convert.pytorch_files import read_arrays
 from wrn3d.data import digits, download
 from wrn3d.data.dataset import SPLIT_NAMES
-from wrn3d.data.npy import read_volume
+from wrn3d.data.npy import as_volume, open_array
 from wrn3d.data.scans import read_header, read_scan
 from wrn3d.runs.command import read_flags
 from wrn3d.runs.config import RunConfig
@@ -119,7 +119,7 @@ def damaged_zip(content, draw, likely, compressions=(zipfile.ZIP_DEFLATED,)):
 
 def npy(folder):
     np.save(folder / "x.npy", digits.load().test_volumes[0])
-    return Reader(folder / "x.npy", lambda path: read_volume(path, (1, 32, 32, 3)))
+    return Reader(folder / "x.npy", lambda path: as_volume("x", open_array(path), (1, 32, 32, 3)))
 
 
 def scan(ending, folder):

@@ -61,7 +61,8 @@ def test_the_map_lies_on_what_decides(trained, group):
     inside = np.zeros(maps.shape, bool)
     for one, (z, y, x) in zip(inside, corners, strict=True):
         one[z : z + BLOCK, y : y + BLOCK, x : x + BLOCK] = True
-    assert np.median([map_[one].mean() / map_.mean() for map_, one in zip(maps, inside)]) > 3
+    pairs = zip(maps, inside, strict=True)
+    assert np.median([one[block].mean() / one.mean() for one, block in pairs]) > 3
 
 
 def test_the_map_follows_the_weights_when_they_are_randomised_from_the_top(trained):

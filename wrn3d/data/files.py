@@ -12,6 +12,7 @@ import numpy.typing as npt
 from wrn3d.data import scans
 from wrn3d.data.arrays import Volumes, images_of_file
 from wrn3d.data.fitting import Resizing
+from wrn3d.data.grids import Grid, common_grid, on_grid
 from wrn3d.data.npy import open_array
 from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
 from wrn3d.data.voxels import Voxels, as_voxels, common_type, type_for
@@ -69,7 +70,7 @@ def reader_for(
     splits: Mapping[str, Sequence[Path]],
     volume_size: int | None = None,
     window: Window | None = None,
-    grid: scans.Grid | None = None,
+    grid: Grid | None = None,
 ) -> Reader:
     """Return the reader for the files of some splits, all of one kind.
 
@@ -204,7 +205,7 @@ def _scan_reader(
     train: Sequence[Path],
     volume_size: int | None,
     window: Window | None,
-    grid: scans.Grid | None,
+    grid: Grid | None,
 ) -> Reader:
     headers = {path: scans.read_header(path) for path in files}
     (first, header), *others = headers.items()
@@ -215,7 +216,7 @@ def _scan_reader(
                 f"{other.channels}"
             )
     deciding = files if volume_size is None else train
-    grid = grid or scans.common_grid({path: headers[path] for path in deciding}, volume_size)
+    grid = grid or common_grid({path: headers[path].grid for path in deciding}, volume_size)
     kind = _common_kind({path: one.kind for path, one in headers.items()}, window)
     masks = Masks()
 
@@ -224,7 +225,7 @@ def _scan_reader(
         masks.note(path, scan.voxels)
         if window:
             scan = scan._replace(voxels=window(scan.voxels, str(path)))
-        return scans.on_grid(scan, grid, kind)
+        return on_grid(scan, grid, kind)
 
     resizing = (Resizing("linear", grid.sides),) if volume_size else ()
     return Reader(read, (*grid.sides, header.channels), kind, masks, resizing, grid.spacing)

@@ -5,6 +5,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.data.pictures import fit_picture
 from wrn3d.data.resizing import resize_to, resized_shape
@@ -79,9 +80,27 @@ _METHODS = {"nearest": _nearest, "linear": _linear, "bicubic": _bicubic}
 
 def _cropped(volume: Volume, sides: Sides) -> Volume:
     """Cut a picture to the proportions of `sides`, at its centre."""
-    if sides[0] > 1 or resized_shape(volume.shape[:3], max(sides)) == sides:
-        return volume
-    scale = min(volume.shape[axis] / sides[axis] for axis in (1, 2))
-    lengths = [min(volume.shape[axis], max(1, round(scale * sides[axis]))) for axis in (1, 2)]
-    top, left = ((volume.shape[axis] - lengths[axis - 1]) // 2 for axis in (1, 2))
-    return volume[:, top : top + lengths[0], left : left + lengths[1]]
+    return volume[_area(volume.shape[:3], sides)]
+
+
+def _area(own: Sides, sides: Sides) -> tuple[slice, ...]:
+    """Return the part of a volume with its `own` sides that comes to `sides`."""
+    if sides[0] > 1 or resized_shape(own, max(sides)) == sides:
+        return tuple(map(slice, own))
+    scale = min(own[axis] / sides[axis] for axis in (1, 2))
+    lengths = (1, *(min(own[axis], max(1, round(scale * sides[axis]))) for axis in (1, 2)))
+    starts = [(side - length) // 2 for side, length in zip(own, lengths, strict=True)]
+    return tuple(
+        slice(start, start + length) for start, length in zip(starts, lengths, strict=True)
+    )
+
+
+def unfit(numbers: npt.NDArray[np.float32], own: Sides) -> npt.NDArray[np.float32]:
+    """Bring numbers (D, H, W) for a volume that `fit` has resized to the volume's `own` sides.
+
+    What `fit` has cut off becomes 0.
+    """
+    area, placed = _area(own, numbers.shape), np.zeros(own, np.float32)
+    lengths = placed[area].shape
+    placed[area] = resize_to(numbers[None, ..., None], lengths)[0, ..., 0]
+    return placed

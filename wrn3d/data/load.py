@@ -6,8 +6,8 @@ from pathlib import Path
 
 from wrn3d.data import cifar, digits, image_folder, medmnist, table
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.grids import Grid
 from wrn3d.data.resizing import resized_shape
-from wrn3d.data.scans import Grid
 from wrn3d.data.windows import parsed
 from wrn3d.system.checks import check_count, check_path, require
 from wrn3d.system.errors import UsageError, quoted

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from wrn3d.data.resizing import resized_shape
 from wrn3d.data.voxels import Voxels, as_voxels
-from wrn3d.system.errors import DataError, reason
+from wrn3d.system.errors import DataError, UsageError, reason
 
 DEFLATE_RATIO = 1032  # the highest compression ratio of Deflate, as in .npz and .nii.gz
 LARGEST_HEADER = 4096  # bytes, for an array's type and shape
@@ -48,40 +48,32 @@ def open_array(path: Path) -> npt.NDArray[Any]:
         ) from error
 
 
-def read_volume(path: str | Path, shape: tuple[int, int, int, int]) -> Voxels:
-    """Read a volume from an .npy file, to be resized to `shape` (D, H, W, C).
+def as_volume(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> Voxels:
+    """Return an array as a volume (D, H, W, C), to be resized to `shape` (D, H, W, C).
 
-    The file may leave out the axis C if C is 1, and the axis D if D is 1. Raises DataError for a
-    damaged file, for numbers that `as_voxels` refuses, or for proportions or channels that differ
-    from `shape`.
+    The array may leave out the axis C if C is 1, and the axis D if D is 1. Raises DataError for
+    numbers that `as_voxels` refuses, or for proportions or channels that differ from `shape`.
     """
-    path, (depth, *_, channels) = Path(path), shape
+    depth, *_, channels = shape
     try:
-        with path.open("rb") as file:
-            volume = read_npy(file, path.name, path.stat().st_size)
-        if not volume.size:
-            raise ValueError(f"it has the shape {volume.shape}")
-        volume = as_voxels("its numbers", volume)
-        if volume.shape[-1] != channels or volume.ndim < 3 + (depth > 1):
-            volume = volume[..., None]
-        volume = volume if volume.ndim == 4 else volume[None]
-    except Exception as error:  # NumPy raises nearly anything for a damaged file
-        raise DataError(
-            f"{path} cannot be read as a NumPy array ({reason(error)}): name a file (.npy) with a "
-            f"volume of {'x'.join(map(str, shape))}"
-        ) from error
-    check_fits(path, volume.shape, shape)
+        volume = as_voxels(f"the numbers in {name}", np.asarray(array))
+    except UsageError as error:
+        raise DataError(str(error)) from error
+    if volume.shape[-1:] != (channels,) or volume.ndim < 3 + (depth > 1):
+        volume = volume[..., None]
+    volume = volume if volume.ndim == 4 else volume[None]
+    check_fits(name, volume.shape, shape)
     return volume
 
 
-def check_fits(path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Raise DataError unless a file's volume has the proportions and channels of a network's."""
+def check_fits(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise DataError unless a volume has the proportions and channels of a network's."""
     if (
         len(shape) != 4
         or shape[-1] != expected[-1]
         or resized_shape(shape[:3], max(expected[:3])) != tuple(expected[:3])
     ):
         raise DataError(
-            f"{path} does not fit the network (it has the shape {shape}): name a volume of the "
+            f"{name} does not fit the network (it has the shape {shape}): name a volume of the "
             f"proportions {'x'.join(map(str, expected))}"
         )

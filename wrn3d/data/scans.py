@@ -1,9 +1,9 @@
-"""Read scans (NIfTI, NRRD, MetaImage, DICOM) through SimpleITK, and bring them to one grid."""
+"""Read scans, NIfTI, NRRD, MetaImage and DICOM, through SimpleITK."""
 
 import gzip
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from math import dist, prod
 from pathlib import Path
@@ -12,23 +12,23 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from wrn3d.data.grids import Grid, Scan
 from wrn3d.data.npy import DEFLATE_RATIO
-from wrn3d.data.resizing import resize_to
-from wrn3d.data.voxels import Voxels, as_voxels, check_finite, rounded
-from wrn3d.system.checks import check_each, check_number, require
+from wrn3d.data.voxels import Voxels, as_voxels, check_finite
 from wrn3d.system.errors import DataError, UsageError, UserError, printable
+from wrn3d.system.files import atomic_file
 from wrn3d.system.memory import check_room
 from wrn3d.system.terminal import without_native_messages
 
+NIFTI, NRRD, DICOM = "NiftiImageIO", "NrrdImageIO", "GDCMImageIO"
 READERS = {  # by a file's ending; without a name, SimpleITK tries all that it has
-    ".nii": "NiftiImageIO",
-    ".nii.gz": "NiftiImageIO",
-    ".nrrd": "NrrdImageIO",
+    ".nii": NIFTI,
+    ".nii.gz": NIFTI,
+    ".nrrd": NRRD,
     ".mha": "MetaImageIO",
-    ".dcm": "GDCMImageIO",
+    ".dcm": DICOM,
 }
 ENDINGS = tuple(READERS)
-SERIES = "GDCMImageIO"  # reads the slices in a folder
 ORIENTATION = "RAS"  # columns run to the right, rows to the front, slices upwards
 KINDS = {  # by SimpleITK's names; wider types become float32
     "8-bit unsigned integer": np.uint8,
@@ -36,27 +36,11 @@ KINDS = {  # by SimpleITK's names; wider types become float32
     "16-bit signed integer": np.int16,
     "16-bit unsigned integer": np.uint16,
 }
-TOLERANCE = 1e-3  # of distances, relative
 LONGEST_LINE = 500  # of an NRRD header, in bytes; a line for three axes has about 100
 FLOATS = {16: "f4", 64: "f8"}  # by NIfTI's codes
 BLOCK = 2**20  # bytes
 
 Content = TypeVar("Content")
-
-
-class Grid(NamedTuple):
-    """The number of a scan's voxels along (D, H, W), and their distances in mm."""
-
-    sides: tuple[int, ...]
-    spacing: tuple[float, ...]
-
-    def __str__(self) -> str:
-        spacing = "x".join(f"{one:.3g}" for one in self.spacing)
-        return f"{'x'.join(map(str, self.sides))} voxels of {spacing} mm"
-
-    def agrees(self, other: "Grid") -> bool:
-        """Return whether two grids are the same but for rounding."""
-        return self.sides == other.sides and np.allclose(self.spacing, other.spacing, TOLERANCE, 0)
 
 
 class Header(NamedTuple):
@@ -65,13 +49,6 @@ class Header(NamedTuple):
     grid: Grid
     channels: int
     kind: npt.DTypeLike
-
-
-class Scan(NamedTuple):
-    """A scan's voxels, (D, H, W, C), and their grid."""
-
-    voxels: Voxels
-    grid: Grid
 
 
 def is_scan(path: Path) -> bool:
@@ -144,6 +121,16 @@ def read_scan(path: Path) -> Scan:
 def _read(path: Path) -> Scan:
     import SimpleITK as sitk
 
+    image = sitk.DICOMOrient(_image(path), ORIENTATION)
+    array = sitk.GetArrayFromImage(image)
+    voxels = as_voxels(f"the voxels of {path}", array if array.ndim == 4 else array[..., None])
+    return Scan(voxels, Grid(voxels.shape[:3], image.GetSpacing()[::-1]))
+
+
+def _image(path: Path) -> Any:
+    """Return a scan as an image of SimpleITK with three axes."""
+    import SimpleITK as sitk
+
     files = _files(path)
     header = _information(files[0])
     extra = prod(header.GetSize()[3:])
@@ -153,19 +140,14 @@ def _read(path: Path) -> Scan:
     held = sum(Path(file).stat().st_size for file in files)
     _check(count * channels <= DEFLATE_RATIO * held, f"{path} claims more voxels than it can hold")
     check_room(str(path), 4 * channels * count, "make it smaller, or leave it out")
-    if _reader(files[0]) == READERS[".nii"]:
+    if _reader(files[0]) == NIFTI:
         _check_nifti(files[0], count)
     image = sitk.ReadImage(files if len(files) > 1 else files[0], imageIO=_reader(files[0]))
     if "ITK_non_uniform_sampling_deviation" in image.GetMetaDataKeys():
         raise DataError(f"{path} has slices at unequal distances: look for those that are missing")
     if image.GetDimension() == 2:
-        image = sitk.JoinSeries(image)
-    elif image.GetDimension() == 4:
-        image = image[..., 0]
-    image = sitk.DICOMOrient(image, ORIENTATION)
-    array = sitk.GetArrayFromImage(image)
-    voxels = as_voxels(f"the voxels of {path}", array if array.ndim == 4 else array[..., None])
-    return Scan(voxels, Grid(voxels.shape[:3], image.GetSpacing()[::-1]))
+        return sitk.JoinSeries(image)
+    return image[..., 0] if image.GetDimension() == 4 else image
 
 
 def _files(path: Path) -> list[str]:
@@ -182,7 +164,7 @@ def _files(path: Path) -> list[str]:
 
 
 def _reader(file: str) -> str:
-    return next((READERS[end] for end in ENDINGS if file.lower().endswith(end)), SERIES)
+    return next((READERS[end] for end in ENDINGS if file.lower().endswith(end)), DICOM)
 
 
 def _information(file: str) -> Any:
@@ -190,7 +172,7 @@ def _information(file: str) -> Any:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    if _reader(file) == READERS[".nrrd"]:
+    if _reader(file) == NRRD:
         _check_nrrd(file)
     reader.SetImageIO(_reader(file))
     reader.SetFileName(file)
@@ -239,62 +221,18 @@ def _check(condition: object, message: str) -> None:
         raise DataError(message)
 
 
-def check_spacing(spacing: Any) -> tuple[float, ...] | None:
-    """Return a checkpoint's spacing, or None; raise UsageError unless it has three numbers."""
-    if spacing is None:
-        return None
-    checked = check_each("spacing", spacing, check_number)
-    require(len(checked) == 3 and min(checked) > 0, "its spacing is invalid")
-    return checked
+def write_map(path: Path, numbers: Voxels, scan: Path) -> None:
+    """Write numbers (D, H, W) about a scan, turned to ORIENTATION, as NIfTI in its own geometry.
 
-
-def common_grid(headers: Mapping[Path, Header], longest: int | None) -> Grid:
-    """Return the grid for all the scans: their own, or one that holds the largest of them.
-
-    With `longest`, the voxels of the grid are cubes, and it has that many along its longest side.
-    Raises DataError if `longest` is None and the scans differ.
+    Raises what `atomic_file` raises, and DataError if the scan cannot be read again.
     """
-    (first, one), *others = ((path, header.grid) for path, header in headers.items())
-    if longest is None:
-        for path, grid in others:
-            _check(
-                grid.agrees(one),
-                f"scans differ in their grid ({first} has {one}, {path} has {grid}): choose the "
-                "longest side for all with --volume-size",
-            )
-        return one
-    grids = [header.grid for header in headers.values()]
-    extents = np.max([np.multiply(grid.sides, grid.spacing) for grid in grids], axis=0)
-    spacing = (float(extents.max()) / longest,) * 3
-    largest = [max(sides) for sides in zip(*(grid.sides for grid in grids), strict=True)]
-    return Grid(tuple(_sides_on(spacing, largest, extents / largest)), spacing)
+    import SimpleITK as sitk
 
-
-def on_grid(scan: Scan, grid: Grid, kind: npt.DTypeLike) -> Voxels:
-    """Return a scan's voxels on a grid, (D, H, W, C) of the type `kind`, with the same centre.
-
-    Interpolates as `resizing.resize` does, cuts off what is outside the grid, and fills the rest
-    with the scan's lowest number.
-    """
-    voxels, sides = scan.voxels, _sides_on(grid.spacing, *scan.grid)
-    if tuple(sides) != voxels.shape[:3]:
-        numbers = resize_to(voxels[None].astype(np.float32), sides)[0]
-    else:
-        numbers = voxels
-    placed = np.full((*grid.sides, voxels.shape[-1]), voxels.min(), numbers.dtype)
-    pairs = [_overlap(*pair) for pair in zip(grid.sides, sides, strict=True)]
-    placed[tuple(there for there, _ in pairs)] = numbers[tuple(here for _, here in pairs)]
-    return rounded(placed, kind) if placed.dtype != kind else placed
-
-
-def _sides_on(spacing: Any, sides: Any, own_spacing: Any) -> list[int]:
-    """Return how many voxels of `spacing` cover the sides of a scan; a side of 1 stays."""
-    triples = zip(spacing, sides, own_spacing, strict=True)
-    return [1 if side == 1 else max(1, round(side * own / new)) for new, side, own in triples]
-
-
-def _overlap(large: int, small: int) -> tuple[slice, slice]:
-    """Return where two sides with the same centre overlap, in the first and in the second."""
-    length, start = min(large, small), abs(large - small) // 2
-    inner, whole = slice(start, start + length), slice(0, length)
-    return (inner, whole) if large > small else (whole, inner)
+    original = _image(scan)
+    turned = sitk.GetImageFromArray(np.ascontiguousarray(numbers, np.float32))
+    turned.CopyInformation(sitk.DICOMOrient(original, ORIENTATION))
+    letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
+        original.GetDirection()
+    )
+    with atomic_file(path) as unfinished:
+        sitk.WriteImage(sitk.DICOMOrient(turned, letters), str(unfinished), imageIO=NIFTI)

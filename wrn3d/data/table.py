@@ -13,7 +13,7 @@ import numpy.typing as npt
 from wrn3d.data.arrays import Labels, columns
 from wrn3d.data.dataset import SPLITS, Dataset
 from wrn3d.data.files import read_files, reader_for
-from wrn3d.data.scans import Grid
+from wrn3d.data.grids import Grid
 from wrn3d.data.splitting import default_splits
 from wrn3d.data.windows import Window
 from wrn3d.system.errors import DataError, UsageError, printable, quoted, reason, visible

@@ -5,25 +5,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data import scans
 from wrn3d.data.arrays import own_images
-from wrn3d.data.files import ARRAY
-from wrn3d.data.fitting import Resizing, fit
 from wrn3d.data.normalisation import normalise
-from wrn3d.data.npy import check_fits, read_volume
-from wrn3d.data.pictures import DARK, ENDINGS, read_picture, warn_if_dark
-from wrn3d.data.voxels import Voxels, rounded
+from wrn3d.data.voxels import Voxels
 from wrn3d.network.models import keras_model
-from wrn3d.system.checks import check_path
-from wrn3d.system.errors import DataError, visible
-from wrn3d.system.files import require_file
+from wrn3d.network.spec import LAST_GROUP
 from wrn3d.system.memory import enough_for
 from wrn3d.system.tensorflow_setup import check_process, import_tensorflow
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.evaluation import batches, log_probabilities
+from wrn3d.training.inputs import read_input
 from wrn3d.training.trained import TrainedNetwork, assign_weights
-
-VOLUMES = ", ".join((ARRAY, *scans.ENDINGS))
 
 
 class Classifier:
@@ -50,8 +42,8 @@ class Classifier:
         from wrn3d.network.folded import folded
 
         self.model = keras_model(self.spec, precision=precision)
-        arrays = assign_weights(self.model, checkpoint, path)
-        self._logits = folded(self.spec, arrays, precision)
+        self._arrays = assign_weights(self.model, checkpoint, path)
+        self._logits = folded(self.spec, self._arrays, precision)
 
     def __call__(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the probabilities (N, num_classes) of volumes (N, D, H, W, C).
@@ -83,71 +75,24 @@ class Classifier:
             logits: npt.NDArray[np.float32] = self._logits(volumes).numpy()
         return logits
 
-    @property
-    def grid(self) -> scans.Grid | None:
-        """The voxels of the network's scans in mm; None if its training data had no spacing."""
-        spacing = self.network.spacing
-        return scans.Grid(self.spec.input_shape[:3], spacing) if spacing else None
-
     def read(self, path: str | Path) -> Voxels:
         """Read a picture, an array or a scan as a volume (D, H, W, C) of the training data's kind.
 
-        Its intensities and its size are mapped as those of the training data were. If these were
-        not resized, or if the checkpoint comes from version 0.1, pictures are resized bicubically
-        and volumes linearly. Warns of a picture that is nearly black, unless the training data
-        were.
-
-        Raises MissingDataError if there is no file, and DataError if the file does not fit.
+        Warns and raises as `read_input` does.
         """
-        path = check_path("path", path)
-        if not path.is_dir():  # of a DICOM series
-            require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume ({VOLUMES})")
-        if scans.is_scan(path):
-            return self._read_scan(path)
-        ending = path.suffix.lower()
-        if ending == ARRAY:
-            volume = read_volume(path, self.spec.input_shape)
-            return self._fit(self._in_unit(volume, path), "linear")
-        if ending not in ENDINGS:
-            raise DataError(
-                f"{path} is neither a picture ({', '.join(ENDINGS)}) nor a volume ({VOLUMES})"
-            )
-        return self._read_picture(path)
+        return read_input(self.network, path).volume
 
-    def _read_picture(self, path: Path) -> Voxels:
-        *sides, channels = self.spec.input_shape
-        if sides[0] > 1 or self.network.kind != np.uint8 or self.network.window:
-            raise DataError(
-                f"{path} is a picture of 8 bits, but the network takes volumes of "
-                f"{'x'.join(map(str, self.spec.input_shape))}, {self.network.kind}: name an array "
-                f"or a scan ({VOLUMES})"
-            )
-        picture = read_picture(path, channels)[None]
-        if self.network.mean.max() > DARK:
-            warn_if_dark(visible(str(path)), [picture])
-        return self._fit(picture, "bicubic")
+    def explain(
+        self, volumes: npt.ArrayLike, label: npt.ArrayLike | None = None, group: int = LAST_GROUP
+    ) -> npt.NDArray[np.float32]:
+        """Return what speaks for a class in volumes (N, D, H, W, C): maps (N, D, H, W).
 
-    def _read_scan(self, path: Path) -> Voxels:
-        scan = scans.read_scan(path)
-        scan = scan._replace(voxels=self._in_unit(scan.voxels, path))
-        if self.grid:
-            return scans.on_grid(scan, self.grid, self.network.kind)
-        check_fits(path, scan.voxels.shape, self.spec.input_shape)
-        return self._fit(scan.voxels, "linear")
+        The volumes are as `read` returns them, the maps `grad_cam`'s. Raises UsageError for what
+        does not fit the network.
+        """
+        from wrn3d.network.grad_cam import grad_cam  # which imports TensorFlow
 
-    def _in_unit(self, volume: Voxels, path: Path) -> Voxels:
-        """Return a volume's numbers as the training data's; raise DataError for another unit."""
-        kind = self.network.kind
-        if self.network.window:
-            return self.network.window(volume, str(path))
-        if (volume.dtype == np.uint8) != (kind == np.uint8):
-            raise DataError(
-                f"{path} holds {volume.dtype}, but the network was trained on {kind}: save it with "
-                "numbers of the same unit"
-            )
-        return rounded(volume, kind)
-
-    def _fit(self, volume: Voxels, usual: str) -> Voxels:
-        """Bring a volume to the network's size as the training data were, or by `usual`."""
-        sides = self.spec.input_shape[:3]
-        return fit(volume, sides, self.network.resizing or [Resizing(usual, sides)])
+        check_process()
+        normalised = self.normalise(volumes)
+        with enough_for(len(normalised), "explaining"):
+            return grad_cam(self.spec, self._arrays, normalised, label, group)

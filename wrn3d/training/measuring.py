@@ -74,9 +74,8 @@ def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> Datas
     Raises UsageError if it does not fit the network.
     """
     shape, names = classifier.spec.input_shape, classifier.class_names
-    dataset = load_dataset(
-        *(name, data_dir, max(shape[:3]), classifier.settings.get(WINDOW)), grid=classifier.grid
-    )
+    settings = name, data_dir, max(shape[:3]), classifier.settings.get(WINDOW)
+    dataset = load_dataset(*settings, grid=classifier.network.grid)
     require(
         dataset.volume_shape == shape and len(dataset.class_names) == len(names),
         f"{dataset.title} has volumes {dataset.volume_shape} and {len(dataset.class_names)} "

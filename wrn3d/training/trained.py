@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wrn3d.data.fitting import Resizing, check_steps
+from wrn3d.data.grids import Grid, check_spacing
 from wrn3d.data.pictures import MODES
-from wrn3d.data.scans import check_spacing
 from wrn3d.data.voxels import TYPES
 from wrn3d.data.windows import Window, parsed
 from wrn3d.network import models
@@ -110,6 +110,11 @@ class TrainedNetwork(NamedTuple):
     resizing: tuple[Resizing, ...]
     spacing: tuple[float, ...] | None
     window: Window | None
+
+    @property
+    def grid(self) -> Grid | None:
+        """The network's voxels in mm, for scans; None if its training data had no spacing."""
+        return Grid(self.spec.input_shape[:3], self.spacing) if self.spacing else None
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, path: str | Path) -> "TrainedNetwork":

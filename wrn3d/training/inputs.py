@@ -1,0 +1,118 @@
+"""Bring pictures, arrays and scans to a trained network, and its maps back to their size."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn3d.data import scans
+from wrn3d.data.files import ARRAY
+from wrn3d.data.fitting import Resizing, fit, unfit
+from wrn3d.data.grids import Grid, off_grid, on_grid
+from wrn3d.data.npy import as_volume, check_fits, open_array
+from wrn3d.data.pictures import DARK, ENDINGS, read_picture, warn_if_dark
+from wrn3d.data.voxels import Voxels, rounded
+from wrn3d.system.checks import check_path
+from wrn3d.system.errors import DataError, visible
+from wrn3d.system.files import require_file
+from wrn3d.training.trained import TrainedNetwork
+
+VOLUMES = ", ".join((ARRAY, *scans.ENDINGS))
+
+Map = npt.NDArray[np.float32]  # (D, H, W)
+
+
+class Input(NamedTuple):
+    """A picture, an array or a scan: `original` (D, H, W, C) as it is, `volume` as a network's.
+
+    `to_original` brings a map of the volume's size to the original's. `grid` is the scan's, in mm,
+    or None for others.
+    """
+
+    name: str
+    volume: Voxels
+    original: Voxels
+    to_original: Callable[[Map], Map]
+    grid: Grid | None = None
+
+
+def read_input(network: TrainedNetwork, path: str | Path) -> Input:
+    """Read a file as the files of a network's training data were read.
+
+    If these were not resized, or if the checkpoint comes from version 0.1, pictures are resized
+    bicubically and volumes linearly. Warns of a picture that is nearly black, unless the training
+    data were.
+
+    Raises MissingDataError if there is no file, and DataError if the file does not fit.
+    """
+    path = check_path("path", path)
+    if not path.is_dir():  # a folder may hold a DICOM series
+        require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume ({VOLUMES})")
+    if scans.is_scan(path):
+        return _scan_input(network, path)
+    ending = path.suffix.lower()
+    if ending == ARRAY:
+        return array_input(network, str(path), open_array(path))
+    if ending in ENDINGS:
+        return _picture_input(network, path)
+    raise DataError(f"{path} is neither a picture ({', '.join(ENDINGS)}) nor a volume ({VOLUMES})")
+
+
+def array_input(network: TrainedNetwork, name: str, array: npt.NDArray[np.generic]) -> Input:
+    """Return an array as an Input; raise DataError if it does not fit."""
+    volume = as_volume(name, array, network.spec.input_shape)
+    return _resized(network, name, volume, _in_unit(network, name, volume), "linear")
+
+
+def _picture_input(network: TrainedNetwork, path: Path) -> Input:
+    *sides, channels = network.spec.input_shape
+    if sides[0] > 1 or network.kind != np.uint8 or network.window:
+        raise DataError(
+            f"{path} is a picture of 8 bits, but the network takes volumes of "
+            f"{'x'.join(map(str, network.spec.input_shape))}, {network.kind}: name an array or a "
+            f"scan ({VOLUMES})"
+        )
+    picture = read_picture(path, channels)[None]
+    if network.mean.max() > DARK:
+        warn_if_dark(visible(str(path)), [picture])
+    return _resized(network, str(path), picture, picture, "bicubic")
+
+
+def _scan_input(network: TrainedNetwork, path: Path) -> Input:
+    scan = scans.read_scan(path)
+    voxels = _in_unit(network, str(path), scan.voxels)
+    grid = network.grid
+    if grid is None:  # the training data had no spacing
+        check_fits(str(path), voxels.shape, network.spec.input_shape)
+        found = _resized(network, str(path), scan.voxels, voxels, "linear")
+        return found._replace(grid=scan.grid)
+    return Input(
+        str(path),
+        on_grid(scan._replace(voxels=voxels), grid, network.kind),
+        scan.voxels,
+        lambda one: off_grid(one, grid, scan.grid),
+        scan.grid,
+    )
+
+
+def _resized(
+    network: TrainedNetwork, name: str, original: Voxels, voxels: Voxels, usual: str
+) -> Input:
+    """Bring voxels to the network's size as the training data were, or by the `usual` method."""
+    sides = network.spec.input_shape[:3]
+    volume = fit(voxels, sides, network.resizing or [Resizing(usual, sides)])
+    return Input(name, volume, original, lambda one: unfit(one, original.shape[:3]))
+
+
+def _in_unit(network: TrainedNetwork, name: str, volume: Voxels) -> Voxels:
+    """Return a volume's numbers as the training data's; raise DataError for another unit."""
+    if network.window:
+        return network.window(volume, name)
+    if (volume.dtype == np.uint8) != (network.kind == np.uint8):
+        raise DataError(
+            f"{name} holds {volume.dtype}, but the network was trained on {network.kind}: save it "
+            "with numbers of the same unit"
+        )
+    return rounded(volume, network.kind)

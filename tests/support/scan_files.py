@@ -1,5 +1,7 @@
 """Scans as files, written by SimpleITK."""
 
+import locale
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -23,6 +25,7 @@ def write_scan(path, voxels, spacing=(1.0, 1.0, 1.0), orientation="RAS"):
 def write_series(folder, voxels, spacing=(1.0, 1.0, 1.0), uid="1.2.3", skip=()):
     """Write the slices of voxels (D, H, W) int16 as a DICOM series; `skip` leaves some out."""
     folder.mkdir(exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)  # which writing DICOM changes
     image = image_of(voxels, spacing, "LPS")
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -43,4 +46,5 @@ def write_series(folder, voxels, spacing=(1.0, 1.0, 1.0), uid="1.2.3", skip=()):
         # Names in reverse order: the positions of the slices count.
         writer.SetFileName(str(folder / f"{uid}-{999 - number}.dcm"))
         writer.Execute(piece)
+    locale.setlocale(locale.LC_ALL, before)
     return folder

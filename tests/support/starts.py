@@ -11,7 +11,7 @@ import os
 import sys
 
 import wrn3d.compare.comparison
-import wrn3d.predict
+import wrn3d.predict.__main__
 import wrn3d.runs.command  # noqa: F401  (imported before the forks: fewer imports in each)
 from tests.support.fork_server import run
 

@@ -11,7 +11,8 @@ from tests.support.environments import small_environment
 from tests.support.runs import rounded
 from wrn3d import Checkpoint, WideResNetSpec
 from wrn3d.network.variables import named_variables, values
-from wrn3d.predict import Classifier, PredictConfig, predict
+from wrn3d.predict import Classifier
+from wrn3d.predict.__main__ import PredictConfig, predict
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
 from wrn3d.training import shipped
 from wrn3d.training.checkpoint import slim

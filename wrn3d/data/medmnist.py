@@ -63,10 +63,30 @@ def load(path: Path, class_names: Sequence[str] = ()) -> Dataset:
     return Dataset(path.stem, str(path), names, **columns(splits))
 
 
+def images_to_classify(path: Path) -> npt.NDArray[Any]:
+    """Return a file's `test_images`, or its `images`, or its only array, (N, ...).
+
+    Raises DataError if the file is damaged or holds other arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = [name.removesuffix(".npy") for name in archive.namelist()]
+            names = [name for name in ("test_images", "images", *held[:1]) if name in held]
+            if len(held) > 1 and names == held[:1]:
+                raise ValueError(f"it has neither test_images nor images: {', '.join(held)}")
+            [array] = _held(archive, names[:1]).values()
+    except Exception as error:  # zipfile and NumPy raise nearly anything for a damaged file
+        raise DataError(
+            f"{path} holds no images to classify ({reason(error)}): save them with "
+            "np.savez(path, images=images)"
+        ) from error
+    return array
+
+
 def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of the splits by name.
 
-    Raises ValueError if one is missing, or if they exceed half of the free memory.
+    Raises ValueError if one is missing, and what `_held` raises.
     """
     held = {name.removesuffix(".npy") for name in archive.namelist()}
     names: tuple[str, ...] = (*NEEDED, *OPTIONAL) if held & set(OPTIONAL) else NEEDED
@@ -77,6 +97,11 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
             f"{' and '.join(OPTIONAL)}"
         )
     names += (CLASS_NAMES,) if CLASS_NAMES in held else ()
+    return _held(archive, names)
+
+
+def _held(archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of these names; raise ValueError if they exceed half of the memory."""
     entries = [archive.getinfo(f"{name}.npy") for name in names]
     claimed = sum(entry.file_size for entry in entries)
     if claimed > available_memory() / 2:

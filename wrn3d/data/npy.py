@@ -48,32 +48,39 @@ def open_array(path: Path) -> npt.NDArray[Any]:
         ) from error
 
 
-def as_volume(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> Voxels:
-    """Return an array as a volume (D, H, W, C), to be resized to `shape` (D, H, W, C).
+def as_volume(name: str, array: npt.NDArray[Any], expected: tuple[int, ...]) -> Voxels:
+    """Return an array as a volume (D, H, W, C) for a network that takes the `expected` shape.
 
     The array may leave out the axis C if C is 1, and the axis D if D is 1. Raises DataError for
-    numbers that `as_voxels` refuses, or for proportions or channels that differ from `shape`.
+    numbers that `as_voxels` refuses, and for other proportions or channels.
     """
-    depth, *_, channels = shape
     try:
-        volume = as_voxels(f"the numbers in {name}", np.asarray(array))
+        voxels = as_voxels(f"the numbers in {name}", np.asarray(array))
     except UsageError as error:
         raise DataError(str(error)) from error
-    if volume.shape[-1:] != (channels,) or volume.ndim < 3 + (depth > 1):
-        volume = volume[..., None]
-    volume = volume if volume.ndim == 4 else volume[None]
-    check_fits(name, volume.shape, shape)
+    volume = voxels.reshape(_with_all_axes(voxels.shape, expected))
+    check_fits(name, volume.shape, expected)
     return volume
 
 
+def fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Return whether `as_volume` takes an array of this shape."""
+    shape = _with_all_axes(shape, expected)
+    same_channels = len(shape) == 4 and shape[-1] == expected[-1]
+    return same_channels and resized_shape(shape[:3], max(expected[:3])) == tuple(expected[:3])
+
+
 def check_fits(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Raise DataError unless a volume has the proportions and channels of a network's."""
-    if (
-        len(shape) != 4
-        or shape[-1] != expected[-1]
-        or resized_shape(shape[:3], max(expected[:3])) != tuple(expected[:3])
-    ):
+    """Raise DataError unless `as_volume` takes an array of this shape."""
+    if not fits(shape, expected):
         raise DataError(
             f"{name} does not fit the network (it has the shape {shape}): name a volume of the "
             f"proportions {'x'.join(map(str, expected))}"
         )
+
+
+def _with_all_axes(shape: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape with the axes that `as_volume` lets an array leave out."""
+    if shape[-1:] != expected[-1:] or len(shape) < 3 + (expected[0] > 1):
+        shape = (*shape, 1)
+    return shape if len(shape) >= 4 else (1, *shape)

@@ -14,7 +14,7 @@ import tyro
 from wrn3d.distributed.workers import find_rank
 from wrn3d.runs import lines, record
 from wrn3d.runs.config import RunConfig
-from wrn3d.runs.folder import BEST, RunFolder
+from wrn3d.runs.folder import RunFolder
 from wrn3d.runs.loop import TrainingLoop
 from wrn3d.runs.mistakes import class_table, confusion_matrix
 from wrn3d.runs.resuming import starting_point
@@ -25,6 +25,7 @@ from wrn3d.system.exit_status import exit_status
 from wrn3d.system.flags import parse_flags
 from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import Progress, fitted
+from wrn3d.training.checkpoint import BEST
 from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import measure, ways_to_measure
 from wrn3d.training.recipes import ORIGINAL, RECIPES, recipe_settings

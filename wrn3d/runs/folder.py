@@ -13,7 +13,6 @@ events.out.tfevents.*              the logs for TensorBoard, if it is installed
 """
 
 import os
-import re
 import shutil
 import warnings
 from contextlib import suppress
@@ -27,13 +26,12 @@ from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, MissingDataError, UsageError, UserError, reason
 from wrn3d.system.files import UNFINISHED, UNSUPPORTED, file_errors, flush
 from wrn3d.system.words import counted
-from wrn3d.training.checkpoint import Checkpoint
+from wrn3d.training.checkpoint import BEST, CHECKPOINT_NAME, Checkpoint
 from wrn3d.training.evaluation import EvalResult
 from wrn3d.training.step import StepResult
 
 KEPT = 3  # checkpoints
-CHECKPOINT_NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
-BEST, LOCK = "best.safetensors", ".lock"
+LOCK = ".lock"
 
 
 def is_regular(iteration: int, save_every: int) -> bool:

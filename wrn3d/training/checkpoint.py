@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from wrn3d.system.checks import check_count, check_number, check_path, require
-from wrn3d.system.errors import DataError, reason
+from wrn3d.system.errors import DataError, MissingDataError, reason
 from wrn3d.system.files import atomic_file, require_file
 from wrn3d.training import shipped
 
@@ -23,7 +25,25 @@ KINDS = (*LEARNED, "normalisation")  # kinds of arrays besides the weights
 ROWS = "training/rows"  # the name of `rows` in a file
 COUNTERS = ("iteration", "epochs_completed", "index_in_epoch")
 NUMBERS = (*COUNTERS, "learning_rate_scale")
+BEST = "best.safetensors"  # in the folder of a run
+CHECKPOINT_NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
 KERNEL_DEPTH = 3  # of the kernels that `slim` cuts
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """Return the file at a path, of a trained network by its name, or of a run by its folder.
+
+    Of a run it is the best checkpoint, or else the newest. Raises UsageError if `path` is no path,
+    and MissingDataError for a folder without checkpoints.
+    """
+    path = shipped.find(check_path("path", path))
+    if not os.path.isdir(path):
+        return path
+    found = sorted(one for one in path.iterdir() if CHECKPOINT_NAME.fullmatch(one.name))
+    files = [path / BEST] if (path / BEST).is_file() else found[-1:]
+    if not files:
+        raise MissingDataError(f"{path} has no checkpoint: name the folder of a run, or a file")
+    return files[0]
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -108,12 +128,12 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path) -> "Checkpoint":
-        """Read a file that `save` wrote, or a trained network of `shipped.names`.
+        """Read a file that `save` wrote; `checkpoint_file` says what else `path` may be.
 
         Raises UsageError if `path` is no path, MissingDataError if the file does not exist, and
         DataError if it is damaged or of another kind.
         """
-        path = shipped.find(check_path("path", path))
+        path = checkpoint_file(path)
         known = ", ".join(shipped.names())
         require_file(path, f"name a saved checkpoint{known and f', or one of {known}'}")
         try:

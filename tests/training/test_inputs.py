@@ -1,13 +1,14 @@
-"""A trained network reads files as the data set's files were read."""
+"""Files come to a trained network as the data set's files came to the training."""
 
 import numpy as np
 import pytest
 
-from tests.support.environments import small_environment
 from tests.support.scan_files import write_scan
-from wrn3d import Dataset
-from wrn3d.predict import Classifier
+from wrn3d import Dataset, WideResNetSpec, load_dataset
+from wrn3d.data.windows import parsed
 from wrn3d.system.errors import DataError
+from wrn3d.training.inputs import read_input
+from wrn3d.training.trained import TrainedNetwork
 
 LABELS = np.arange(20) % 2
 
@@ -17,40 +18,39 @@ def volumes_of(kind, seed=0):
     return np.random.default_rng(seed).integers(low, high, (20, 6, 8, 7)).astype(kind)
 
 
-def saved_classifier(path, **settings):
-    """Save an untrained network; return its environment and the classifier that reads it."""
-    env = small_environment("keras", batch_size=4, **settings)
-    env.save(path)
-    return env, Classifier(path)
+def trained_on(data):
+    """Return what a checkpoint of a run on the data set records."""
+    spec = WideResNetSpec(10, 1, num_classes=2, input_shape=data.volume_shape)
+    normalisation = data.mean, data.std.reshape(1)
+    prepared = data.train_volumes.dtype, data.resizing, data.spacing, data.window
+    return TrainedNetwork(spec, list(data.class_names), "float32", *normalisation, *prepared)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.uint16, np.float32])
 def test_numbers_are_read_as_they_are(tmp_path, kind):
     volumes = volumes_of(kind)
-    data = Dataset.from_arrays(volumes[..., None], LABELS)
-    env, classifier = saved_classifier(tmp_path / "a.safetensors", data=data)
+    network = trained_on(Dataset.from_arrays(volumes[..., None], LABELS))
     np.save(tmp_path / "a.npy", volumes[3].astype(np.float64))
-    volume = classifier.read(tmp_path / "a.npy")
+    volume = read_input(network, tmp_path / "a.npy").volume
     assert volume.dtype == kind and np.array_equal(volume[..., 0], volumes[3])
-    logits = env.predict(env.dataset.normalise(volume[None]))
-    assert np.allclose(classifier.logits(classifier.normalise(volume[None])), logits, atol=1e-5)
     np.save(tmp_path / "b.npy", volumes[3].astype(np.uint8))
     with pytest.raises(DataError, match="b.npy holds uint8, but the network was trained on "):
-        classifier.read(tmp_path / "b.npy")
+        read_input(network, tmp_path / "b.npy")
 
 
 @pytest.mark.parametrize("window", [(-100, 400), ("5%", "95%")])
 def test_a_window_is_remembered(tmp_path, window):
     volumes = volumes_of(np.int16)
-    data = Dataset.from_arrays(volumes[..., None], LABELS)
-    env, classifier = saved_classifier(tmp_path / "a.safetensors", data=data, window=window)
+    data = Dataset.from_arrays(volumes[..., None], LABELS).windowed(parsed(window))
+    network = trained_on(data)
     for name, kind in (("a.npy", np.int16), ("b.npy", np.float64)):
         np.save(tmp_path / name, volumes[3].astype(kind))
-        assert np.array_equal(classifier.read(tmp_path / name), env.dataset.train_volumes[3])
-    assert env.dataset.train_volumes.dtype == np.uint8
+        found = read_input(network, tmp_path / name)
+        assert np.array_equal(found.volume, data.train_volumes[3])
+        assert np.array_equal(found.original[..., 0], volumes[3])
     np.save(tmp_path / "c.npy", volumes[3] * 0)
     with pytest.raises(DataError, match="leaves nothing of .*c.npy, whose intensities run from 0"):
-        classifier.read(tmp_path / "c.npy")
+        read_input(network, tmp_path / "c.npy")
 
 
 @pytest.mark.parametrize("window", [None, (-500, 500)])
@@ -61,28 +61,28 @@ def test_scans_come_to_the_grid_of_the_training_data(tmp_path, size, window):
         write_scan(tmp_path / f"{row}.nii.gz", voxels, (2, 1, 1), "LPS")
         lines.append(f"{row}.nii.gz,{LABELS[row]},{'test' if row < 4 else 'train'}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    env, classifier = saved_classifier(
-        *(tmp_path / "a.safetensors",),
-        **{"dataset": str(tmp_path / "labels.csv"), "volume_size": size, "window": window},
-    )
+    data = load_dataset(tmp_path / "labels.csv", volume_size=size, window=window)
+    network = trained_on(data)
     for row in range(4):
-        expected = env.dataset.test_volumes[row]
+        write_scan(tmp_path / "other.nrrd", volumes[row], (2, 1, 1), "SAR")
         for name in (f"{row}.nii.gz", "other.nrrd"):
-            write_scan(tmp_path / "other.nrrd", volumes[row], (2, 1, 1), "SAR")
-            assert np.array_equal(classifier.read(tmp_path / name), expected)
+            found = read_input(network, tmp_path / name)
+            assert np.array_equal(found.volume, data.test_volumes[row])
+            assert np.array_equal(found.original[..., 0], volumes[row])
+        numbers = found.to_original(np.ones(data.volume_shape[:3], np.float32))
+        assert numbers.shape == volumes[row].shape
     # Twice as many voxels along the depth, each half as long: the same scan but for blurring.
     write_scan(tmp_path / "fine.mha", np.repeat(volumes[0], 2, axis=0), (1, 1, 1))
-    volume = classifier.read(tmp_path / "fine.mha")
-    assert volume.shape == env.spec.input_shape and volume.dtype == env.dataset.test_volumes.dtype
-    assert np.corrcoef(volume.ravel(), env.dataset.test_volumes[0].ravel())[0, 1] > 0.9
+    volume = read_input(network, tmp_path / "fine.mha").volume
+    assert volume.shape == data.volume_shape and volume.dtype == data.test_volumes.dtype
+    assert np.corrcoef(volume.ravel(), data.test_volumes[0].ravel())[0, 1] > 0.9
 
 
 def test_a_network_without_spacing_takes_scans_of_its_proportions(tmp_path):
     volumes = volumes_of(np.uint8)
-    data = Dataset.from_arrays(volumes[..., None], LABELS)
-    _, classifier = saved_classifier(tmp_path / "a.safetensors", data=data)
+    network = trained_on(Dataset.from_arrays(volumes[..., None], LABELS))
     write_scan(tmp_path / "a.nii", volumes[0], orientation="LPS")
-    assert np.array_equal(classifier.read(tmp_path / "a.nii")[..., 0], volumes[0])
+    assert np.array_equal(read_input(network, tmp_path / "a.nii").volume[..., 0], volumes[0])
     write_scan(tmp_path / "b.nii", volumes[0][:4])
     with pytest.raises(DataError, match=r"b.nii does not fit the network \(it has the shape \(4, "):
-        classifier.read(tmp_path / "b.nii")
+        read_input(network, tmp_path / "b.nii")

@@ -1,0 +1,78 @@
+"""Explained predictions: the files that the command writes, and their contents."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from tests.support.environments import small_environment
+from tests.support.processes import run_command
+from tests.support.scan_files import write_scan
+from wrn3d import Dataset
+from wrn3d.predict import Classifier
+
+LABELS = np.arange(20) % 2
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that saves an untrained network for images (20, D, H, W, C)."""
+
+    def save(images):
+        data = Dataset.from_arrays(images, LABELS, class_names=["healthy", "ill"])
+        env = small_environment("keras", batch_size=4, data=data)
+        for _ in range(3):
+            env.step(learning_rate=0.1)
+        env.save(tmp_path / "best.safetensors")
+        return Classifier(tmp_path)
+
+    return save
+
+
+def explain(folder, *arguments):
+    process = run_command("-m", "wrn3d.predict", folder, *arguments, "--explain", cwd=folder)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_picture_gets_an_overlay_and_a_map_of_its_size(run, tmp_path):
+    rng = np.random.default_rng(0)
+    classifier = run(rng.integers(0, 256, (20, 1, 16, 16, 3)).astype(np.uint8))
+    Image.fromarray(rng.integers(0, 256, (40, 30, 3)).astype(np.uint8)).save(tmp_path / "a.png")
+    explain(tmp_path, "a.png", "--label", "ill")
+    numbers = np.load(tmp_path / "a.explain.npy")
+    assert numbers.shape == (1, 40, 30) and numbers.dtype == np.float32
+    assert not numbers[0, :5].any() and not numbers[0, 35:].any()  # cut off for the network
+    small = classifier.explain(classifier.read(tmp_path / "a.png")[None], 1)
+    assert numbers.max() == pytest.approx(small.max(), rel=0.1)
+    with Image.open(tmp_path / "a.explain.png") as picture:
+        assert picture.size[0] > 300 and picture.size[1] > 300
+
+
+def test_a_scan_gets_a_map_in_its_geometry(run, tmp_path):
+    volumes = np.random.default_rng(0).integers(-900, 900, (20, 6, 8, 7)).astype(np.int16)
+    run(volumes[..., None])
+    path = write_scan(tmp_path / "a.nii.gz", volumes[0], (2, 1, 1), "LPS")
+    (tmp_path / "other").mkdir()
+    write_scan(tmp_path / "other" / "a.nii.gz", volumes[1], (2, 1, 1))
+    explain(tmp_path, "a.nii.gz", "other", "--group", "0", "--output", "maps")
+    names = {"a.explain.nii.gz", "a.explain.png", "a-2.explain.nii.gz", "a-2.explain.png"}
+    assert {one.name for one in (tmp_path / "maps").iterdir()} == names
+    scan, found = (
+        sitk.ReadImage(str(one)) for one in (path, tmp_path / "maps" / "a.explain.nii.gz")
+    )
+    for name in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert np.allclose(getattr(scan, name)(), getattr(found, name)(), atol=1e-5)
+    assert sitk.GetArrayFromImage(found).max() > 0
+
+
+def test_wrong_settings_are_refused(run, tmp_path):
+    run(np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16, 1)).astype(np.uint8))
+    np.save(tmp_path / "a.npy", np.zeros((16, 16), np.uint8))
+    for arguments, sentence in {
+        ("--label", "ill"): "label says which class to explain: add --explain, or leave label out",
+        ("--explain", "--label", "dead"): "label is 'dead', but must be healthy or ill",
+        ("--explain", "--group", "3"): "group is 3, but must be a whole number from 0 to 2",
+    }.items():
+        process = run_command("-m", "wrn3d.predict", tmp_path, tmp_path / "a.npy", *arguments)
+        assert (process.returncode, process.stdout) == (2, "")
+        assert process.stderr == f"error: {sentence}\n"

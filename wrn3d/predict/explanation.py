@@ -1,0 +1,105 @@
+"""Explain classifications: draw where the network looks, and write the map."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wrn3d.data import scans
+from wrn3d.predict.sources import Source
+from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
+from wrn3d.system.files import atomic_file
+from wrn3d.system.reporting import writing_to
+from wrn3d.training.classifier import Classifier
+from wrn3d.training.inputs import Input, Map
+
+AXES = ("depth", "height", "width")
+PLANES = ("axial", "coronal", "sagittal")  # of a scan's slices
+WIDTH = 3.2  # of a panel, in inches
+STRENGTH = 0.6  # opacity of the map where it is highest
+TALLEST = 2.0  # a panel's height, in widths
+
+
+class Explainer:
+    """Explains inputs one after the other, in files of the folder `output`.
+
+    The class is `label`, by default the most probable one. `group` is `grad_cam`'s.
+    """
+
+    def __init__(self, classifier: Classifier, label: str | None, group: int, output: Path) -> None:
+        self.classifier, self.label, self.group, self.output = classifier, label, group, output
+        self.stems: Counter[str] = Counter()
+
+    def __call__(self, source: Source, item: Input) -> None:
+        """Write the picture STEM.explain.png and the map in the input's size, (D, H, W) float32.
+
+        The map is STEM.explain.nii.gz for scans, in their geometry, and STEM.explain.npy for
+        others. Raises what `grad_cam` and `atomic_file` raise.
+        """
+        [probabilities] = self.classifier(item.volume[None])
+        names = self.classifier.class_names
+        label = names.index(self.label) if self.label else int(probabilities.argmax())
+        [small] = self.classifier.explain(item.volume[None], label, self.group)
+        numbers = item.to_original(small)
+        self.stems[source.stem] += 1
+        count = self.stems[source.stem]
+        stem = self.output / (source.stem if count == 1 else f"{source.stem}-{count}")
+        with writing_to(self.output):
+            self.output.mkdir(parents=True, exist_ok=True)
+        if item.grid and source.path:
+            scans.write_map(_beside(stem, "nii.gz"), numbers, source.path)
+        else:
+            with atomic_file(_beside(stem, "npy")) as unfinished, unfinished.open("wb") as file:
+                np.save(file, numbers)
+        share = f"{probabilities[label]:.1%}"
+        title = f"{drawable(Path(source.name).name)}: {drawable(names[label])} ({share})"
+        _draw(item, numbers, title, _beside(stem, "png"))
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    return stem.with_name(f"{stem.name}.explain.{ending}")
+
+
+def _draw(item: Input, numbers: Map, title: str, path: Path) -> None:
+    """Draw the slices through the map's peak, above them with the map; of a picture, all of it."""
+    volume = item.original
+    if item.grid:  # The head is up, and the patient's right on the left, as radiologists look.
+        volume, numbers = volume[::-1, ::-1, ::-1], numbers[::-1, ::-1, ::-1]
+    highest = float(numbers.max())
+    middle = tuple(side // 2 for side in numbers.shape)
+    peak = np.unravel_index(int(numbers.argmax()), numbers.shape) if highest else middle
+    axes = range(3) if volume.shape[0] > 1 else range(1)
+    spacing = item.grid.spacing if item.grid else (1.0, 1.0, 1.0)
+    lengths = [side * mm for side, mm in zip(volume.shape, spacing, strict=False)]
+    others = [[one for one in range(3) if one != axis] for axis in axes]
+    height = WIDTH * min(TALLEST, max(lengths[down] / lengths[right] for down, right in others))
+    figure = new_figure(figsize=(WIDTH * len(others) + 0.9, 2 * height + 0.6), layout="constrained")
+    panels = figure.subplots(2, len(others), squeeze=False)
+    limits = {"vmin": float(volume.min()), "vmax": float(volume.max()), "cmap": "gray"}
+    image: Any = None
+    for column, (axis, (down, right)) in enumerate(zip(axes, others, strict=True)):
+        picture = np.take(volume, peak[axis], axis)
+        part = np.take(numbers, peak[axis], axis)
+        for panel in panels[:, column]:
+            panel.imshow(
+                picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
+                aspect=spacing[down] / spacing[right],
+                **limits,
+            )
+            panel.set_axis_off()
+        if len(others) > 1:
+            name = PLANES[axis] if item.grid else f"{AXES[axis]} {peak[axis]}"
+            panels[0, column].set_title(name, fontsize=9)
+        image = panels[1, column].imshow(
+            part,
+            aspect=spacing[down] / spacing[right],
+            alpha=STRENGTH * part / (highest or 1),
+            cmap="inferno",
+            vmin=0,
+            vmax=highest or 1,
+        )
+    bar = figure.colorbar(image, ax=panels[1, :], shrink=0.8)
+    bar.set_label("what speaks for the class" if highest else "nothing speaks for it", fontsize=8)
+    figure.suptitle(title, fontsize=10, **MATHLESS)
+    save_figure(figure, path)

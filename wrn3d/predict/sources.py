@@ -1,0 +1,92 @@
+"""Find what to classify: files, folders, the arrays of an .npz file, and stacks in an .npy file."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn3d.data import scans
+from wrn3d.data.files import ARRAY
+from wrn3d.data.load import NPZ
+from wrn3d.data.medmnist import images_to_classify
+from wrn3d.data.npy import fits, open_array
+from wrn3d.data.pictures import ENDINGS
+from wrn3d.system.errors import DataError
+from wrn3d.training.inputs import Input, array_input, read_input
+from wrn3d.training.trained import TrainedNetwork
+
+SLICE = ".dcm"  # usually one of many in a folder
+
+
+class Source(NamedTuple):
+    """One picture or volume: its name, a name for files about it, and a function to read it."""
+
+    name: str
+    stem: str
+    read: Callable[[TrainedNetwork], Input]
+    path: Path | None = None  # None for a row of an array
+
+
+def find_sources(path: Path, network: TrainedNetwork) -> list[Source]:
+    """Return what there is to classify at a path.
+
+    In a folder these are all files with known endings, also in its visible subfolders, and each
+    folder with slices of a DICOM series. Raises DataError for damaged arrays and empty folders.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    ending = path.suffix.lower()
+    if ending == NPZ and path.is_file():
+        return _rows(path, images_to_classify(path))
+    if ending == ARRAY and path.is_file():
+        array, shape = open_array(path), network.spec.input_shape
+        if not fits(array.shape, shape) and fits(array.shape[1:], shape):
+            return _rows(path, array)
+    return [_file(path)]
+
+
+def _file(path: Path) -> Source:
+    return Source(str(path), stem(path), lambda network: read_input(network, path), path)
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its ending."""
+    ending = next((one for one in scans.ENDINGS[::-1] if path.name.lower().endswith(one)), "")
+    return path.name[: -len(ending)] if ending else path.stem or path.resolve().name
+
+
+def _rows(path: Path, array: npt.NDArray[Any]) -> list[Source]:
+    def read(row: int, name: str, network: TrainedNetwork) -> Input:
+        return array_input(network, name, np.asarray(array[row]))
+
+    names = [f"{path}[{row}]" for row in range(len(array))]
+    return [
+        Source(name, f"{stem(path)}-{row}", partial(read, row, name))
+        for row, name in enumerate(names)
+    ]
+
+
+def _in_folder(folder: Path) -> list[Source]:
+    found = [_file(path) for path in _readable(folder)]
+    if found:
+        return found
+    if any(entry.is_file() and not entry.name.startswith(".") for entry in folder.iterdir()):
+        return [_file(folder)]  # perhaps DICOM slices without an ending
+    raise DataError(f"{folder} holds no pictures or volumes: name files, or a folder with some")
+
+
+def _readable(folder: Path) -> Iterator[Path]:
+    """Yield the files with known endings in a folder and its subfolders, and folders of slices."""
+    for inner, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(name for name in files if not name.startswith("."))
+        if any(name.lower().endswith(SLICE) for name in names):
+            yield Path(inner)
+        for name in names:
+            lower = name.lower()
+            if lower.endswith((*ENDINGS, ARRAY, *scans.ENDINGS)) and not lower.endswith(SLICE):
+                yield Path(inner, name)

@@ -8,12 +8,12 @@ from cards import tables
 from cards.card import card
 from cards.networks import read_networks, write_weights
 from cards.runs import read_runs
+from wrn3d.evaluate.measuring import measured, own_data, score_table
 from wrn3d.system.checks import require
 from wrn3d.system.errors import MissingDataError
 from wrn3d.system.files import require_file, write_atomic
 from wrn3d.system.flags import run_command
 from wrn3d.training.classifier import Classifier
-from wrn3d.training.measuring import measured, own_data, score_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, WEIGHTS = ROOT / "docs" / "results", ROOT / "weights"

@@ -10,7 +10,8 @@ import pytest
 from tests.support.environments import environment_class, small_environment
 from tests.support.processes import run_command
 from wrn3d import Dataset
-from wrn3d.evaluate import EvaluateConfig, difference, evaluate
+from wrn3d.evaluate.__main__ import EvaluateConfig, evaluate
+from wrn3d.evaluate.card_check import difference
 from wrn3d.system.errors import DataError, UsageError
 from wrn3d.training import shipped
 from wrn3d.training.checkpoint import slim
@@ -66,12 +67,17 @@ def test_the_command_measures_what_the_run_does(run):
         assert found["loss"] == pytest.approx(exact.loss, rel=1e-4)
         low, high = found["intervals"]["accuracy"]
         assert low < found["accuracy"] < high < low + 0.15
-        assert found["auc"] is None  # ten even classes
+        low, high = found["intervals"]["auc"]
+        assert 0.5 < low < found["auc"] < high < 1
+        assert found["classes"].keys() == set("0123456789")
+        three = found["classes"]["3"]
+        low, high = three["intervals"]["recall"]
+        assert low <= three["recall"] <= high and 0 < three["precision"] < 1
 
 
 @pytest.mark.parametrize("split, count", [("validation", 100), ("train", 1400)])
 def test_the_other_splits_are_those_of_the_run(run, capsys, split, count):
-    assert evaluate(EvaluateConfig(run[1], split=split, json=True)) == 0
+    assert evaluate(EvaluateConfig((run[1],), split=split, json=True)) == 0
     result = json.loads(capsys.readouterr().out)[split]
     assert result["count"] == count and result["accuracy"] == run[0].evaluate(split).accuracy
 
@@ -79,12 +85,14 @@ def test_the_other_splits_are_those_of_the_run(run, capsys, split, count):
 @pytest.mark.filterwarnings("ignore:.*also occur in an earlier split")
 def test_uneven_classes_and_duplicates_give_more_scores(volumes, capsys):
     env, path, arrays = volumes
-    assert evaluate(EvaluateConfig(path)) == 0
+    assert evaluate(EvaluateConfig((path,))) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
     titles, _, *rows = (
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in capsys.readouterr().out.splitlines()
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines()
     )
-    assert titles == ["measured", "volumes", "accuracy", "balanced accuracy", "AUC"]
+    scores = ["accuracy", "balanced accuracy", "AUC", "calibration error"]
+    assert titles == ["measured", "volumes", *scores]
+    assert second.startswith("| class | volumes |") and len(second.splitlines()) == 4
     assert [row[0] for row in rows] == [
         "test",
         "test, with mirror images",
@@ -110,32 +118,32 @@ def test_other_data_are_normalised_as_in_the_training(volumes, tmp_path, capsys)
     np.savez(tmp_path / "brighter.npz", **brighter)
     results = []
     for dataset in (None, str(tmp_path / "brighter.npz")):
-        evaluate(EvaluateConfig(path, dataset, json=True))
+        evaluate(EvaluateConfig((path,), dataset, json=True))
         results.append(json.loads(capsys.readouterr().out)["test"])
     assert results[0] == results[1]  # the mean of other training volumes has no effect
 
 
 def test_data_that_do_not_fit_are_named(run, volumes, tmp_path):
     with pytest.raises(UsageError, match=r"^x has volumes \(12, 16, 16, 1\) and 2 classes, "):
-        evaluate(EvaluateConfig(run[1], str(volumes[1].with_suffix(".npz"))))
+        evaluate(EvaluateConfig((run[1],), str(volumes[1].with_suffix(".npz"))))
     images = np.zeros((8, 8, 8), np.uint8)
     own = Dataset.from_arrays(images, np.arange(8) % 2, title="mine")
     small_environment("keras", data=own, batch_size=4).save(tmp_path / "own.safetensors")
     with pytest.raises(DataError, match="own.safetensors was trained on mine, which cannot be l"):
-        evaluate(EvaluateConfig(tmp_path / "own.safetensors"))
+        evaluate(EvaluateConfig((tmp_path / "own.safetensors",)))
     own = Dataset.from_arrays(images, np.arange(8) % 2, title="digits")
     small_environment("keras", data=own, batch_size=4).save(tmp_path / "own.safetensors")
     with pytest.warns(UserWarning, match="^digits has the classes '0', '1', '2', ..., but the net"):
         state = run[0].snapshot()
         other = state.config | {"classes": list("abcdefghij")}
         replace(state, config=other).save(tmp_path / "letters.safetensors")
-        assert evaluate(EvaluateConfig(tmp_path / "letters.safetensors", "digits")) == 0
+        assert evaluate(EvaluateConfig((tmp_path / "letters.safetensors",), "digits")) == 0
     missing = state.config | {"dataset": "gone.npz"}
     replace(state, config=missing).save(tmp_path / "gone.safetensors")
     with pytest.raises(DataError, match="gone.safetensors was trained on gone.npz, which cannot"):
-        evaluate(EvaluateConfig(tmp_path / "gone.safetensors"))
+        evaluate(EvaluateConfig((tmp_path / "gone.safetensors",)))
     with pytest.raises(DataError, match="holds other data than .*own.safetensors was trained on"):
-        evaluate(EvaluateConfig(tmp_path / "own.safetensors"))
+        evaluate(EvaluateConfig((tmp_path / "own.safetensors",)))
 
 
 def test_a_card_is_right_or_wrong(run, tmp_path, monkeypatch, capsys):
@@ -144,21 +152,22 @@ def test_a_card_is_right_or_wrong(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shipped, "FOLDERS", (tmp_path,))
     monkeypatch.chdir(tmp_path)
     card = tmp_path / "small.md"
-    assert evaluate(EvaluateConfig(Path("small"))) == 0
+    assert evaluate(EvaluateConfig((Path("small"),))) == 0
     table, said = capsys.readouterr()
+    table = table.split("\n\n")[0]
     assert said == ""
     card.write_text(f"# small\n\n{table}\n| of | the 297 (297) |\nText.\n")
-    assert evaluate(EvaluateConfig(Path("small"), json=True)) == 0
+    assert evaluate(EvaluateConfig((Path("small"),), json=True)) == 0
     out, said = capsys.readouterr()
     assert json.loads(out) and said == f"card       {card} is right\n"
     right = table.splitlines()[2].split("|")[3].split()[0]
     card.write_text(card.read_text().replace(right, f"{float(right) - 3:.2f}", 1))
-    assert evaluate(EvaluateConfig(tmp_path / "small.safetensors")) == 1
+    assert evaluate(EvaluateConfig((tmp_path / "small.safetensors",))) == 1
     assert f"{card} has other scores: test: {float(right) - 3:.2f} % (" in capsys.readouterr().err
-    assert evaluate(EvaluateConfig(Path("small"), split="train")) == 0  # not on cards
+    assert evaluate(EvaluateConfig((Path("small"),), split="train")) == 0  # not on cards
     other = run[0].snapshot().config | {"data": "another"}
     slim(state, other).save(tmp_path / "small.safetensors")
-    assert evaluate(EvaluateConfig(Path("small"), "digits")) == 0
+    assert evaluate(EvaluateConfig((Path("small"),), "digits")) == 0
     assert "is about other data: not compared" in capsys.readouterr().err
 
 
@@ -179,3 +188,35 @@ def test_a_tenth_of_an_interval_is_the_same():
     assert difference(f"{table}\n{table.splitlines()[2].replace('test', 'other')}", table) == (
         "test, other instead of test"
     )
+
+
+def test_two_networks_are_compared(run, tmp_path):
+    env, path = run
+    before = env.snapshot()
+    for _ in range(20):
+        env.step()
+    env.save(tmp_path / "longer.safetensors")
+    env.restore(before)
+    arguments = ("-m", "wrn3d.evaluate", path, tmp_path / "longer.safetensors")
+    process = run_command(*arguments, "--output", tmp_path / "out")
+    assert (process.returncode, process.stderr) == (0, "")
+    *_, table, test = process.stdout.split("\n\n")
+    assert "second - first" in table.splitlines()[0] and len(table.splitlines()) == 6
+    assert "McNemar's exact test gives p = " in test
+    content = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert content.keys() == {"first", "second", "comparison"}
+    compared = content["comparison"]["test"]
+    accuracies = [content[name]["test"]["accuracy"] for name in ("first", "second")]
+    assert compared["differences"]["accuracy"] == accuracies[1] - accuracies[0]
+    assert compared["won"] - compared["lost"] == round(297 * (accuracies[1] - accuracies[0]))
+    names = {"confusion.png", "roc.png", "reliability.png"}
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {
+        *names,
+        *(f"second-{name}" for name in names),
+        "scores.json",
+    }
+
+
+def test_three_networks_are_too_many(run):
+    with pytest.raises(UsageError, match="3 networks are named, but must be one, or two to comp"):
+        evaluate(EvaluateConfig((run[1],) * 3))

@@ -1,0 +1,172 @@
+"""Measure a trained network on a data set: scores with intervals, and pictures.
+
+    python -m wrn3d.evaluate cifar10
+    python -m wrn3d.evaluate runs/adrenal --dataset adrenalmnist3d_64.npz --output adrenal-scores
+    python -m wrn3d.evaluate runs/first runs/second
+
+For a trained network of this package, it says whether the scores on its card come out again. Of two
+networks, it says whether they differ.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from wrn3d.data.dataset import SPLITS, Dataset
+from wrn3d.data.duplicates import warn_of_duplicates
+from wrn3d.evaluate import measuring, pictures
+from wrn3d.evaluate.card_check import difference
+from wrn3d.evaluate.comparison import compare, comparison_table
+from wrn3d.evaluate.measuring import Measured
+from wrn3d.runs.figures import run_name
+from wrn3d.runs.mistakes import confusion_matrix, draw_confusion
+from wrn3d.system.checks import check_choice, require
+from wrn3d.system.files import write_atomic
+from wrn3d.system.flags import run_command
+from wrn3d.system.reporting import writing_to
+from wrn3d.training import shipped
+from wrn3d.training.classifier import Classifier
+from wrn3d.training.config import DATA
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The networks, and the data to measure them on."""
+
+    checkpoints: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT [OTHER]")
+    ]
+    """A trained network's name, such as cifar10, a run's folder, or a .safetensors file. If it has
+    an EMA of the weights, that is used. A second one is compared with the first."""
+    dataset: str | None = None
+    """Data set, as for the scripts; by default the one that the network was trained on."""
+    data_dir: Path = Path("data")
+    """Folder of CIFAR-10 and CIFAR-100, which are downloaded to it if they are not there, and of
+    the .npz file that a network was trained on."""
+    split: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(SPLITS)}}}")] = "test"
+    """Split to measure on."""
+    json: bool = False
+    """Print JSON."""
+    output: Path | None = None
+    """Folder to write scores.json, confusion.png, roc.png and reliability.png to."""
+
+
+class Evaluation(NamedTuple):
+    """A network's results on a data set, by the names of `ways_to_measure`."""
+
+    path: Path
+    dataset: Dataset
+    results: dict[str, Measured]
+    is_own: bool  # the data set is the one that the network was trained on
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The results by name."""
+        names = self.dataset.class_names
+        return {name: result.as_json(names) for name, result in self.results.items()}
+
+
+def main() -> int:
+    """Measure as the command line asks; return what `exit_status` returns."""
+    return run_command(evaluate, EvaluateConfig, "wrn3d.evaluate", __doc__)
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Measure, print the scores, and return the exit status.
+
+    It is 1 if the card of a trained network has other scores. Raises UserError.
+    """
+    check_choice("split", config.split, SPLITS)
+    require(
+        1 <= len(config.checkpoints) <= 2,
+        f"{len(config.checkpoints)} networks are named, but must be one, or two to compare",
+    )
+    evaluations = [_evaluation(path, config) for path in config.checkpoints]
+    content = _content(evaluations)
+    if config.json:
+        print(json.dumps(content, indent=2))
+    else:
+        _print(evaluations)
+    if config.output:
+        _write(config.output, evaluations, content)
+    return max([_compare_with_card(one, config.split) for one in evaluations])
+
+
+def _evaluation(path: Path, config: EvaluateConfig) -> Evaluation:
+    """Measure one network."""
+    classifier = Classifier(path)
+    if config.dataset is None:
+        dataset = measuring.own_data(classifier, path, config.data_dir)
+    else:
+        dataset = measuring.other_data(classifier, config.dataset, config.data_dir)
+    warn_of_duplicates(dataset, stacklevel=1)
+    is_own = config.dataset is None or dataset.fingerprint == classifier.settings.get(DATA)
+    return Evaluation(path, dataset, measuring.measured(classifier, dataset, config.split), is_own)
+
+
+def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the results as JSON has them; of two networks, also their comparison."""
+    if len(evaluations) == 1:
+        return evaluations[0].as_json
+    first, second = evaluations
+    return {
+        "first": first.as_json,
+        "second": second.as_json,
+        "comparison": {
+            name: compare(first.results[name], second.results[name])._asdict()
+            for name in first.results
+            if name in second.results
+        },
+    }
+
+
+def _print(evaluations: Sequence[Evaluation]) -> None:
+    for one in evaluations:
+        if len(evaluations) > 1:
+            print(f"{one.path}\n")
+        first = next(iter(one.results.values()))
+        print(measuring.score_table(one.results))
+        print(f"\n{measuring.class_table(first, one.dataset.class_names)}")
+        if len(evaluations) > 1:
+            print()
+    if len(evaluations) == 2:
+        print(comparison_table(*(next(iter(one.results.values())) for one in evaluations)))
+
+
+def _write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str, Any]) -> None:
+    """Write the results and their pictures to a folder."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "scores.json", json.dumps(content, indent=2).encode())
+    for one, prefix in zip(evaluations, ("", "second-"), strict=False):
+        names = one.dataset.class_names
+        split, result = next(iter(one.results.items()))
+        title = f"{run_name(one.path)}, {split} split of {one.dataset.title}"
+        matrix = confusion_matrix(result.predictions, len(names))
+        draw_confusion(matrix, names, folder / f"{prefix}confusion.png", title)
+        pictures.draw_roc(result, names, folder / f"{prefix}roc.png", title)
+        pictures.draw_reliability(result, folder / f"{prefix}reliability.png", title)
+
+
+def _compare_with_card(evaluation: Evaluation, split: str) -> int:
+    """Say whether a trained network's card is right; return 1 if it is not."""
+    card = shipped.card(evaluation.path)
+    if split != "test" or card is None:
+        return 0
+    if not evaluation.is_own:
+        print(f"card       {card} is about other data: not compared", file=sys.stderr)
+        return 0
+    table = measuring.score_table(evaluation.results)
+    differing = difference(card.read_text(encoding="utf-8"), table)
+    said = f"has other scores: {differing}" if differing else "is right"
+    print(f"card       {card} {said}", file=sys.stderr)
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

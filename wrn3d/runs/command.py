@@ -27,7 +27,7 @@ from wrn3d.system.signals import StopRequest
 from wrn3d.system.terminal import Progress, fitted
 from wrn3d.training.checkpoint import BEST
 from wrn3d.training.environment import TrainingEnvironment
-from wrn3d.training.evaluation import measure, ways_to_measure
+from wrn3d.training.evaluation import BEST_PREFIX, Predictions, measure, ways_to_measure
 from wrn3d.training.recipes import ORIGINAL, RECIPES, recipe_settings
 from wrn3d.training.step import StepResult
 
@@ -127,7 +127,7 @@ def train(
             try:
                 _train(loop)
                 if folder:
-                    record.record_end(folder, loop.total)
+                    record.record_end(folder, environment.iteration)
                 if config.evaluate:
                     _evaluate(loop)
             except KeyboardInterrupt:
@@ -139,7 +139,8 @@ def _train(loop: TrainingLoop) -> None:
     with Progress(loop.total, "training", first) as progress:
         rates = _print_iterations(loop, progress)
     seconds = time.perf_counter() - start
-    print(fitted(lines.closing_line(loop.total - first, rates, seconds)))
+    count = loop.environment.iteration - first
+    print(fitted(lines.closing_line(count, rates, seconds)))
     if not loop.folder:
         return
     best_by = loop.config.best_by
@@ -176,23 +177,34 @@ def _print_iterations(loop: TrainingLoop, progress: Progress) -> Sequence[float]
 def _evaluate(loop: TrainingLoop) -> None:
     """Evaluate the test split; print and record the results.
 
-    If test images also occur in an earlier split, there are results without them, too.
+    If test images also occur in an earlier split, there are results without them, too. If another
+    checkpoint than the last is the best by the validation split, there are its results, too.
     """
+    environment, config, dataset = loop.environment, loop.config, loop.environment.dataset
+    iterations, predictions = {"iteration": environment.iteration}, _test_predictions(loop)
+    if loop.go_to_best():
+        best = _test_predictions(loop)
+        predictions |= {BEST_PREFIX + name: one for name, one in best.items()}
+        iterations["best_iteration"] = environment.iteration
+    results = {name: measure(chosen) for name, chosen in predictions.items()}
+    matrix = confusion_matrix(predictions["test"], len(dataset.class_names))
+    print(f"\n{class_table(matrix, dataset.class_names)}\n")
+    for name, result in results.items():
+        count = len(predictions[name].labels)
+        print(lines.result_line(name, result, count, config, dataset))
+    if loop.folder:
+        record.record_test(loop.folder.path, dataset, iterations, results, predictions, matrix)
+
+
+def _test_predictions(loop: TrainingLoop) -> dict[str, Predictions]:
+    """Return predictions of the test split in each of `ways_to_measure`."""
     environment, config, dataset = loop.environment, loop.config, loop.environment.dataset
     with Progress(len(dataset.test_labels), "evaluating") as progress:
         views = environment.predict_views(
             mirror=config.mirror,
             track=lambda batches: progress.track(loop.until_stopped(batches)),
         )
-    predictions = ways_to_measure(views, dataset, "test", config.mirror)
-    results = {name: measure(chosen) for name, chosen in predictions.items()}
-    matrix = confusion_matrix(views[0], len(dataset.class_names))
-    print(f"\n{class_table(matrix, dataset.class_names)}\n")
-    for name, result in results.items():
-        count = len(predictions[name].labels)
-        print(lines.result_line(name, result, count, config, dataset))
-    if loop.folder:
-        record.record_test(loop.folder.path, environment, results, predictions, matrix)
+    return ways_to_measure(views, dataset, "test", config.mirror)
 
 
 def _stopped_at_once(loop: TrainingLoop) -> Stopped:

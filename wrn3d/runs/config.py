@@ -27,6 +27,9 @@ class RunConfig(TrainingConfig):
     """Folder for the run's logs and checkpoints; without it the run keeps no files."""
     save_every: int = setting(100, check_count)
     """Iterations from one checkpoint to the next; the run keeps the last three and the best."""
+    patience: int | None = setting(None, check_optional, check_count)
+    """Stop early after so many evaluations, one every --save-every iterations, without a better
+    validation score."""
     resume: bool = False
     """Continue the run in --output from its newest undamaged checkpoint."""
     override: tuple[str, ...] = ()

@@ -51,8 +51,10 @@ class TrainingLoop:
         self.total = config.total_iterations(environment.num_examples)
         self.validates = len(environment.dataset.validation_labels) > 0
         self.best_score = -1.0
+        self.since_best = 0  # evaluations
         self.saved: int | None = None  # the last iteration with a checkpoint
         self.validated: int | None = None  # the last iteration with an evaluation
+        self.ended: int | None = None  # the last iteration, once the state is the best one
         self.finite = divergence.FiniteCheck()
 
     def start(self, checkpoint: Checkpoint | None = None) -> None:
@@ -79,7 +81,7 @@ class TrainingLoop:
             try:
                 self.check_stop()
                 self._validate()  # after the previous iteration, or after resuming
-                if self.environment.iteration >= self.total:
+                if self.environment.iteration >= self.total or self._has_lost_patience():
                     self._draw_final_curves()
                     return
                 result = self._train_one()
@@ -93,13 +95,11 @@ class TrainingLoop:
         number = self.environment.worker.all_max(self.stop.number or 0)
         if not number:
             return
-        if self.takes_snapshots and self.saved != self.environment.iteration:
+        iteration = self.ended or self.environment.iteration
+        if self.takes_snapshots and self.saved != iteration:
             self._save(must=True)
         self._draw_final_curves()
-        message = (
-            f"stopped by {NAMES[Signals(number)]} after iteration {self.environment.iteration} "
-            f"of {self.total}"
-        )
+        message = f"stopped by {NAMES[Signals(number)]} after iteration {iteration} of {self.total}"
         if self.folder:
             message += f": saved in {self.folder.path}, add --resume to continue"
         raise Stopped(number, message)
@@ -135,8 +135,9 @@ class TrainingLoop:
         result = self.environment.evaluate("validation", self.until_stopped)
         score = getattr(result, self.config.best_by)
         is_best = score > self.best_score
+        self.since_best += 1
         if is_best:
-            self.best_score = score
+            self.best_score, self.since_best = score, 0
         if self.output:
             best = self._state() if is_best else None
             self.output.add_validation(iteration, result, best, must=iteration == self.total)
@@ -148,6 +149,32 @@ class TrainingLoop:
             f"({counted(len(dataset.validation_labels), 'image')}"
             f"{', the best so far' if is_best else ''})"
         )
+
+    def _has_lost_patience(self) -> bool:
+        """Return whether `patience` ends the run here; if so, save and report it."""
+        if self.config.patience is None or self.since_best < self.config.patience:
+            return False
+        if self.takes_snapshots and self.saved != self.environment.iteration:
+            self._save(must=True)
+        self.report(
+            f"stopped   early: {counted(self.since_best, 'evaluation')} without a better "
+            f"{self.config.best_by}"
+        )
+        return True
+
+    def go_to_best(self) -> bool:
+        """Restore the best checkpoint, and return whether it is another than the present state."""
+        environment, best = self.environment, None
+        if self.folder and self.validates:
+            best, _ = self.folder.best(self.config.best_by)
+        is_other = best is not None and best.iteration != environment.iteration
+        if not environment.worker.all_max(is_other):
+            return False
+        self.ended = environment.iteration
+        if best is not None:
+            environment.restore(best, self.config.seed)
+        environment.adopt_state_of_first()
+        return True
 
     def _go_back(self, error: DivergedError) -> None:
         """Go back with half the learning rate, or raise the error with advice."""
@@ -195,9 +222,13 @@ class TrainingLoop:
             iteration = self.environment.iteration
             self.output.start(iteration, self.validates)
             self.best_score = self.folder.best(self.config.best_by)[1]
-            if iteration in self.folder.validations.column("accuracy"):
+            scores = self.folder.validations.column(self.config.best_by)
+            if iteration in scores:
                 self.validated = iteration
+            best = max(scores, key=lambda one: (scores[one], -one), default=0)
+            self.since_best = sum(one > best for one in scores)
         self.validated = self.environment.worker.all_max(self.validated or 0) or None
+        self.since_best = self.environment.worker.all_max(self.since_best)
 
     def _draw_final_curves(self) -> None:
         if self.output:
@@ -211,6 +242,11 @@ class TrainingLoop:
             or len(set(dataset.validation_labels)) == len(dataset.class_names),
             f"the validation split of {dataset.title} lacks a class, so its AUC is undefined: "
             "raise --validation, or choose --best-by accuracy",
+        )
+        require(
+            self.validates or self.config.patience is None,
+            f"patience needs a validation split, which {dataset.title} lacks: set training images "
+            "aside with --validation",
         )
 
     def _check_data(self, checkpoint: Checkpoint) -> None:

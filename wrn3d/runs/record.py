@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wrn3d.data.dataset import Dataset
 from wrn3d.network.parameters import parameter_count
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.figures import run_name
@@ -92,20 +93,22 @@ def _record_end(folder: RunFolder, iterations: int) -> None:
 
 def record_test(
     folder: Path,
-    environment: TrainingEnvironment,
+    dataset: Dataset,
+    iterations: Mapping[str, int],
     results: Mapping[str, EvalResult],
     predictions: Mapping[str, Predictions],
     matrix: np.ndarray,
 ) -> None:
     """Write test.json, confusion.png and mistakes.png. Warn about those that cannot be written.
 
-    `results` and `predictions` have the same names, those of `ways_to_measure`. `matrix` is the
-    confusion matrix of "test".
+    `iterations` are those of the last checkpoint, "iteration", and of the best if it is another,
+    "best_iteration". `results` and `predictions` have the same names, those of `ways_to_measure`,
+    after BEST_PREFIX for the best checkpoint. `matrix` is the confusion matrix of "test".
     """
-    dataset, names = environment.dataset, environment.dataset.class_names
+    names = dataset.class_names
     content = {
         "at": _now(),
-        "iteration": environment.iteration,
+        **iterations,
         **{
             name: {"count": len(predictions[name].labels), **result.as_json}
             for name, result in results.items()

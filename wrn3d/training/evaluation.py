@@ -18,6 +18,7 @@ ALONE = Worker()
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 Normalise = Callable[[np.ndarray], np.ndarray]
 UNIQUE = "_unique"  # ends the names of results without duplicates
+BEST_PREFIX = "best_"  # begins the names of results of the best checkpoint
 LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # volumes and voxels in one batch
 
 
@@ -131,8 +132,15 @@ def ways_to_measure(
 
 
 def way_text(name: str) -> str:
-    """Return what a name of `ways_to_measure` says, such as ", with mirror images"."""
-    marks = {"mirrored": "with mirror images", UNIQUE: "without duplicates"}
+    """Return what a name of `ways_to_measure`, perhaps after BEST_PREFIX, says.
+
+    An example is ", with mirror images".
+    """
+    marks = {
+        BEST_PREFIX: "best checkpoint",
+        "mirrored": "with mirror images",
+        UNIQUE: "without duplicates",
+    }
     return "".join(f", {text}" for mark, text in marks.items() if mark in name)
 
 

@@ -76,7 +76,7 @@ def test_normalised_volumes_of_all_floating_point_types_give_the_same(env, entry
 @pytest.mark.parametrize("entry", [*NORMALISED, "step with update"])
 def test_other_volumes_are_refused_before_anything_moves(env, entry):
     call = NORMALISED.get(entry, lambda env, volumes: env.step(volumes, LABELS))
-    pixels = (lambda x: PIXELS, r"are uint8, .*: pass env.dataset.normalise\((images|volumes)\), ")
+    pixels = (lambda x: PIXELS, r"are uint8, .*: pass env.dataset.normalise\((images|volumes)\)$")
     for convert, message in ({"uint8": pixels} | NOT_NUMBERS | NO_ARRAYS).values():
         with refused(env, UsageError, message) as refusal:
             call(env, convert(VOLUMES))
@@ -89,32 +89,44 @@ def takers_of_images(environments, tmp_path_factory):
     env = environments("keras")
     path = tmp_path_factory.mktemp("entries") / "saved.safetensors"
     env.save(path)
-    return {
-        "normalise": env.dataset.normalise,
-        "Classifier": Classifier(path),
-        "from_arrays": lambda images: Dataset.from_arrays(images, LABELS).train_volumes,
-    }
+    return {"normalise": env.dataset.normalise, "Classifier": Classifier(path)}
 
 
-@pytest.mark.parametrize("entry", ["normalise", "Classifier", "from_arrays"])
+BYTES = {
+    "PyTorch's uint8": lambda x: torch.tensor(PIXELS),
+    "TensorFlow's uint8": lambda x: in_tensorflow(PIXELS, "uint8"),
+    "without the depth": lambda x: PIXELS[:, 0],
+}
+NO_IMAGES = {name: pair for name, pair in NOT_NUMBERS.items() if name not in ("bool", "integers")}
+
+
+@pytest.mark.parametrize("entry", ["normalise", "Classifier"])
 def test_images_are_taken_as_bytes_or_from_0_to_1_and_nothing_else(takers_of_images, entry):
     call = takers_of_images[entry]
     expected = call(PIXELS)
-    bytes_of_others = {
-        "PyTorch's uint8": lambda x: torch.tensor(PIXELS),
-        "TensorFlow's uint8": lambda x: in_tensorflow(PIXELS, "uint8"),
-        "without the depth": lambda x: PIXELS[:, 0],
-    }
-    for kind, convert in (FLOATS | bytes_of_others).items():
+    for kind, convert in (FLOATS | BYTES).items():
         assert np.array_equal(call(convert(VOLUMES)), expected), kind
-    other_range = (lambda x: x * 3 - 1, r"run from -1 to 2, but .* must lie in \[0, 1\]")
-    for convert, message in ({"normalised": other_range} | NOT_NUMBERS | NO_ARRAYS).values():
+    others = {
+        "normalised": (lambda x: x * 3 - 1, "run from -1 to 2, but the training data are bytes"),
+        "integers": (lambda x: x.astype(int), "are int16, but the training data are uint8: pass"),
+    }
+    for convert, message in (others | NO_IMAGES | NO_ARRAYS).values():
         with pytest.raises(UsageError, match=message) as refusal:
             call(convert(VOLUMES))
         assert "\n" not in str(refusal.value)
-    if entry != "from_arrays":
-        with pytest.raises(UsageError, match=r"volumes have the shape .* \(N, 1, 16, 16, 3\) with"):
-            call(PIXELS[:, :, 1:])
+    with pytest.raises(UsageError, match=r"volumes have the shape .* \(N, 1, 16, 16, 3\) with"):
+        call(PIXELS[:, :, 1:])
+
+
+def test_a_data_set_takes_each_library_s_numbers_as_they_are():
+    for converters, expected in ((FLOATS, VOLUMES), (BYTES, PIXELS)):
+        for kind, convert in converters.items():
+            found = Dataset.from_arrays(convert(VOLUMES), LABELS).train_volumes
+            assert found.dtype == expected.dtype and np.array_equal(found, expected), kind
+    for convert, message in (NO_IMAGES | NO_ARRAYS).values():
+        with pytest.raises(UsageError, match=message) as refusal:
+            Dataset.from_arrays(convert(VOLUMES), LABELS)
+        assert "\n" not in str(refusal.value)
 
 
 def test_labels_are_whole_numbers_of_any_integer_type(env):

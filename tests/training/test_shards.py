@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.processes import run_python
 
-SOME = ["tests/training/in_shards.py", "tests/training/test_interrupts.py"]
+SOME = [f"tests/training/{name}.py" for name in ("in_shards", "test_initial", "test_interrupts")]
 ALL = [SOME[0], "tests/training", "tests/runs/test_divergence.py"]
 
 

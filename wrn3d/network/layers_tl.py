@@ -19,10 +19,19 @@ ZEROS, ONES = tl.initializers.zeros(), tl.initializers.ones()
 
 
 class Layer(tl.layers.Layer):
-    """A layer without weights; those with weights override `build`."""
+    """A layer without weights; those with weights override `build`.
+
+    Setting `trainable` to False freezes it, as in Keras.
+    """
+
+    trainable = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        return super().trainable_weights if self.trainable else []
 
     def __repr__(self) -> str:
         """Return the constructor's call, such as "Dense(units=10, name='fc')"."""
@@ -88,10 +97,11 @@ class BatchNormRelu(Layer):
         self.running_var = self._get_weights("running_var", shape, ONES, trainable=False)
 
     def forward(self, inputs: tf.Tensor) -> tf.Tensor:
+        training = self.is_train and self.trainable  # a frozen layer keeps its running averages
         y, mean, var = batch_norm_relu(
-            inputs, self.weight, self.bias, self.running_mean, self.running_var, self.is_train
+            inputs, self.weight, self.bias, self.running_mean, self.running_var, training
         )
-        if self.is_train:
+        if training:
             self.running_mean.assign(mean)
             self.running_var.assign(var)
         return y

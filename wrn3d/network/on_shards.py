@@ -84,7 +84,7 @@ class LayersOnShards:
 
     def BatchNormRelu(self, name: str) -> Callable:
         layer = self._own[name]
-        if not (self.training and getattr(layer, "trainable", True)):  # Keras can freeze a layer
+        if not (self.training and layer.trainable):  # a frozen layer keeps its running averages
             averages = layer.running_mean, layer.running_var
             return _on_each(
                 lambda x: batch_norm_relu(x, layer.weight, layer.bias, *averages, False)[0]
@@ -143,7 +143,7 @@ class LayersOnShards:
         The logits are NaN if a mean, variance, weight or bias of batch norm is not finite.
         """
         logits = tf.concat(shards, 0)
-        if not self._batch_norms:  # Keras has frozen all of them
+        if not self._batch_norms:  # all are frozen
             return logits
         moments = self._moments
         affine = [one for layer in self._batch_norms for one in (layer.weight, layer.bias)]

@@ -9,6 +9,7 @@ PAPER_STRIDES = (1, 2, 2)
 BATCH_NORM_EPSILON = 1e-5  # as in PyTorch, and so in the authors' code
 BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch in the running averages
 LAST_GROUP = len(PAPER_STRIDES) - 1
+PARTS = ("conv0", "group0", "group1", "group2", "bn", "fc")  # of the network, from its input on
 SHORTCUTS = ("pad", "projection")
 DEEPEST, WIDEST = 10_000, 10_000  # no machine holds a larger network
 

@@ -1,13 +1,13 @@
 """A model's variables under their canonical names: naming, reading, assigning."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from wrn3d.data.arrays import as_array
 from wrn3d.data.voxels import is_float
-from wrn3d.network.parameters import network_parameters
+from wrn3d.network.parameters import network_parameters, part_of
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.errors import DataError, UsageError, printable
 from wrn3d.system.randomness import dropout_position, dropout_shares
@@ -44,6 +44,16 @@ def set_dropout(model: Model, rate: float, seed: int, iteration: int) -> None:
             layer.position.assign(dropout_position(seed, layer.name, iteration))
 
 
+def freeze(model: Model, parts: Collection[str]) -> None:
+    """Keep the weights of some parts of a new model, such as "conv0", out of the training.
+
+    Their batch norm then uses its running averages, as a frozen layer of Keras does.
+    """
+    for layer in model_layers(model):
+        if part_of(layer.name) in parts:
+            layer.trainable = False
+
+
 def named_slots(model: Model, optimizer: Any) -> dict[str, dict[str, Variable]]:
     """Return {slot: {canonical name: variable}} of the optimizer's state, such as momentum."""
     names = trained_names(model)
@@ -65,9 +75,8 @@ def network_order(model: Model, spec: WideResNetSpec) -> tuple[int, ...]:
     Keras keeps them in this order already; TensorLayer does not.
     """
     names = trained_names(model)
-    return tuple(
-        names.index(parameter.name) for parameter in network_parameters(spec) if parameter.trainable
-    )
+    ordered = (parameter.name for parameter in network_parameters(spec))
+    return tuple(names.index(name) for name in ordered if name in names)
 
 
 def values(variables: Mapping[str, Variable]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ ON_NAN = ("stop", "restore")
 # A run's result does not depend on these; it depends on all others.
 WITHOUT_EFFECT = ("data_dir", "evaluate", "mirror", "output", "resume", "override")
 # A resumed run cannot change these, even with --override: weights and momentum would not fit.
-FIXED = ("depth", "widen_factor", "shortcut", "strides", "optimizer")
+FIXED = ("depth", "widen_factor", "shortcut", "strides", "optimizer", "freeze")
 
 
 @dataclass(frozen=True)

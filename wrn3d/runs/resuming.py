@@ -1,6 +1,7 @@
 """Find where a run starts: at its beginning, or at its newest readable checkpoint."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from wrn3d.runs.config import OVERRIDABLE, RunConfig
@@ -59,5 +60,7 @@ def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder
 
 
 def _as_json(value: Any) -> Any:
-    """Convert a tuple to a list, as in a checkpoint's JSON header."""
+    """Convert a tuple to a list and a path to text, as in a checkpoint's JSON header."""
+    if isinstance(value, Path):
+        return str(value)
     return list(value) if isinstance(value, tuple) else value

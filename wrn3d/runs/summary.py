@@ -1,6 +1,6 @@
 """Describe a run before it starts: network, data, settings, machine, memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ SHOWN_ELSEWHERE = (
     "dataset",
     "data_dir",
     "class_names",
+    "init",
+    "freeze",
     "window",
     "validation",
     "evaluate",
@@ -65,7 +67,7 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
         environment.spec, config, environment.dataset.nbytes, environment.worker.count
     )
     lines = [
-        _network_line(environment.spec),
+        _network_line(environment.spec, config.freeze),
         _data_line(environment),
         _training_line(environment, config, unused),
         f"versions  {', '.join(versions)}",
@@ -73,6 +75,8 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
         f"memory    about {memory.in_gib(needed.total)} at most, "
         f"{memory.in_gib(memory.available_memory())} are free",
     ]
+    if environment.initial.note:
+        lines.insert(1, f"init      {environment.initial.note}")
     if environment.worker.count > 1:
         rows = environment.worker.rows(config.batch_size)
         lines.append(
@@ -107,11 +111,12 @@ def _idle_cores(shards: int) -> list[str]:
     return [f"{counted(idle, 'core')} (needs more --shards, which changes the result)"]
 
 
-def _network_line(spec: WideResNetSpec) -> str:
+def _network_line(spec: WideResNetSpec, freeze: Sequence[str]) -> str:
     strides = "" if spec.strides == PAPER_STRIDES else f", {_setting('strides', spec)}"
+    frozen = f", without training {' '.join(freeze)}" if freeze else ""
     return (
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
-        f"{parameter_count(spec):,} parameters"
+        f"{parameter_count(spec):,} parameters{frozen}"
     )
 
 

@@ -10,7 +10,7 @@ from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import check_name
 from wrn3d.data.resizing import longest, resized_shape
 from wrn3d.data.windows import check_window
-from wrn3d.network.spec import PAPER_STRIDES, SHORTCUTS, WideResNetSpec
+from wrn3d.network.spec import PAPER_STRIDES, PARTS, SHORTCUTS, WideResNetSpec
 from wrn3d.network.wide_resnet import PRECISIONS
 from wrn3d.system.checks import (
     check_choice,
@@ -115,6 +115,11 @@ class TrainingConfig:
     """pad (the original script's) or projection (the paper's), where the channels change."""
     strides: tuple[int, int, int] = PAPER_STRIDES
     """Strides of the three groups, which make the volumes smaller (the paper: 1, 2, 2)."""
+    init: Path | None = setting(None, check_optional, check_path)
+    """Start from the weights of a trained network: a name such as cifar10, a run's folder or a
+    .safetensors file. The head is drawn anew if the classes are others."""
+    freeze: tuple[str, ...] = setting((), check_each, check_choice, PARTS)
+    """Parts of the network that keep their weights; their batch norm uses its running averages."""
     batch_size: int = setting(64, check_count)
     """Images in an iteration: the global batch size, shared among all workers."""
     shards: int = setting(1, check_power_of_two)
@@ -197,6 +202,10 @@ class TrainingConfig:
         require(
             self.precision == "float32" or not self.portable,
             "portable needs the precision float32: AVX2 has no instructions for bfloat16",
+        )
+        require(
+            len(set(self.freeze)) < len(PARTS),
+            "freeze names all parts of the network, so nothing would be trained: leave out fc",
         )
         require(
             self.batch_size % self.shards == 0,

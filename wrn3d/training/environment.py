@@ -12,7 +12,6 @@ from wrn3d.data.batches import own_batch
 from wrn3d.data.dataset import Dataset
 from wrn3d.distributed.workers import check_workers
 from wrn3d.network.models import as_keras_model
-from wrn3d.network.parameters import initial_weights
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import (
     assign,
@@ -32,6 +31,7 @@ from wrn3d.training.averaging import WeightAverage
 from wrn3d.training.checkpoint import NUMBERS, Checkpoint
 from wrn3d.training.feed import Feed, Position, Selection
 from wrn3d.training.inference import Inference
+from wrn3d.training.initial import InitialWeights
 from wrn3d.training.norms import Norms, norm_meter
 from wrn3d.training.original import OriginalAttributes, alias
 from wrn3d.training.recipes import configuration
@@ -66,6 +66,8 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
         check_data(self.spec, self.dataset, self.config)
+        names = self.dataset.class_names
+        self.initial = InitialWeights.of(self.config.init, self.spec, names)
         self.worker = start_worker(self.spec, self.dataset, self.config, self.feed.loaded)
         self.build()
         self.optimizer.build(self.model.trainable_weights)
@@ -74,6 +76,9 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         self.average = WeightAverage(named_variables(self.model), decay) if decay else None
         self._measure_norms = norm_meter(self.model, self.optimizer)
         self._go_to(Checkpoint({}), self.config, self.feed.selection)  # as after `reset`
+        if self.initial.arrays:
+            self.reset()
+            self.adopt_state_of_first()  # whose file counts
 
     @uninterrupted()
     def step(
@@ -270,13 +275,13 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         self.snapshot().save(path)
 
     def reset(self, first: bool = False, *, seed: int | None = None) -> None:
-        """Go back to fresh weights, iteration 0 and the first batch, as after construction.
+        """Go back to the first weights, iteration 0 and the first batch, as after construction.
 
         Another `seed` makes it another run. `first`, which the original script had, has no effect.
         Raises UsageError for a seed that is not a whole number from 0 up.
         """
         config = self.config if seed is None else replace(self.config, seed=seed)
-        self.restore(Checkpoint(initial_weights(self.spec, config.seed)), config.seed)
+        self.restore(Checkpoint(self.initial.for_seed(self.spec, config.seed)), config.seed)
 
     @uninterrupted()
     def restore(self, checkpoint: Checkpoint, seed: int | None = None) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from wrn3d.network.variables import freeze
 from wrn3d.system.checks import check_choice
 from wrn3d.system.tensorflow_setup import check_no_strategy
+from wrn3d.training.config import TrainingConfig
 
 SCRIPTS = {"TensorLayer": "cifar_wide_resnet_tl", "Keras": "cifar_wide_resnet_keras"}  # modules
 
@@ -19,6 +21,7 @@ class FrontEnd(ABC):
     """What a framework adds to a training run."""
 
     front_end: str  # the framework's name, as users read it
+    config: TrainingConfig
     optimizer: Any
 
     @abstractmethod
@@ -43,12 +46,16 @@ class FrontEnd(ABC):
 
     @property
     def model(self) -> Any:
-        """The framework's own model. Raises UsageError where it could not be used."""
+        """The framework's own model, with the parts frozen that the configuration names.
+
+        Raises UsageError where it could not be used.
+        """
         check_no_strategy()
         return self._model
 
     @model.setter
     def model(self, model: Any) -> None:
+        freeze(model, self.config.freeze)
         self._model = model
 
 

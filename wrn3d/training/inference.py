@@ -17,7 +17,6 @@ from wrn3d.system.memory import enough_for
 from wrn3d.system.tensorflow_setup import check_no_strategy
 from wrn3d.training import evaluation
 from wrn3d.training.averaging import WeightAverage
-from wrn3d.training.config import TrainingConfig
 from wrn3d.training.evaluation import EvalResult, Predictions, Track
 from wrn3d.training.front_ends import FrontEnd
 
@@ -28,7 +27,6 @@ class Inference(FrontEnd):
     They use the EMA of the weights, if there is one.
     """
 
-    config: TrainingConfig
     spec: WideResNetSpec
     average: WeightAverage | None
     worker: Worker

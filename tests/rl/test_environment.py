@@ -368,3 +368,12 @@ def test_invalid_settings_are_refused(arguments, message):
 def test_only_a_moment_is_restored(moment):
     with pytest.raises(ValueError, match=r"^restore takes a Moment from snapshot\(\)$"):
         make("keras").restore(moment)
+
+
+def test_parts_that_are_frozen_are_not_observed():
+    env = make(freeze=("conv0", "group0"))
+    observation, _ = env.reset(seed=0)
+    assert observation in env.observation_space
+    names = [name for name in env.observer.names if "norm" in name]
+    assert not any(part in name for name in names for part in ("conv0", "group0"))
+    assert sum("group1" in name for name in names) == 2

@@ -240,7 +240,9 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
 
     def _observer(self) -> Observer:
         specs = [config.network_spec(self._data) for config in self._configs]
-        parts = dict.fromkeys(part_of(parameter.name) for parameter in network_parameters(specs[0]))
+        names = (part_of(parameter.name) for parameter in network_parameters(specs[0]))
+        frozen = self._configs[0].freeze  # which have no norms
+        parts = dict.fromkeys(name for name in names if name not in frozen)
         settings = dict.fromkeys(("learning_rate", *self.control.names))
         return Observer(len(self._data.class_names), parts, settings)
 

@@ -9,13 +9,17 @@ Never add three terms in one expression: TensorFlow adds them in an order that d
 names, which differ between the front ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from wrn3d.distributed.shards import current_sharding
+from wrn3d.system.checks import require
+
+OwnLoss: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (labels, logits) -> (N,)
 
 PHILOX = 1  # TensorFlow's number for this random generator
 
@@ -88,16 +92,20 @@ def cross_entropy(
     sample_weight: tf.Tensor | None = None,
     smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    own: OwnLoss | None = None,
 ) -> tf.Tensor:
     """Return the batch's mean cross-entropy, a scalar; labels are (N,), logits (N, classes).
 
     Label smoothing spreads the share `smoothing` of each label evenly over all classes (Szegedy et
     al. 2016). Before the mean, each sample's loss is multiplied by its `sample_weight` (N,) and by
-    its label's entry in `class_weights` (classes,). Each of several workers returns its part.
+    its label's entry in `class_weights` (classes,). A function `own` of labels and logits replaces
+    the cross-entropy; it returns the losses (N,). Each of several workers returns its part.
+
+    Raises UsageError if `own` returns another shape.
     """
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int64)
     weights = [] if sample_weight is None else [tf.reshape(sample_weight, [-1])]
-    losses = partial(_losses, smoothing=smoothing, class_weights=class_weights)
+    losses = partial(_losses, smoothing=smoothing, class_weights=class_weights, own=own)
     sharding = current_sharding()
     if sharding is None:
         return tf.reduce_mean(losses(labels, logits, *weights))
@@ -112,9 +120,18 @@ def _losses(
     *,
     smoothing: float,
     class_weights: Sequence[float] | None,
+    own: OwnLoss | None,
 ) -> tf.Tensor:
-    """Return each sample's weighted cross-entropy, (N,)."""
-    if smoothing:
+    """Return each sample's weighted loss, (N,)."""
+    if own:
+        losses = tf.convert_to_tensor(own(labels, logits))
+        require(
+            losses.shape.rank == 1,
+            f"the loss has the shape {losses.shape} for each batch, but must be one number for "
+            "each sample, (N,): leave out the mean",
+        )
+        losses = tf.cast(losses, logits.dtype)
+    elif smoothing:
         classes = logits.shape[-1]
         targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
         losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)

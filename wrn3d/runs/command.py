@@ -111,7 +111,7 @@ def train(
     """
     # The folder comes first, so its errors are reported before TensorFlow is imported.
     with (
-        RunFolder(config.output, config.resume, config.save_every)
+        RunFolder(config.output, config.resume, config.save_every, environment_class.metrics)
         if config.output and is_first
         else nullcontext() as folder
     ):
@@ -186,7 +186,8 @@ def _evaluate(loop: TrainingLoop) -> None:
         best = _test_predictions(loop)
         predictions |= {BEST_PREFIX + name: one for name, one in best.items()}
         iterations["best_iteration"] = environment.iteration
-    results = {name: measure(chosen) for name, chosen in predictions.items()}
+    metrics = environment.functions.metrics
+    results = {name: measure(chosen, metrics=metrics) for name, chosen in predictions.items()}
     matrix = confusion_matrix(predictions["test"], len(dataset.class_names))
     print(f"\n{class_table(matrix, dataset.class_names)}\n")
     for name, result in results.items():

@@ -7,6 +7,8 @@ from wrn3d.system.checks import check_choice, check_count, check_path, require
 from wrn3d.training.config import (
     DATA,
     LENGTH_FIELDS,
+    LOSS,
+    METRICS,
     TrainingConfig,
     check_optional,
     setting,
@@ -65,5 +67,6 @@ class RunConfig(TrainingConfig):
 DECIDING = tuple(
     one.name for one in fields(RunConfig) if one.name not in (*WITHOUT_EFFECT, *LENGTH_FIELDS)
 )
-# --override can name the data, the length, and the settings not in FIXED.
-OVERRIDABLE = (DATA, *LENGTH_FIELDS, *(name for name in DECIDING if name not in FIXED))
+# --override can name the data, the own functions, the length, and the settings not in FIXED.
+_ADJUSTABLE = tuple(name for name in DECIDING if name not in FIXED)
+OVERRIDABLE = (DATA, LOSS, METRICS, *LENGTH_FIELDS, *_ADJUSTABLE)

@@ -15,19 +15,21 @@ events.out.tfevents.*              the logs for TensorBoard, if it is installed
 import os
 import shutil
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
+from math import isnan
 from pathlib import Path
 from typing import Self
 
 from filelock import FileLock, Timeout
 
-from wrn3d.runs.log import EpochMeans, Log
+from wrn3d.runs.log import EpochMeans, Log, header
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, MissingDataError, UsageError, UserError, reason
 from wrn3d.system.files import UNFINISHED, UNSUPPORTED, file_errors, flush
 from wrn3d.system.words import counted
 from wrn3d.training.checkpoint import BEST, CHECKPOINT_NAME, Checkpoint
-from wrn3d.training.evaluation import EvalResult
+from wrn3d.training.evaluation import LOGGED, EvalResult
 from wrn3d.training.step import StepResult
 
 KEPT = 3  # checkpoints
@@ -47,12 +49,20 @@ class RunFolder:
     folder cannot be written.
     """
 
-    def __init__(self, path: str | Path, resume: bool = False, save_every: int = 100) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        resume: bool = False,
+        save_every: int = 100,
+        metrics: Iterable[str] | None = None,
+    ) -> None:
         self.path, self.resume, self.save_every = Path(path), resume, save_every
         columns = ("epoch", *EpochMeans.COLUMNS)
         self.log = Log(self.path / "log.csv", columns)
         self.epochs = Log(self.path / "epochs.csv", columns)
-        self.validations = Log(self.path / "validation.csv", EvalResult._fields)
+        file = self.path / "validation.csv"
+        own = header(file)[1 + len(LOGGED) :] if metrics is None else metrics
+        self.validations = Log(file, (*LOGGED, *own))
         self.times = Log(self.path / "times.csv", ("size", "seconds"))
         self.epoch = EpochMeans()
         self.pending_best: Checkpoint | None = None  # not written yet
@@ -140,7 +150,7 @@ class RunFolder:
 
         Raises what `save` raises; both then stay pending until the next save.
         """
-        self.validations.buffer(iteration, *result)
+        self.validations.buffer(iteration, *result.by_name.values())
         self.pending_best = best or self.pending_best
         self._flush()
 
@@ -186,12 +196,13 @@ class RunFolder:
     def best(self, score: str = "accuracy") -> tuple[Checkpoint | None, float]:
         """Return the best checkpoint so far and its score, or (None, -1.0).
 
-        `score` names a field of EvalResult, measured on the validation split.
+        `score` names a score or an own metric, measured on the validation split.
         """
         best, scores = self._best(), self.validations.column(score)
         if best is None or best.iteration not in scores:  # it is later than the logs
             return None, -1.0
-        return best, scores[best.iteration]
+        score_now = scores[best.iteration]
+        return best, -1.0 if isnan(score_now) else score_now  # NaN: before that metric was there
 
     def _check_content(self) -> None:
         for path in self.path.glob(f"{UNFINISHED}*"):  # a killed process left it

@@ -12,14 +12,14 @@ from wrn3d.training.step import StepResult
 
 
 def score_text(result: EvalResult, config: TrainingConfig, dataset: Dataset) -> str:
-    """Return the accuracy as text, with balanced accuracy and AUC if accuracy alone says little.
+    """Return the accuracy and own metrics as text, and balanced accuracy and AUC where they help.
 
-    That is the case for two classes, for uneven classes, or if `best_by` is another score.
+    They do for two classes, for uneven classes, or if `best_by` is the AUC.
     """
     text = f"accuracy {result.accuracy:.4f}"
-    if config.best_by == "accuracy" and not accuracy_says_little(dataset):
-        return text
-    return f"{text}  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
+    if config.best_by == "auc" or accuracy_says_little(dataset):
+        text += f"  balanced {result.balanced_accuracy:.4f}  AUC {result.auc:.4f}"
+    return text + "".join(f"  {name} {value:.4f}" for name, value in result.metrics.items())
 
 
 def iteration_line(results: Sequence[StepResult], total: int) -> str:

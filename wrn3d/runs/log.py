@@ -4,11 +4,13 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from math import nan
 from pathlib import Path
 
 from wrn3d.system.errors import DataError
 from wrn3d.system.files import append_atomic, atomic_file, file_errors, flush
 
+LONGEST_HEADER = 10_000  # bytes
 NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?|nan|-?inf"  # as `repr` writes a number
 
 
@@ -45,6 +47,22 @@ class Log:
             with file_errors(self.path):
                 os.truncate(self.path, size)  # works on a full disk, too
         return count
+
+    def adapt(self) -> None:
+        """Rewrite a file with other columns: keep those of the same names, with NaN in new ones.
+
+        Raises DataError if the file cannot be read or written.
+        """
+        names = header(self.path)
+        if not names or tuple(names) == self.columns:
+            return
+        before = Log(self.path, names[1:])
+        with atomic_file(self.path) as unfinished, unfinished.open("wb") as file:
+            file.write(self.header)
+            for row in before.rows():
+                known = dict(zip(names, row, strict=True))
+                others = (repr(known.get(name, nan)) for name in self.columns[1:])
+                file.write(_line((int(row[0]), *others)))
 
     def buffer(self, iteration: int, *numbers: float) -> None:
         """Add a line to the pending ones."""
@@ -110,6 +128,15 @@ class Log:
 
 def _line(values: Sequence[object]) -> bytes:
     return (",".join(map(str, values)) + "\n").encode()
+
+
+def header(path: Path) -> list[str]:
+    """Return the columns of a log; none if it is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(LONGEST_HEADER).decode().strip().split(",")
+    except (OSError, UnicodeError):
+        return []
 
 
 class EpochMeans:

@@ -15,8 +15,9 @@ from wrn3d.system.errors import DivergedError, Stopped
 from wrn3d.system.signals import NAMES, StopRequest
 from wrn3d.system.words import counted
 from wrn3d.training.checkpoint import Checkpoint
-from wrn3d.training.config import DATA, DESCRIPTION
+from wrn3d.training.config import DATA, DESCRIPTION, METRICS
 from wrn3d.training.environment import TrainingEnvironment
+from wrn3d.training.own_functions import differing
 from wrn3d.training.step import StepResult
 
 Item = TypeVar("Item")
@@ -69,7 +70,9 @@ class TrainingLoop:
         )
         self._check_validation_split()
         if checkpoint is not None:
-            self._check_data(checkpoint)
+            self._check_origin(checkpoint)
+            if self.folder and METRICS in self.config.override:
+                self.folder.validations.adapt()
             environment.restore(checkpoint, self.config.seed)
             self.saved = checkpoint.iteration
         if environment.worker.all_max(checkpoint is not None):
@@ -133,7 +136,7 @@ class TrainingLoop:
         if not (self.validates and self._is_due()) or self.validated == iteration:
             return
         result = self.environment.evaluate("validation", self.until_stopped)
-        score = getattr(result, self.config.best_by)
+        score = result.by_name[self.config.best_by]
         is_best = score > self.best_score
         self.since_best += 1
         if is_best:
@@ -249,10 +252,20 @@ class TrainingLoop:
             "aside with --validation",
         )
 
-    def _check_data(self, checkpoint: Checkpoint) -> None:
+    def _check_origin(self, checkpoint: Checkpoint) -> None:
         environment, override = self.environment, self.config.override
         require(
             checkpoint.config.get(DATA) == environment.fingerprint or DATA in override,
             f"{environment.dataset.origin} holds other data than the run in {self.config.output} "
             f"was trained on: put those back, or add --override {' '.join([*override, DATA])}",
+        )
+        others = [
+            kind
+            for kind in differing(checkpoint.config, environment.functions.names)
+            if kind not in override
+        ]
+        require(
+            not others,
+            f"the run in {self.config.output} had {' and '.join(others)} of its own, other than "
+            f"now: use the run's own, or add --override {' '.join([*override, *others])}",
         )

@@ -49,7 +49,7 @@ class RunOutput:
         what = "validation.csv and the best checkpoint"
         self._write(what, iteration, must, self.folder.add_validation, iteration, result, best)
         if self.events:
-            scores = result._asdict().items()
+            scores = result.by_name.items()
             self.events.add(iteration, {f"validation {name}": score for name, score in scores})
         self.draw_curves()
 

@@ -34,10 +34,11 @@ NETWORK_FIELDS = ("depth", "widen_factor", "dropout", "shortcut", "strides")  # 
 LENGTH_FIELDS = ("iterations", "epochs")
 # A checkpoint's `config` holds these besides the settings: the data's fingerprint and title, the
 # names of the classes, how the data were resized, the type and the spacing of their voxels, the
-# window of their levels, and the number of training images in use.
+# window of their levels, the number of training images in use, and the own functions' names.
 DATA, TITLE, CLASSES, IMAGES = "data", "title", "classes", "training_images"
 RESIZING, VOXELS, SPACING, WINDOW = "resizing", "voxels", "spacing", "window"
-DESCRIPTION = (DATA, TITLE, CLASSES, RESIZING, VOXELS, SPACING, WINDOW, IMAGES)
+LOSS, METRICS = "loss", "metrics"  # the names of own functions
+DESCRIPTION = (DATA, TITLE, CLASSES, RESIZING, VOXELS, SPACING, WINDOW, IMAGES, LOSS, METRICS)
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
@@ -102,9 +103,9 @@ class TrainingConfig:
     validation: int = setting(0, check_count, least=0)
     """Training images to set aside for validation, the last ones; they choose the best
     checkpoint."""
-    best_by: str = setting("accuracy", check_choice, SCORES)
+    best_by: str = setting("accuracy", check_text, shown=f"{{{','.join(SCORES)}}}")
     """Validation score that chooses the best checkpoint: accuracy, or auc (the area under the ROC
-    curve), where some classes are rare."""
+    curve), where some classes are rare; or an own metric."""
     depth: int = 28
     """Layers of the network, 6n + 4 with n blocks in each of the three groups."""
     widen_factor: int = 4

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from wrn3d.training.inference import Inference
 from wrn3d.training.initial import InitialWeights
 from wrn3d.training.norms import Norms, norm_meter
 from wrn3d.training.original import OriginalAttributes, alias
+from wrn3d.training.own_functions import Loss, Metric, OwnFunctions
 from wrn3d.training.recipes import configuration
 from wrn3d.training.schedules import learning_rate
 from wrn3d.training.start import check_data, open_dataset, start_worker
@@ -48,7 +50,10 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
     follow from `iterations` or `epochs`.
 
     `spec` replaces depth, widen_factor, dropout, shortcut and strides. `data`, a Dataset, replaces
-    the one that the setting `dataset` names; `validation` and `volume_size` apply to it, too.
+    the one that the setting `dataset` names; `validation`, `volume_size` and `window` apply to it,
+    too. `loss` replaces the cross-entropy: a function of labels (N,) and logits (N, classes) that
+    returns the losses (N,) in TensorFlow ops. `metrics` are functions of labels and probabilities
+    (N, classes) by name, for `evaluate`. A subclass may have both as attributes instead.
 
     Raises UsageError (a ValueError) for invalid settings, NotEnoughMemoryError if training would
     not fit into memory, and what `load_dataset` raises.
@@ -57,11 +62,21 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
     dataset = alias("feed.dataset")  # the Dataset that the run trains and measures on
     fingerprint = alias("feed.loaded.fingerprint")  # of the data before the validation split
     num_examples = alias("feed.num_examples")  # training images
+    loss: Loss | None = None
+    metrics: Mapping[str, Metric] = MappingProxyType({})
 
     def __init__(
-        self, *, spec: WideResNetSpec | None = None, data: Dataset | None = None, **settings: Any
+        self,
+        *,
+        spec: WideResNetSpec | None = None,
+        data: Dataset | None = None,
+        loss: Loss | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        **settings: Any,
     ) -> None:
         self.config = configuration(spec, settings)
+        metrics = self.metrics if metrics is None else metrics
+        self.functions = OwnFunctions.checked(loss or self.loss, metrics, self.config)
         self.feed = Feed(open_dataset(data, self.config, settings, spec), self.config)
         self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
@@ -69,6 +84,7 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         names = self.dataset.class_names
         self.initial = InitialWeights.of(self.config.init, self.spec, names)
         self.worker = start_worker(self.spec, self.dataset, self.config, self.feed.loaded)
+        self.worker.check_same_everywhere(str(self.functions.names))
         self.build()
         self.optimizer.build(self.model.trainable_weights)
         self.optimizer.order = network_order(self.model, self.spec)
@@ -142,7 +158,8 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
     def loss_settings(self) -> dict[str, Any]:
         """The keywords of `ops.cross_entropy` and of the classes in `losses`."""
         weights = self.feed.whole.class_weights.tolist() if self.config.class_weights else None
-        return {"smoothing": self.config.label_smoothing, "class_weights": weights}
+        own = {"own": self.functions.loss} if self.functions.loss else {}
+        return {"smoothing": self.config.label_smoothing, "class_weights": weights} | own
 
     def _update(self, images: Any, labels: Any, rate: float) -> tuple[float, float, int]:
         """Train one iteration; return (loss, accuracy, samples)."""
@@ -267,6 +284,7 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         parts: dict[str, Any] = state.capture(self._state_variables(), self.average)
         parts |= self._numbers() | {"rows": self.feed.selection.rows}
         config = state.description(self.config, self.dataset, self.fingerprint, self._has_own_data)
+        config |= self.functions.names
         normalisation = {"mean": self.mean, "std": self.std.reshape(1)}
         return Checkpoint(**parts, config=config, normalisation=normalisation)
 

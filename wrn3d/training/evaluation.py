@@ -1,7 +1,8 @@
 """Predictions on a split, and the scores that follow from them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite, nan, prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,27 +18,34 @@ ALONE = Worker()
 # May wrap a list of batches, as a progress bar does.
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 Normalise = Callable[[np.ndarray], np.ndarray]
+LOGGED = ("loss", "accuracy", "balanced_accuracy", "auc")  # scores of each evaluation
 UNIQUE = "_unique"  # ends the names of results without duplicates
 BEST_PREFIX = "best_"  # begins the names of results of the best checkpoint
 LARGEST_BATCH, LARGEST_VOXELS = 200, 2**20  # volumes and voxels in one batch
 
 
 class EvalResult(NamedTuple):
-    """Scores on a split: mean loss, accuracy, balanced accuracy, area under the ROC curve.
+    """Scores on a split: mean cross-entropy, accuracy, balanced accuracy, area under the ROC curve.
 
     Balanced accuracy is the mean of the classes' accuracies. `auc` is NaN if a class has no sample
-    or a probability is NaN.
+    or a probability is NaN. `metrics` are those of the caller's own functions, by name.
     """
 
     loss: float
     accuracy: float
     balanced_accuracy: float = nan
     auc: float = nan
+    metrics: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """All scores by name, the own metrics last."""
+        return {name: getattr(self, name) for name in LOGGED} | dict(self.metrics)
 
     @property
     def as_json(self) -> dict[str, float | None]:
         """The scores by name, None for those that are NaN or infinite, which JSON lacks."""
-        scores = self._asdict().items()
+        scores = self.by_name.items()
         return {name: score if isfinite(score) else None for name, score in scores}
 
 
@@ -149,8 +157,15 @@ def accuracy_says_little(dataset: Dataset) -> bool:
     return dataset.is_uneven or len(dataset.class_names) == 2
 
 
-def measure(predictions: Predictions, with_auc: bool = True) -> EvalResult:
-    """Return the scores of predictions; the AUC of many classes takes the longest."""
+def measure(
+    predictions: Predictions,
+    with_auc: bool = True,
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = MappingProxyType({}),
+) -> EvalResult:
+    """Return the scores of predictions; the AUC of many classes takes the longest.
+
+    `metrics` are functions of the labels (N,) and probabilities (N, classes).
+    """
     log_probabilities, labels = predictions
     right = predictions.classes == labels
     by_class = [right[labels == label].mean() for label in np.unique(labels)]
@@ -160,6 +175,7 @@ def measure(predictions: Predictions, with_auc: bool = True) -> EvalResult:
         float(right.mean()),
         float(np.mean(by_class)),
         _auc(np.exp(log_probabilities), labels) if with_auc else nan,
+        {name: float(one(labels, np.exp(log_probabilities))) for name, one in metrics.items()},
     )
 
 

@@ -19,6 +19,7 @@ from wrn3d.training import evaluation
 from wrn3d.training.averaging import WeightAverage
 from wrn3d.training.evaluation import EvalResult, Predictions, Track
 from wrn3d.training.front_ends import FrontEnd
+from wrn3d.training.own_functions import OwnFunctions
 
 
 class Inference(FrontEnd):
@@ -30,6 +31,7 @@ class Inference(FrontEnd):
     spec: WideResNetSpec
     average: WeightAverage | None
     worker: Worker
+    functions: OwnFunctions
 
     @property
     @abstractmethod
@@ -39,8 +41,9 @@ class Inference(FrontEnd):
     def evaluate(
         self, split: str = "test", track: Track = iter, mirror: bool = False
     ) -> EvalResult:
-        """Return loss and accuracy on a split; the arguments are `predict_split`'s."""
-        return evaluation.measure(self.predict_split(split, track, mirror))
+        """Return the scores on a split, also the own metrics; takes what `predict_split` takes."""
+        predictions = self.predict_split(split, track, mirror)
+        return evaluation.measure(predictions, metrics=self.functions.metrics)
 
     def predict_split(
         self, split: str = "test", track: Track = iter, mirror: bool = False

@@ -8,16 +8,29 @@ from pathlib import Path
 from cards.runs import Run
 from wrn3d.system.errors import MissingDataError
 from wrn3d.training.checkpoint import Checkpoint, slim
-from wrn3d.training.config import CLASSES, DATA, NETWORK_FIELDS, RESIZING, TITLE
+from wrn3d.training.config import (
+    CLASSES,
+    DATA,
+    NETWORK_FIELDS,
+    RESIZING,
+    SPACING,
+    TITLE,
+    VOXELS,
+    WINDOW,
+)
 
 # What `python -m wrn3d.predict`, `evaluate` and `convert` read of a checkpoint's settings.
 SETTINGS = (
     *NETWORK_FIELDS,
     CLASSES,
     RESIZING,
+    VOXELS,
+    SPACING,
+    WINDOW,
     DATA,
     TITLE,
     "dataset",
+    "class_names",
     "volume_size",
     "flip_axes",
     "validation",
@@ -72,6 +85,7 @@ def write_weights(run: Run, folder: Path, target: Path) -> None:
     if not path.exists():
         raise MissingDataError(f"{path} does not exist: name the folder of the runs with --runs")
     checkpoint = Checkpoint.load(path)
-    settings = {name: checkpoint.config[name] for name in SETTINGS}
+    config = checkpoint.config  # of an earlier version, it lacks some
+    settings = {name: config[name] for name in SETTINGS if name in config}
     settings |= {"dataset": run.dataset, "precision": "float32"}
     slim(checkpoint, settings).save(target)

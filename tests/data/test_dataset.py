@@ -239,6 +239,13 @@ def test_numbers_of_another_unit_are_not_normalised(digits):
     assert np.array_equal(floats, digits.normalise(digits.test_volumes))
 
 
+def test_resizing_scales_the_spacing():
+    data = Dataset.from_arrays(bytes_of((8, 8, 4, 1)), labels_of())
+    assert data.resized(4).spacing is None
+    scans = replace(data, spacing=(2.0, 1.0, 1.0))
+    assert scans.resized(4).spacing == (4.0, 2.0, 2.0)
+
+
 def test_resizing_keeps_the_type():
     images = np.random.default_rng(0).integers(-900, 900, (6, 8, 8, 8, 1))
     floats = Dataset.from_arrays(images.astype(np.float32), labels_of()).resized(4)

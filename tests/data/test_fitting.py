@@ -1,16 +1,20 @@
 """Maps of a network's size return to the size of the file."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from wrn3d.data.fitting import Resizing, fit, unfit
 
+PICTURES = [(1, 40, 40), (1, 60, 40), (1, 35, 80)]
 
-@pytest.mark.parametrize("own", [(1, 40, 40), (1, 60, 40), (1, 35, 80), (24, 40, 32)])
-@pytest.mark.parametrize("method", ["linear", "bicubic"])
+
+@pytest.mark.parametrize(
+    "own, method",
+    [*product(PICTURES, ("linear", "bicubic")), ((24, 40, 32), "linear")],
+)
 def test_a_map_returns_to_its_place(own, method):
-    if own[0] > 1 and method == "bicubic":
-        return
     sides = (1, 20, 20) if own[0] == 1 else (12, 20, 16)
     volume = np.zeros((*own, 1), np.uint8)
     centre = [side // 2 for side in own]

@@ -1,4 +1,4 @@
-"""Scans: formats, orientation, spacing, the grid of a data set, and files that do not serve."""
+"""Scans: formats, orientation, spacing, the grid of a data set, and unsuitable files."""
 
 import gzip
 

@@ -6,6 +6,39 @@ import pytest
 from wrn3d.data.splitting import default_splits, folds
 from wrn3d.system.errors import UsageError
 
+RECORDED = [
+    0,
+    0,
+    0,
+    0,
+    4,
+    4,
+    1,
+    1,
+    3,
+    3,
+    2,
+    2,
+    3,
+    3,
+    1,
+    1,
+    0,
+    0,
+    1,
+    1,
+    2,
+    2,
+    2,
+    2,
+    3,
+    3,
+    4,
+    4,
+    4,
+    4,
+]
+
 
 @pytest.fixture
 def samples():
@@ -25,9 +58,9 @@ def test_folds_are_stratified_and_keep_groups_together(samples):
         assert abs(inside.mean() - 0.2) < 0.03
 
 
-def test_the_same_samples_give_the_same_folds(samples):
-    labels, groups = samples
-    assert np.array_equal(folds(labels, groups, 5), folds(labels.copy(), groups.copy(), 5))
+def test_the_folds_are_those_of_earlier_versions():
+    labels, groups = np.arange(30) % 3 % 2, np.arange(30) // 2
+    assert folds(labels, groups, 5).tolist() == RECORDED
 
 
 def test_a_tenth_validates_and_a_fifth_tests(samples):
@@ -41,5 +74,5 @@ def test_a_tenth_validates_and_a_fifth_tests(samples):
 
 def test_a_class_with_too_few_groups_is_refused():
     labels, groups = np.array([0] * 20 + [1] * 9), np.array([*range(20), *[20] * 6, 21, 22, 23])
-    with pytest.raises(UsageError, match=r"class number 1 is in 4 of the groups \(or samples\),"):
+    with pytest.raises(UsageError, match=r"class number 1, .*, is in 4 of the groups \(or sam"):
         folds(labels, groups, 5)

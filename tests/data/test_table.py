@@ -1,5 +1,6 @@
-"""Tables: scans, arrays and pictures that a .csv file lists, and tables that do not serve."""
+"""Tables: scans, arrays and pictures that a .csv file lists, and unsuitable tables."""
 
+import resource
 import subprocess
 import sys
 
@@ -150,15 +151,19 @@ TWO_CLASSES = ["0.npy,a,train", "1.npy,b,train", "2.npy,a,test", "3.npy,b,test"]
         ([*TWO_CLASSES, "4.npy,a,"], "has the split '' in line 6: write train, val or test"),
         (["0.npy,a,test", *TWO_CLASSES[1:], "4.npy,a,val"], "has no training file with the label"),
         ([*TWO_CLASSES, "small.npy,a,train"], r"arrays differ in shape \(.*0.npy has \(6, 8, 7\),"),
-        ([*TWO_CLASSES, "byte.npy,a,train"], "0.npy holds int16, but .*byte.npy uint8, whose unit"),
-        ([*TWO_CLASSES, "mask.npy,a,train"], "mask.npy has at most 16 different numbers, as a mas"),
+        ([*TWO_CLASSES, "byte.npy,a,train"], "byte.npy holds uint8, but .*0.npy int16, whose unit"),
+        (
+            [*TWO_CLASSES, "word.npy,a,train", "byte.npy,a,train"],
+            "byte.npy holds uint8, but .*0.npy int16",
+        ),
+        ([*TWO_CLASSES, f"{'x' * 300},a,train"], "lists 1 file that cannot be found, such as"),
         ([*TWO_CLASSES, "bad.npy,a,train"], r"bad.npy cannot be read as a NumPy array \("),
         ([*TWO_CLASSES, "nan.npy,a,train"], "the numbers in .*nan.npy contain NaN"),
         (
             [*TWO_CLASSES, "a.png,a,train"],
             "files are of different kinds, such as .*0.npy and .*a.",
         ),
-        ([*TWO_CLASSES, "a.doc,a,train"], "a.doc is no file that can be read: name pictures"),
+        ([*TWO_CLASSES, "a.doc,a,train"], "a.doc cannot be read: use pictures"),
     ],
 )
 def test_tables_that_do_not_serve_are_refused(tmp_path, lines, sentence):
@@ -166,7 +171,7 @@ def test_tables_that_do_not_serve_are_refused(tmp_path, lines, sentence):
         np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])
     np.save(tmp_path / "small.npy", volumes_of((6, 8, 6))[0])
     np.save(tmp_path / "byte.npy", volumes_of()[0].astype(np.uint8))
-    np.save(tmp_path / "mask.npy", (volumes_of()[0] > 0).astype(np.int16))
+    np.save(tmp_path / "word.npy", volumes_of()[0].astype(np.uint16))
     np.save(tmp_path / "nan.npy", np.where(volumes_of()[0] > 0, np.nan, 1))
     for name in ("bad.npy", "a.png", "a.doc"):
         (tmp_path / name).write_text("nothing")
@@ -188,7 +193,7 @@ def test_few_files_without_splits_are_refused(tmp_path):
     for row in range(6):
         np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])
     table = write_table(tmp_path, [f"{row}.npy,{row % 2}" for row in range(6)], "path,label")
-    with pytest.raises(DataError, match="has no column split, and class number 0 is in 3 of the g"):
+    with pytest.raises(DataError, match="has no column split, and class number 0, counted "):
         load_dataset(table)
 
 
@@ -201,6 +206,29 @@ def test_a_table_without_a_column_or_a_file_is_named(tmp_path):
         load_dataset(tmp_path / "b.csv")
     with pytest.raises(MissingDataError, match="c.csv does not exist"):
         load_dataset(tmp_path / "c.csv")
+
+
+def test_a_mask_among_scans_is_named(tmp_path, scans):
+    table, volumes = scans
+    write_scan(tmp_path / "scans/3.nii.gz", (volumes[3] > 0).astype(np.int16), (2, 1, 1))
+    with pytest.raises(DataError, match="3.nii.gz has at most 16 different numbers, as a mask has"):
+        load_dataset(table)
+    for row in range(COUNT):
+        mask = (volumes[row] > 0).astype(np.int16)
+        write_scan(tmp_path / f"scans/{row}.nii.gz", mask, (2, 1, 1))
+    assert load_dataset(table).train_volumes.max() == 1  # all of them are
+
+
+def test_more_arrays_than_files_can_be_open(tmp_path):
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))
+    try:
+        for row in range(150):
+            np.save(tmp_path / f"{row}.npy", np.full((4, 4, 4), row, np.int16))
+        lines = [f"{row}.npy,{row % 2},{split_of(row)}" for row in range(150)]
+        assert load_dataset(write_table(tmp_path, lines)).volume_shape == (4, 4, 4, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def test_scans_of_several_channels_or_grids_are_named(tmp_path, scans):

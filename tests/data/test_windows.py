@@ -62,6 +62,19 @@ def test_a_window_that_leaves_nothing_is_refused(window):
         window(SCAN, "a.nii")
 
 
+def test_a_blank_volume_inside_a_window_is_taken():
+    assert set(Window(0, 1)(np.zeros((1, 2, 2, 1)), "a.npy").ravel()) == {0}
+    with pytest.raises(DataError, match="the window 0 1 leaves nothing of a.npy, whose intensiti"):
+        Window(0, 1)(np.full((1, 2, 2, 1), 7), "a.npy")
+
+
+def test_a_second_window_is_refused():
+    data = Dataset.from_arrays(np.arange(64).reshape(4, 4, 4) - 30, [0, 1, 0, 1])
+    levels = data.windowed(Window(-20, 20))
+    with pytest.raises(UsageError, match="arrays already has the levels of another window: leave"):
+        levels.prepared(None, Window(-10, 10))
+
+
 def test_percentiles_leave_nothing_of_a_constant_scan():
     with pytest.raises(DataError, match="the window 1% 99% leaves nothing of a.nii, whose inte"):
         Window(1, 99, percentiles=True)(SCAN * 0, "a.nii")

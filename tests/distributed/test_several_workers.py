@@ -274,3 +274,38 @@ def test_a_run_that_loses_a_worker_is_restarted_to_the_same_bits(
     assert status == 0, log.read_text()
     assert "restarted 2 workers" in log.read_text() and "Traceback" not in log.read_text()
     assert contents(folder) == contents(undisturbed_pair[0])
+
+
+PATIENT = ["--validation", "200", "--save-every", "2", "--learning-rate", "0.5", "--iterations"]
+
+
+@pytest.mark.slow
+def test_two_workers_lose_patience_together_also_after_resuming(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    flags = [*SMALL, *PATIENT, "200", "--patience", "3", "--evaluate"]
+    process = finished(launch("keras", *flags, "--output", whole))
+    assert process.returncode == 0, process.stderr
+    assert "stopped   early: 3 evaluations without a better accuracy" in process.stdout
+    end = int(max(RunFolder(whole).validations.column("accuracy")))
+    short = [*SMALL, *PATIENT, str(end - 4), "--patience", "3"]
+    assert finished(launch("keras", *short, "--output", parts)).returncode == 0
+    process = finished(launch("keras", *flags, "--output", parts, "--resume"))
+    assert process.returncode == 0, process.stderr
+    assert "done      4 iterations in " in process.stdout
+    texts = [(folder / "validation.csv").read_text() for folder in (parts, whole)]
+    assert texts[0] == texts[1]
+    assert "best checkpoint" in process.stdout
+
+
+@pytest.mark.slow
+def test_only_the_first_worker_needs_the_weights_to_start_from(tmp_path):
+    env = small_environment("keras", **SETTINGS)
+    env.save(tmp_path / "first.safetensors")
+    flags = [*SMALL, "--iterations", "2", "--init", tmp_path / "first.safetensors"]
+    process = finished(launch("tensorlayer", *flags, "--output", tmp_path / "run"))
+    assert process.returncode == 0, process.stderr
+    assert f"init      weights of {tmp_path / 'first.safetensors'}" in process.stdout
+    (tmp_path / "first.safetensors").unlink()  # a run that goes on has its own weights
+    again = [*SMALL, "--iterations", "3", "--init", tmp_path / "first.safetensors"]
+    process = finished(launch("tensorlayer", *again, "--output", tmp_path / "run", "--resume"))
+    assert process.returncode == 0, process.stderr

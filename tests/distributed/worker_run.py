@@ -33,7 +33,7 @@ def training_arrays(env, iterations):
         "logits": env.predict(env.dataset.normalise(env.dataset.test_volumes[:27])),
         "predictions": views[0].log_probabilities,
         "mirrored": np.array([view.log_probabilities for view in views[1:]]),
-        "scores": np.array(env.evaluate()),
+        "scores": np.array(list(env.evaluate().by_name.values())),
         **{
             f"{kind}/{name}": array
             for kind, arrays in ({"gradient": gradients} | learned).items()

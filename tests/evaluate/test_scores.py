@@ -1,12 +1,13 @@
 """Scores against scikit-learn's and formulas; bootstrap intervals against what is known of them."""
 
+import json
 from math import isnan, sqrt
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
-from wrn3d.evaluate.comparison import compare
+from wrn3d.evaluate.comparison import compare, comparison_table
 from wrn3d.evaluate.measuring import OVERALL, Measured
 from wrn3d.evaluate.scores import BINS, Scorer, interval, resampled
 from wrn3d.system.errors import UsageError
@@ -125,6 +126,14 @@ def test_draws_are_repeated_and_those_that_lack_a_class_do_not_count():
     assert np.array_equal(first, second, equal_nan=True) and np.isnan(first).any()
     assert interval(first) == (1, 1)
     assert np.isnan(interval(np.full(5, np.nan))).all()
+
+
+def test_an_undefined_difference_is_said_to_be():
+    one = Measured.of(Predictions(np.log([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 0])), 2)
+    assert compare(one, one).as_json["differences"]["auc"] is None
+    assert json.dumps(compare(one, one).as_json, allow_nan=False)
+    [row] = [line for line in comparison_table(one, one).splitlines() if line.startswith("| AUC")]
+    assert row.count("undefined") == 3 and "nan" not in row
 
 
 def test_two_networks_are_compared_in_pairs():

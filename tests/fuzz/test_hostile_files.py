@@ -65,7 +65,7 @@ def test_an_npz_of_more_than_the_memory_is_refused_unread(tmp_path, monkeypatch)
     content = array_header((96,) * 4) + bytes(96**4)
     path = npz_with(tmp_path / "x.npz", "train_images.npy", content)
     monkeypatch.setattr(medmnist, "available_memory", lambda: 100e6)
-    sentence = "its arrays would take 0.1 GiB, more than half of the"
+    sentence = "its arrays would take 0.08 GiB, but may take half of the free memory"
     refused_cheaply(load_dataset, path, sentence, most=50e6)
 
 

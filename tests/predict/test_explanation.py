@@ -9,7 +9,9 @@ from tests.support.environments import small_environment
 from tests.support.processes import run_command
 from tests.support.scan_files import write_scan
 from wrn3d import Dataset
-from wrn3d.predict import Classifier
+from wrn3d.data.grids import Grid
+from wrn3d.predict import Classifier, explanation
+from wrn3d.training.inputs import Input, read_input
 
 LABELS = np.arange(20) % 2
 
@@ -63,6 +65,44 @@ def test_a_scan_gets_a_map_in_its_geometry(run, tmp_path):
     for name in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
         assert np.allclose(getattr(scan, name)(), getattr(found, name)(), atol=1e-5)
     assert sitk.GetArrayFromImage(found).max() > 0
+
+
+def test_scans_are_drawn_as_radiologists_look(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(explanation, "save_figure", lambda figure, path: drawn.append(figure))
+    voxels = np.zeros((4, 6, 5, 1), np.int16)
+    voxels[3, 5, 4] = 7  # the highest slice, at the front, on the patient's right
+    numbers = np.zeros((4, 6, 5), np.float32)
+    numbers[3, 5, 4] = 1
+    grid = Grid((4, 6, 5), (2, 1, 1))
+    for item, place in (
+        (Input("a", voxels, voxels, lambda one: one, grid), (0, 0)),
+        (Input("a", voxels, voxels, lambda one: one), (-1, -1)),
+    ):
+        explanation._draw(item, numbers, "title", tmp_path / "x.png")
+        pictures = [panel.images[0] for panel in drawn.pop().axes[:3]]
+        assert [picture.get_array().shape for picture in pictures] == [(6, 5), (4, 5), (4, 6)]
+        assert all(picture.get_array()[place] == 7 for picture in pictures)
+
+
+def test_a_map_returns_through_the_grid_of_a_network_for_scans(tmp_path):
+    volumes, lines = np.random.default_rng(0).integers(-900, 900, (20, 6, 8, 7)), ["path,label"]
+    for row, voxels in enumerate(volumes.astype(np.int16)):
+        write_scan(tmp_path / f"{row}.nii.gz", voxels, (2, 1, 1), "LPS")
+        lines.append(f"{row}.nii.gz,{row % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    settings = {"dataset": str(tmp_path / "labels.csv"), "volume_size": 4, "batch_size": 4}
+    env = small_environment("keras", **settings)
+    env.step(learning_rate=0.1)
+    env.save(tmp_path / "best.safetensors")
+    explain(tmp_path, "3.nii.gz", "--group", "0", "--output", "maps")
+    scan, found = (
+        sitk.ReadImage(str(tmp_path / name)) for name in ("3.nii.gz", "maps/3.explain.nii.gz")
+    )
+    assert scan.GetSize() == found.GetSize() and scan.GetDirection() == found.GetDirection()
+    volume = read_input(Classifier(tmp_path).network, tmp_path / "3.nii.gz").volume
+    small = env.explain(env.dataset.normalise(volume[None]), group=0)
+    assert sitk.GetArrayFromImage(found).max() == pytest.approx(small.max(), rel=0.3)
 
 
 def test_wrong_settings_are_refused(run, tmp_path):

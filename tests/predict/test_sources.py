@@ -86,8 +86,8 @@ def test_what_holds_nothing_is_named(classifier, tmp_path):
 
 def test_a_runs_folder_stands_for_its_best_or_newest_checkpoint(classifier, tmp_path):
     checkpoint = Checkpoint.load(classifier[1])
-    with pytest.raises(MissingDataError, match="has no checkpoint: name the folder of a run, or a"):
-        checkpoint_file(tmp_path)
+    with pytest.raises(MissingDataError, match="or is not a file: name a checkpoint, a run that"):
+        Checkpoint.load(tmp_path)
     for number in (7, 12):
         checkpoint.save(tmp_path / f"checkpoint-{number:08}.safetensors")
     assert checkpoint_file(tmp_path).name == "checkpoint-00000012.safetensors"

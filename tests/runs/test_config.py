@@ -7,10 +7,11 @@ import pytest
 from wrn3d import TrainingConfig
 from wrn3d.runs.config import OVERRIDABLE, RunConfig
 
-NAMES = """dataset volume_size validation best_by depth widen_factor dropout shortcut strides
-    batch_size shards portable optimizer learning_rate schedule warmup milestones milestone_factor
-    momentum nesterov weight_decay label_smoothing class_weights averaging precision augment
-    crop_padding flip_axes alternate_flips cutout batch_norm sizes seed save_every on_nan"""
+NAMES = """dataset class_names volume_size window validation best_by depth widen_factor dropout
+    shortcut strides init freeze batch_size shards portable optimizer learning_rate schedule warmup
+    milestones milestone_factor momentum nesterov weight_decay label_smoothing class_weights
+    averaging precision augment crop_padding flip_axes alternate_flips cutout batch_norm sizes seed
+    save_every patience on_nan"""
 RESULT = NAMES.split()
 
 
@@ -29,9 +30,9 @@ def test_the_settings_that_decide_the_result(settings, length):
 
 
 def test_all_of_them_can_be_overridden_but_the_network_and_the_optimizer():
-    fixed = {"depth", "widen_factor", "shortcut", "strides", "optimizer"}
+    fixed = {"depth", "widen_factor", "shortcut", "strides", "optimizer", "freeze"}
     others = [name for name in RESULT if name not in fixed]
-    assert list(OVERRIDABLE) == ["data", "iterations", "epochs", *others]
+    assert list(OVERRIDABLE) == ["data", "loss", "metrics", "iterations", "epochs", *others]
 
 
 def test_a_run_adds_to_the_settings_of_the_environment():

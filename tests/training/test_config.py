@@ -38,7 +38,15 @@ def test_the_defaults_are_the_original_scripts():
         ({"data_dir": Path("gs://bucket")}, "data_dir is 'gs:/bucket', but must be a path, not a"),
         ({"volume_size": 0}, "volume_size is 0"),
         ({"validation": -1}, "validation is -1, but must be a whole number from 0 up"),
-        ({"best_by": "loss"}, "best_by is 'loss', but must be accuracy or auc"),
+        ({"best_by": ""}, "best_by has '', but must have texts"),
+        (
+            {"window": ("3", "1")},
+            "window is ('3', '1'), but must be two numbers, the lower one",
+        ),
+        (
+            {"freeze": ("head",)},
+            "freeze is 'head', but must be conv0, group0, group1, ",
+        ),
         ({"depth": 11}, "depth is 11, but must be 6n + 4"),
         ({"widen_factor": 0}, "widen_factor is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),

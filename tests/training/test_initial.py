@@ -67,9 +67,7 @@ def test_other_networks_are_refused(trained, tmp_path):
         small_environment("keras", init=trained[1], depth=16)
     with pytest.raises(DataError, match="does not fit the network"):
         small_environment("keras", init=trained[1], shortcut="projection")
-    with pytest.raises(
-        MissingDataError, match="gone does not exist or is not a file: name a saved"
-    ):
+    with pytest.raises(MissingDataError, match="gone does not exist or is not a file: name a chec"):
         small_environment("keras", init=tmp_path / "gone")
 
 
@@ -126,7 +124,7 @@ def test_the_command_says_what_it_starts_from_and_freezes(trained, tmp_path):
     process = run_command(*run, "--init", trained[1], "--freeze", "conv0", "group0")
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    assert lines[0].endswith("parameters, without training conv0 group0")
+    assert lines[0].endswith("parameters, frozen: conv0 group0")
     assert lines[1] == f"init      weights of {trained[1]}"
     again = [*run[:-4], "--iterations", 4, "--output", tmp_path / "run", "--resume"]
     process = run_command(*again, "--init", trained[1], "--freeze", "conv0")

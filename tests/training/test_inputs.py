@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tests.support.scan_files import write_scan
 from wrn3d import Dataset, WideResNetSpec, load_dataset
+from wrn3d.data.grids import Grid, Scan, on_grid
 from wrn3d.data.windows import parsed
 from wrn3d.system.errors import DataError
 from wrn3d.training.inputs import read_input
@@ -48,8 +50,10 @@ def test_a_window_is_remembered(tmp_path, window):
         found = read_input(network, tmp_path / name)
         assert np.array_equal(found.volume, data.train_volumes[3])
         assert np.array_equal(found.original[..., 0], volumes[3])
-    np.save(tmp_path / "c.npy", volumes[3] * 0)
-    with pytest.raises(DataError, match="leaves nothing of .*c.npy, whose intensities run from 0"):
+    np.save(tmp_path / "c.npy", volumes[3] * 0 + 999)
+    with pytest.raises(
+        DataError, match="leaves nothing of .*c.npy, whose intensities run from 999"
+    ):
         read_input(network, tmp_path / "c.npy")
 
 
@@ -76,6 +80,25 @@ def test_scans_come_to_the_grid_of_the_training_data(tmp_path, size, window):
     volume = read_input(network, tmp_path / "fine.mha").volume
     assert volume.shape == data.volume_shape and volume.dtype == data.test_volumes.dtype
     assert np.corrcoef(volume.ravel(), data.test_volumes[0].ravel())[0, 1] > 0.9
+
+
+def test_other_channels_are_refused(tmp_path):
+    volumes, lines = volumes_of(np.uint8), ["path,label,split"]
+    for row, voxels in enumerate(volumes):
+        write_scan(tmp_path / f"{row}.nii", voxels)
+        lines.append(f"{row}.nii,{LABELS[row]},train")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    network = trained_on(load_dataset(tmp_path / "labels.csv"))
+    image = sitk.GetImageFromArray(np.stack([volumes[0]] * 3, -1), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "rgb.nrrd"))
+    with pytest.raises(DataError, match="rgb.nrrd does not fit the network"):
+        read_input(network, tmp_path / "rgb.nrrd")
+
+
+def test_a_scan_of_an_impossible_size_is_refused(tmp_path):
+    grid, huge = Grid((48, 48, 48), (1, 1, 1)), Grid((4, 6, 5), (1e5, 1e5, 1e5))
+    with pytest.raises(DataError, match="a scan with 4x6x5 voxels of 1e.05x1e.05x1e.05 mm would"):
+        on_grid(Scan(np.zeros((4, 6, 5, 1), np.int16), huge), grid, np.int16)
 
 
 def test_a_network_without_spacing_takes_scans_of_its_proportions(tmp_path):

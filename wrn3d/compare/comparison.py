@@ -133,7 +133,8 @@ class Pair:
         if self.first is None and logits[0].tobytes() != logits[1].tobytes():
             self.first = Difference(last, "the logits", largest_difference(*logits), 0)
         if self.first is None and str(evaluations[0]) != str(evaluations[1]):
-            self.first = Difference(last, "the evaluation", largest_difference(*evaluations), 0)
+            scores = (list(one.by_name.values()) if one else [] for one in evaluations)
+            self.first = Difference(last, "the evaluation", largest_difference(*scores), 0)
         left, right = (side.ask("arrays") for side in self.sides)
         weights = {
             name: largest_difference(left[name], right[name]) for name in left if OF not in name

@@ -59,7 +59,7 @@ class Dataset:
                 _is_array(volumes, TYPES, 5)
                 and _is_array(labels, [np.int64], 1)
                 and len(labels) == len(volumes) >= (name == "train")
-                and volumes.dtype in (self.train_volumes.dtype, *[np.uint8][len(volumes) :])
+                and (not len(volumes) or volumes.dtype == self.train_volumes.dtype)
                 and (labels >= 0).all(),
                 f"{name}_volumes must be (N, D, H, W, C) of one type in all splits, uint8, int16, "
                 f"uint16 or float32, and {name}_labels int64 (N,), 0 or greater: make a data set "
@@ -184,8 +184,16 @@ class Dataset:
         )
 
     def prepared(self, volume_size: int | None, window: Window | None) -> "Dataset":
-        """Return the data set `windowed`, then `resized`, each if asked for and not done yet."""
-        dataset = self.windowed(window) if window not in (None, self.window) else self
+        """Return the data set `windowed`, then `resized`, each if asked for and not done yet.
+
+        Raises UsageError if the data set has another window already, and what these two raise.
+        """
+        is_new = window not in (None, self.window)
+        require(
+            not is_new or self.window is None,
+            f"{self.title} already has the levels of another window: leave window out",
+        )
+        dataset = self.windowed(window) if window and is_new else self
         return dataset.resized(volume_size) if volume_size else dataset
 
     def resized(self, longest: int) -> "Dataset":
@@ -202,7 +210,12 @@ class Dataset:
         nbytes = count * prod(shape) * self.train_volumes.itemsize
         check_room(f"the {counted(count, 'volume')} of {self.title}", nbytes)
         resized = self._each_split(lambda volumes, _: resize_voxels(volumes, longest))
-        return replace(resized, resizing=(*self.resizing, Resizing("linear", shape[:3])))
+        spacing = self.spacing and tuple(
+            mm * old / new
+            for mm, old, new in zip(self.spacing, self.volume_shape, shape, strict=False)
+        )
+        steps = (*self.resizing, Resizing("linear", shape[:3]))
+        return replace(resized, resizing=steps, spacing=spacing)
 
     def windowed(self, window: Window) -> "Dataset":
         """Return the data set with intensities mapped to 256 levels, uint8.

@@ -13,7 +13,7 @@ from wrn3d.data import scans
 from wrn3d.data.arrays import Volumes, images_of_file
 from wrn3d.data.fitting import Resizing
 from wrn3d.data.grids import Grid, common_grid, on_grid
-from wrn3d.data.npy import open_array
+from wrn3d.data.npy import header_of, open_array
 from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
 from wrn3d.data.voxels import Voxels, as_voxels, common_type, type_for
 from wrn3d.data.windows import Window
@@ -31,19 +31,19 @@ SAMPLED = 2**16  # voxels in which `Masks` counts them
 class Reader(NamedTuple):
     """A function that reads each file as a volume of `shape` (D, H, W, C) and type `kind`.
 
-    `resizing` and `spacing` are the Dataset's. `masks` counts the files that look like masks.
+    `resizing` and `spacing` are the Dataset's. `masks` counts the scans that look like masks.
     """
 
     read: Callable[[Path], Voxels]
     shape: tuple[int, ...]
     kind: npt.DTypeLike
-    masks: "Masks"
+    masks: "Masks | None" = None
     resizing: tuple[Resizing, ...] = ()
     spacing: tuple[float, ...] | None = None
 
 
 class Masks:
-    """Notes which files hold a mask, a drawing of labels, instead of a scan."""
+    """Notes which files hold a mask, the labels of a segmentation, instead of a scan."""
 
     def __init__(self) -> None:
         self.found: list[Path] = []
@@ -52,7 +52,7 @@ class Masks:
     def note(self, path: Path, voxels: Voxels) -> None:
         """Count the file at `path`, which holds `voxels`."""
         values = voxels.ravel()[:: max(1, voxels.size // SAMPLED)]
-        if len(np.unique(values)) <= FEW:
+        if voxels.dtype.kind != "f" and len(np.unique(values)) <= FEW:
             self.found.append(path)
         else:
             self.others += 1
@@ -62,7 +62,7 @@ class Masks:
         if self.found and self.others:
             raise DataError(
                 f"{self.found[0]} has at most {FEW} different numbers, as a mask has, unlike "
-                f"{counted(self.others, 'other file')}: name the scan that belongs to it"
+                f"{counted(self.others, 'other file')}: list its scan instead, or leave it out"
             )
 
 
@@ -86,8 +86,8 @@ def reader_for(
     if len(kinds) > 1:
         first, second, *_ = kinds.values()
         raise DataError(
-            f"files are of different kinds, such as {first} and {second}: name pictures, NumPy "
-            "arrays or scans alone"
+            f"files are of different kinds, such as {first} and {second}: list either pictures, or "
+            "NumPy arrays, or scans"
         )
     kind = next(iter(kinds))
     if kind is picture_reader:
@@ -107,8 +107,8 @@ def _kind(path: Path) -> Callable[..., Reader]:
     if scans.is_scan(path):
         return _scan_reader
     raise DataError(
-        f"{path} is no file that can be read: name pictures ({', '.join(ENDINGS)}), NumPy arrays "
-        f"({ARRAY}), scans ({', '.join(scans.ENDINGS)}) or folders of a DICOM series"
+        f"{path} cannot be read: use pictures ({', '.join(ENDINGS)}), NumPy arrays ({ARRAY}), "
+        f"scans ({', '.join(scans.ENDINGS)}) or folders of a DICOM series"
     )
 
 
@@ -119,12 +119,13 @@ def _common_kind(kinds: Mapping[Path, npt.DTypeLike], window: Window | None) -> 
     examples: dict[np.dtype, Path] = {}
     for path, kind in kinds.items():
         examples.setdefault(np.dtype(kind), path)
-    if len(examples) > 1 and np.dtype(np.uint8) in examples:
-        (first, path), (second, other), *_ = examples.items()
-        raise DataError(
-            f"{path} holds {first}, but {other} {second}, whose unit is probably another: convert "
-            "them, or map both to 256 levels with --window"
-        )
+    with_bytes = examples.get(np.dtype(np.uint8))
+    for kind, path in examples.items():
+        if with_bytes and kind != np.uint8:
+            raise DataError(
+                f"{with_bytes} holds uint8, but {path} {kind}, whose unit is probably another: "
+                "convert them, or map both to 256 levels with --window"
+            )
     return common_type(examples)
 
 
@@ -149,7 +150,8 @@ def read_files(
                 except UsageError as error:
                     raise DataError(str(error)) from error
                 progress.advance()
-    reader.masks.check()
+    if reader.masks:
+        reader.masks.check()
     return volumes
 
 
@@ -161,7 +163,7 @@ def picture_reader(files: Iterable[Path], side: int | None) -> Reader:
     size = (side, side) if side else _common_size(files)
     resizing = (Resizing("bicubic", (1, *size)),) if side else ()
     return Reader(
-        lambda path: read_picture(path, size=size)[None], (1, *size, 3), np.uint8, Masks(), resizing
+        lambda path: read_picture(path, size=size)[None], (1, *size, 3), np.uint8, None, resizing
     )
 
 
@@ -180,24 +182,23 @@ def _common_size(files: Iterable[Path]) -> tuple[int, int]:
 
 
 def _array_reader(files: Sequence[Path], window: Window | None) -> Reader:
-    arrays = {path: open_array(path) for path in files}
-    (first, array), *others = arrays.items()
-    for path, other in others:
-        if other.shape != array.shape:
+    headers = {path: header_of(path) for path in files}
+    (first, (shape, _)), *others = headers.items()
+    for path, (other, _) in others:
+        if other != shape:
             raise DataError(
-                f"arrays differ in shape ({first} has {array.shape}, {path} has {other.shape}): "
-                "bring them to one"
+                f"arrays differ in shape ({first} has {shape}, {path} has {other}): bring them to "
+                "one"
             )
-    kind = _common_kind({path: type_for(one.dtype) for path, one in arrays.items()}, window)
-    masks = Masks()
+    kind = _common_kind({path: type_for(dtype) for path, (_, dtype) in headers.items()}, window)
 
     def read(path: Path) -> Voxels:
         voxels = as_voxels(f"the numbers in {path}", np.array(open_array(path)))
         [volume] = images_of_file(str(path), voxels[None])
-        masks.note(path, volume)
         return window(volume, str(path)) if window else volume.astype(kind)
 
-    return Reader(read, read(first).shape, kind, masks)
+    [volume] = images_of_file(str(first), np.zeros((1, *shape), np.uint8))
+    return Reader(read, volume.shape, kind)
 
 
 def _scan_reader(

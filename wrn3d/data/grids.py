@@ -1,6 +1,7 @@
 """The grids of scans: voxels in millimetres, and how scans come to one grid and back."""
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from wrn3d.data.resizing import resize_to
 from wrn3d.data.voxels import Voxels, rounded
 from wrn3d.system.checks import check_each, check_number, require
 from wrn3d.system.errors import DataError
+from wrn3d.system.memory import check_room
 
 TOLERANCE = 1e-3  # of distances, relative
 
@@ -71,9 +73,10 @@ def on_grid(scan: Scan, grid: Grid, kind: npt.DTypeLike) -> Voxels:
     """Return a scan's voxels on a grid, (D, H, W, C) of the type `kind`, with the same centre.
 
     Interpolates as `resizing.resize` does, cuts off what is outside the grid, and fills the rest
-    with the scan's lowest number.
+    with the scan's lowest number. Raises DataError if that would take too much memory.
     """
     voxels, sides = scan.voxels, _sides_on(grid.spacing, *scan.grid)
+    check_room(f"a scan with {scan.grid}", 4 * prod(sides) * voxels.shape[-1], "check its header")
     if tuple(sides) != voxels.shape[:3]:
         numbers = resize_to(voxels[None].astype(np.float32), sides)[0]
     else:

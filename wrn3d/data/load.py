@@ -45,7 +45,7 @@ def load_dataset(
     data_dir = check_path("data_dir", data_dir)
     if volume_size is not None:
         check_count("volume_size", volume_size)
-    levels = parsed(window) if window else None
+    levels = None if window is None else parsed(window)
     is_npz = name.endswith(NPZ)
     require(
         is_npz or not class_names,

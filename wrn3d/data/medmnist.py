@@ -74,7 +74,11 @@ def images_to_classify(path: Path) -> npt.NDArray[Any]:
             names = [name for name in ("test_images", "images", *held[:1]) if name in held]
             if len(held) > 1 and names == held[:1]:
                 raise ValueError(f"it has neither test_images nor images: {', '.join(held)}")
+            if not names:
+                raise ValueError("it is empty")
             [array] = _held(archive, names[:1]).values()
+            if array.ndim < 2:
+                raise ValueError(f"its array has the shape {array.shape}")
     except Exception as error:  # zipfile and NumPy raise nearly anything for a damaged file
         raise DataError(
             f"{path} holds no images to classify ({reason(error)}): save them with "

@@ -48,6 +48,12 @@ def open_array(path: Path) -> npt.NDArray[Any]:
         ) from error
 
 
+def header_of(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Return the shape and the type of the array in an .npy file; raise as `open_array` does."""
+    array = open_array(path)
+    return array.shape, array.dtype
+
+
 def as_volume(name: str, array: npt.NDArray[Any], expected: tuple[int, ...]) -> Voxels:
     """Return an array as a volume (D, H, W, C) for a network that takes the `expected` shape.
 

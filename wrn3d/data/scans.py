@@ -87,7 +87,7 @@ def _last_sentence(error: Exception) -> str:
 
 @_naming_the_file
 def read_header(path: Path) -> Header:
-    """Return the header of the scan that `read_scan` returns; few formats need its voxels for that.
+    """Return the header of the scan that `read_scan` returns; mostly without reading its voxels.
 
     Raises DataError if the file is damaged, or if it holds no scan or several.
     """
@@ -228,7 +228,7 @@ def write_map(path: Path, numbers: Voxels, scan: Path) -> None:
     """
     import SimpleITK as sitk
 
-    original = _image(scan)
+    original = _naming_the_file(_image)(scan)
     turned = sitk.GetImageFromArray(np.ascontiguousarray(numbers, np.float32))
     turned.CopyInformation(sitk.DICOMOrient(original, ORIENTATION))
     letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(

@@ -23,8 +23,8 @@ def folds(labels: Labels, groups: npt.NDArray[np.int64], count: int) -> npt.NDAr
         found = len(np.unique(groups[labels == label]))
         require(
             found >= count,
-            f"class number {label} is in {found} of the groups (or samples), too few for {count} "
-            "folds: add samples, or choose the splits yourself",
+            f"class number {label}, counted from 0, is in {found} of the groups (or samples), too "
+            f"few for {count} folds: add samples, or choose the splits yourself",
         )
     result = np.zeros(len(labels), np.int64)
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """Load the files that a table (.csv) lists: --dataset labels.csv, columns path and label."""
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
@@ -110,7 +111,7 @@ def _existing(path: Path, rows: Iterable[Row]) -> list[Row]:
     missing: list[Row] = []
     count = 0
     for row in rows:
-        if not row.path.exists():
+        if not os.path.exists(row.path):
             count, missing = count + 1, missing or [row]
             continue
         before = found.setdefault(row.path.resolve(), row)
@@ -119,12 +120,11 @@ def _existing(path: Path, rows: Iterable[Row]) -> list[Row]:
             before is row,
             f"lists {row.path} in line {before.line} and in line {row.line}: delete one",
         )
-    for row in missing:
-        _check(
-            path,
-            False,
-            f"lists {counted(count, 'file')} that cannot be found, such as {row.path} in line "
-            f"{row.line}: paths are relative to the table",
+    if missing:
+        raise DataError(
+            f"{path} lists {counted(count, 'file')} that cannot be found, such as "
+            f"{visible(str(missing[0].path))} in line {missing[0].line}: paths are relative to the "
+            "table"
         )
     _check(path, found, "has no lines: list a file in each, below the columns path and label")
     return list(found.values())

@@ -26,10 +26,11 @@ def type_for(dtype: npt.DTypeLike) -> npt.DTypeLike:
 
 
 def as_voxels(name: str, array: npt.NDArray[Any]) -> Voxels:
-    """Return an array in the first of TYPES that holds its numbers.
+    """Return an array in one of TYPES.
 
-    Bytes, 16-bit integers and float32 stay unchanged. Other floating-point types become float32,
-    rounded; True and False become 255 and 0. Raises UsageError for complex numbers, texts and
+    Bytes, 16-bit integers and float32 stay unchanged. Other integers become int16, uint16 or
+    float32, the first that holds their range; other floating-point types become float32, rounded;
+    True and False become 255 and 0. Raises UsageError for complex numbers, texts and
     objects, for NaN and infinite values, and for integers beyond 2^24.
     """
     if array.dtype in TYPES and array.dtype.kind != "f":

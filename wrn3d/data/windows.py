@@ -25,13 +25,15 @@ class Window(NamedTuple):
     def __call__(self, volume: Voxels, name: str) -> Voxels:
         """Return a volume's levels, uint8; `name` says which volume it is.
 
-        Raises DataError if all voxels would get the same level.
+        A blank volume inside the window is taken. Raises DataError if the window maps all
+        intensities of a volume to one level.
         """
         low, high = self.low, self.high
         if self.percentiles:
             low, high = map(float, np.percentile(volume, (low, high)))
         lowest, highest = float(volume.min()), float(volume.max())
-        if not max(low, lowest) < min(high, highest):
+        is_blank = low <= lowest == highest <= high and low < high
+        if not (is_blank or max(low, lowest) < min(high, highest)):
             raise DataError(
                 f"the window {' '.join(texts(self))} leaves nothing of {name}, whose intensities "
                 f"run from {lowest:g} to {highest:g}: choose another --window"
@@ -55,7 +57,8 @@ def check_window(name: str, value: Any) -> tuple[str, str] | None:
 
 def parsed(value: Any, name: str = "window") -> Window:
     """Return the Window that two numbers or texts mean; raise UsageError as `check_window` does."""
-    limits = [str(one).strip() for one in value] if isinstance(value, (tuple, list)) else []
+    is_list = isinstance(value, (tuple, list, np.ndarray))
+    limits = [str(one).strip() for one in value] if is_list else []
     are_percentiles = [limit.endswith("%") for limit in limits]
     try:
         low, high = (float(limit.removesuffix("%")) for limit in limits)

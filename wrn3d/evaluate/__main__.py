@@ -4,7 +4,7 @@
     python -m wrn3d.evaluate runs/adrenal --dataset adrenalmnist3d_64.npz --output adrenal-scores
     python -m wrn3d.evaluate runs/first runs/second
 
-For a trained network of this package, it says whether the scores on its card come out again. Of two
+For a trained network of this package, it says whether the scores on its card are reproduced. Of two
 networks, it says whether they differ.
 """
 
@@ -31,7 +31,6 @@ from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import writing_to
 from wrn3d.training import shipped
 from wrn3d.training.classifier import Classifier
-from wrn3d.training.config import DATA
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Evaluation(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The results by name."""
         names = self.dataset.class_names
-        return {name: result.as_json(names) for name, result in self.results.items()}
+        return {name: result.by_name(names) for name, result in self.results.items()}
 
 
 def main() -> int:
@@ -87,6 +86,12 @@ def evaluate(config: EvaluateConfig) -> int:
         f"{len(config.checkpoints)} networks are named, but must be one, or two to compare",
     )
     evaluations = [_evaluation(path, config) for path in config.checkpoints]
+    classes = {one.dataset.class_names for one in evaluations}
+    require(
+        len(classes) == 1,
+        "the networks were measured on data with other classes: name one data set for both with "
+        "--dataset",
+    )
     content = _content(evaluations)
     if config.json:
         print(json.dumps(content, indent=2))
@@ -101,12 +106,12 @@ def _evaluation(path: Path, config: EvaluateConfig) -> Evaluation:
     """Measure one network."""
     classifier = Classifier(path)
     if config.dataset is None:
-        dataset = measuring.own_data(classifier, path, config.data_dir)
+        dataset, is_own = measuring.own_data(classifier, path, config.data_dir), True
     else:
-        dataset = measuring.other_data(classifier, config.dataset, config.data_dir)
+        dataset, is_own = measuring.other_data(classifier, config.dataset, config.data_dir)
     warn_of_duplicates(dataset, stacklevel=1)
-    is_own = config.dataset is None or dataset.fingerprint == classifier.settings.get(DATA)
-    return Evaluation(path, dataset, measuring.measured(classifier, dataset, config.split), is_own)
+    results = measuring.measured(classifier, dataset, config.split)
+    return Evaluation(path, dataset, results, is_own)
 
 
 def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         "first": first.as_json,
         "second": second.as_json,
         "comparison": {
-            name: compare(first.results[name], second.results[name])._asdict()
+            name: compare(first.results[name], second.results[name]).as_json
             for name in first.results
             if name in second.results
         },

@@ -1,4 +1,4 @@
-"""Say whether the scores on a trained network's card come out again."""
+"""Say whether the scores on a trained network's card are reproduced."""
 
 import re
 

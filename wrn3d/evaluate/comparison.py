@@ -1,10 +1,11 @@
 """Compare two networks on the same volumes."""
 
-from typing import NamedTuple
+from math import isfinite
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from wrn3d.evaluate.measuring import OVERALL, TITLES, Measured, score_text
+from wrn3d.evaluate.measuring import OVERALL, TITLES, Measured, as_json, score_text
 from wrn3d.evaluate.scores import Interval, interval
 from wrn3d.system.checks import require
 from wrn3d.system.reporting import markdown_table
@@ -14,9 +15,9 @@ class Comparison(NamedTuple):
     """The second network's scores minus the first's, with their 95 % intervals by name.
 
     The intervals come from the paired bootstrap: both networks are measured on the same resamples.
-    `lost` and `won` count the volumes that only the first, and only the second, classifies rightly.
-    `p_value` is McNemar's exact test of these counts: how often two equally good networks would
-    differ at least as much (McNemar 1947; Dietterich 1998 recommends it).
+    `lost` and `won` count the volumes that only the first, and only the second, classifies
+    correctly. `p_value` is McNemar's exact test of these counts: how often two equally good
+    networks would differ at least as much (McNemar 1947; Dietterich 1998 recommends it).
     """
 
     differences: dict[str, float]
@@ -24,6 +25,13 @@ class Comparison(NamedTuple):
     lost: int
     won: int
     p_value: float
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The comparison by name, with None for NaN, which JSON lacks."""
+        differences = {score: as_json(value) for score, value in self.differences.items()}
+        intervals = {score: as_json(*ends) for score, ends in self.intervals.items()}
+        return self._asdict() | {"differences": differences, "intervals": intervals}
 
 
 def compare(first: Measured, second: Measured) -> Comparison:
@@ -59,14 +67,15 @@ def comparison_table(first: Measured, second: Measured) -> str:
     for score in OVERALL:
         texts = [score_text(score, one.scores[score], one.draws[score]) for one in (first, second)]
         low, high = result.intervals[score]
-        numbers = (
+        difference, *ends = (
             f"{x:+.3f}" if score == "auc" else f"{100 * x:+.2f}"
             for x in (result.differences[score], low, high)
         )
-        difference, *ends = numbers
-        rows.append([TITLES[score], *texts, f"{difference} ({' to '.join(ends)})"])
+        is_known = isfinite(result.differences[score])
+        text = f"{difference} ({' to '.join(ends)})" if is_known else "undefined"
+        rows.append([TITLES[score], *texts, text])
     table = markdown_table(["score", "first", "second", "second - first"], rows)
     return (
-        f"{table}\n\nonly the first is right on {result.lost:,} volumes, only the second on "
-        f"{result.won:,}: McNemar's exact test gives p = {result.p_value:.3g}"
+        f"{table}\n\nOnly the first is right on {result.lost:,} volumes, only the second on "
+        f"{result.won:,}: McNemar's exact test gives p = {result.p_value:.3g}."
     )

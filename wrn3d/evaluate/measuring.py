@@ -68,19 +68,19 @@ class Measured(NamedTuple):
             {score: np.array([draw[score] for draw in draws]) for score in TITLES},
         )
 
-    def as_json(self, names: Sequence[str]) -> dict[str, Any]:
+    def by_name(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the scores and intervals by name; `names` are the classes'."""
         content: dict[str, Any] = {
             "count": len(self.predictions.labels),
-            "loss": _json(measure(self.predictions, with_auc=False).loss),
-            **{score: _json(self.scores[score]) for score in OVERALL},
-            "intervals": {score: _json(*interval(self.draws[score])) for score in OVERALL},
+            "loss": as_json(measure(self.predictions, with_auc=False).loss),
+            **{score: as_json(self.scores[score]) for score in OVERALL},
+            "intervals": {score: as_json(*interval(self.draws[score])) for score in OVERALL},
         }
         content["classes"] = {
             name: {
-                **{score: _json(self.scores[score][label]) for score in OF_CLASSES},
+                **{score: as_json(self.scores[score][label]) for score in OF_CLASSES},
                 "intervals": {
-                    score: _json(*interval(self.draws[score][:, label])) for score in OF_CLASSES
+                    score: as_json(*interval(self.draws[score][:, label])) for score in OF_CLASSES
                 },
             }
             for label, name in enumerate(names)
@@ -88,8 +88,8 @@ class Measured(NamedTuple):
         return content
 
 
-def _json(*values: float) -> Any:
-    """Return a number, or a list of several; None for NaN, which JSON lacks."""
+def as_json(*values: float) -> Any:
+    """Return a number, or a list of several, with None for NaN, which JSON lacks."""
     numbers = [float(value) if isfinite(value) else None for value in values]
     return numbers if len(numbers) > 1 else numbers[0]
 
@@ -107,8 +107,11 @@ def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> 
     advice = "name the data set with --dataset"
     try:
         dataset = load_dataset(
-            *(name, data_dir, settings.get("volume_size"), settings.get(WINDOW)),
-            settings.get("class_names", ()),
+            name,
+            data_dir,
+            volume_size=settings.get("volume_size"),
+            window=settings.get(WINDOW),
+            class_names=settings.get("class_names", ()),
         )
     except (ValueError, MissingDataError) as error:
         raise DataError(
@@ -119,14 +122,20 @@ def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> 
     return dataset.with_validation(settings.get("validation", 0))
 
 
-def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> Dataset:
+def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> tuple[Dataset, bool]:
     """Load a data set in the network's size; warn if its classes have other names.
 
-    Raises UsageError if it does not fit the network.
+    Returns it, and whether it is the one that the network was trained on. Raises UsageError if it
+    does not fit the network.
     """
     shape, names = classifier.spec.input_shape, classifier.class_names
-    settings = name, data_dir, max(shape[:3]), classifier.settings.get(WINDOW)
-    dataset = load_dataset(*settings, grid=classifier.network.grid)
+    dataset = load_dataset(
+        name,
+        data_dir,
+        volume_size=max(shape[:3]),
+        window=classifier.settings.get(WINDOW),
+        grid=classifier.network.grid,
+    )
     require(
         dataset.volume_shape == shape and len(dataset.class_names) == len(names),
         f"{dataset.title} has volumes {dataset.volume_shape} and {len(dataset.class_names)} "
@@ -138,9 +147,9 @@ def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> Datas
             f"{_some(names)}",
             stacklevel=2,
         )
-    if dataset.fingerprint == classifier.settings.get(DATA):
-        return dataset.with_validation(classifier.settings.get("validation", 0))
-    return dataset
+    is_own = dataset.fingerprint == classifier.settings.get(DATA)
+    count = classifier.settings.get("validation", 0) if is_own else 0
+    return dataset.with_validation(count), is_own
 
 
 def _some(names: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ def draw_roc(result: Measured, names: Sequence[str], path: Path, title: str) -> 
         is_class = labels == label
         if 0 < np.count_nonzero(is_class) < len(labels):
             false, true, _ = roc_curve(is_class, log_probabilities[:, label])
-            [line] = panel.plot(false, true, linewidth=1.5, drawstyle="default")
+            [line] = panel.plot(false, true, linewidth=1.5)
             lines[drawable(names[label])] = line
     panel.set_xlabel("false positive rate")
     panel.set_ylabel("true positive rate (recall)")

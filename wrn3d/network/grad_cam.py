@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from wrn3d.data.arrays import as_array
 from wrn3d.data.resizing import resize_to
 from wrn3d.network.folded import FoldedLayers
 from wrn3d.network.spec import LAST_GROUP, WideResNetSpec
@@ -21,7 +22,7 @@ def grad_cam(
     labels: npt.ArrayLike | None = None,
     group: int = LAST_GROUP,
 ) -> npt.NDArray[np.float32]:
-    """Return the map of each volume, (N, D, H, W) float32 from 0 up: what speaks for its label.
+    """Return heatmaps (N, D, H, W) float32 of volumes: the evidence for a class, from 0 up.
 
     Args:
         arrays: the weights by canonical name.
@@ -35,17 +36,7 @@ def grad_cam(
     It is computed in float32. Raises UsageError for another label or group.
     """
     check_count("group", group, least=0, most=LAST_GROUP)
-    chosen = None if labels is None else np.asarray(labels)
-    require(
-        chosen is None
-        or (
-            chosen.shape in ((), (len(volumes),))
-            and chosen.dtype.kind in "iu"
-            and ((chosen >= 0) & (chosen < spec.num_classes)).all()
-        ),
-        f"label is {quoted(labels)}, but must be a whole number from 0 to {spec.num_classes - 1}, "
-        "or one for each volume",
-    )
+    chosen = check_labels(labels, len(volumes), spec.num_classes)
     # The layer that reads the group's output.
     name = "bn" if group == LAST_GROUP else f"group{group + 1}.block0.bn0"
     with tf.GradientTape() as tape:
@@ -53,8 +44,7 @@ def grad_cam(
         logits = wide_resnet(layers, tf.constant(volumes, tf.float32), spec, seed=0)
         if chosen is None:
             chosen = logits.numpy().argmax(axis=1)
-        rows = np.broadcast_to(chosen, len(volumes))
-        scores = tf.gather(logits, rows, axis=1, batch_dims=1)
+        scores = tf.gather(logits, chosen, axis=1, batch_dims=1)
     activations = layers.activations.numpy()
     gradients = tape.gradient(scores, layers.activations).numpy()
     weights = gradients.mean(axis=tuple(range(1, gradients.ndim - 1)), keepdims=True)
@@ -62,6 +52,26 @@ def grad_cam(
     if maps.ndim == 4:  # images
         maps = maps[:, None]
     return resize_to(maps, spec.input_shape[:3])[..., 0]
+
+
+def check_labels(
+    labels: npt.ArrayLike | None, count: int, classes: int
+) -> npt.NDArray[np.int64] | None:
+    """Return one class, or (count,) of them, as (count,); None for None.
+
+    Raises UsageError for anything else.
+    """
+    if labels is None:
+        return None
+    array = as_array("label", labels)
+    require(
+        array.shape in ((), (count,))
+        and array.dtype.kind in "iu"
+        and ((array >= 0) & (array < classes)).all(),
+        f"label is {quoted(labels)}, but must be a whole number from 0 to {classes - 1}, or one "
+        "for each volume",
+    )
+    return np.broadcast_to(array, count).astype(np.int64)
 
 
 class _WatchedLayers(FoldedLayers):

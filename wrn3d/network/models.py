@@ -2,9 +2,17 @@
 
 import logging
 
-from wrn3d.network.parameters import initial_weights
+from wrn3d.network.parameters import initial_weights, part_of
 from wrn3d.network.spec import WideResNetSpec, check_spec
-from wrn3d.network.variables import Model, assign, named_variables, set_dropout, values
+from wrn3d.network.variables import (
+    Model,
+    assign,
+    freeze,
+    model_layers,
+    named_variables,
+    set_dropout,
+    values,
+)
 from wrn3d.network.wide_resnet import wide_resnet
 from wrn3d.system.checks import check_count
 from wrn3d.system.keras_settings import in_float32
@@ -71,9 +79,10 @@ def as_keras_model(
     import keras
 
     if not isinstance(model, keras.Model):
-        arrays = values(named_variables(model))
-        model = keras_model(spec, seed, precision)
-        assign(named_variables(model), arrays)
+        copy = keras_model(spec, seed, precision)
+        assign(named_variables(copy), values(named_variables(model)))
+        freeze(copy, {part_of(layer.name) for layer in model_layers(model) if not layer.trainable})
+        return copy
     return model
 
 

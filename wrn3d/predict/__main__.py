@@ -28,6 +28,8 @@ from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.terminal import Progress
 
+TOGETHER = 64  # volumes
+
 
 @dataclass(frozen=True)
 class PredictConfig:
@@ -75,22 +77,29 @@ def predict(config: PredictConfig) -> int:
     if config.label is not None:
         check_choice("label", config.label, classifier.class_names)
     explain = Explainer(classifier, config.label, config.group, config.output)
-    read: list[tuple[str, Voxels]] = []
     sources, failed = _sources(config.files, classifier)
-    with Progress(len(sources), "reading") as progress:
+    names: list[str] = []
+    results: list[np.ndarray] = []  # probabilities (N, num_classes)
+    waiting: list[Voxels] = []
+    with Progress(len(sources), "classifying") as progress:
         for source in sources:
             try:
                 item = source.read(classifier.network)
+                if config.explain:
+                    explain(source, item)
             except (DataError, MissingDataError) as error:
                 failed += _report(error)
             else:
-                read.append((source.name, item.volume))
-                if config.explain:
-                    explain(source, item)
+                names.append(source.name)
+                waiting.append(item.volume)
+            if len(waiting) == TOGETHER:
+                results.append(classifier(np.stack(waiting)))
+                waiting.clear()
             progress.advance()
-    if read:
-        names, volumes = zip(*read, strict=True)
-        _show(classifier, names, classifier(np.stack(volumes)), config)
+    if waiting:
+        results.append(classifier(np.stack(waiting)))
+    if names:
+        _show(classifier, names, np.concatenate(results), config)
     return 1 if failed else 0
 
 

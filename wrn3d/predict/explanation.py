@@ -1,6 +1,6 @@
 """Explain classifications: draw where the network looks, and write the map."""
 
-from collections import Counter
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Explainer:
 
     def __init__(self, classifier: Classifier, label: str | None, group: int, output: Path) -> None:
         self.classifier, self.label, self.group, self.output = classifier, label, group, output
-        self.stems: Counter[str] = Counter()
+        self.stems: set[str] = set()
 
     def __call__(self, source: Source, item: Input) -> None:
         """Write the picture STEM.explain.png and the map in the input's size, (D, H, W) float32.
@@ -42,9 +42,10 @@ class Explainer:
         label = names.index(self.label) if self.label else int(probabilities.argmax())
         [small] = self.classifier.explain(item.volume[None], label, self.group)
         numbers = item.to_original(small)
-        self.stems[source.stem] += 1
-        count = self.stems[source.stem]
-        stem = self.output / (source.stem if count == 1 else f"{source.stem}-{count}")
+        names_left = chain([source.stem], (f"{source.stem}-{number}" for number in count(2)))
+        name = next(one for one in names_left if one not in self.stems)
+        self.stems.add(name)
+        stem = self.output / name
         with writing_to(self.output):
             self.output.mkdir(parents=True, exist_ok=True)
         if item.grid and source.path:
@@ -100,6 +101,6 @@ def _draw(item: Input, numbers: Map, title: str, path: Path) -> None:
             vmax=highest or 1,
         )
     bar = figure.colorbar(image, ax=panels[1, :], shrink=0.8)
-    bar.set_label("what speaks for the class" if highest else "nothing speaks for it", fontsize=8)
+    bar.set_label("evidence for the class" if highest else "no evidence for it", fontsize=8)
     figure.suptitle(title, fontsize=10, **MATHLESS)
     save_figure(figure, path)

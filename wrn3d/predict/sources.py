@@ -1,4 +1,4 @@
-"""Find what to classify: files, folders, the arrays of an .npz file, and stacks in an .npy file."""
+"""Find what to classify: files, folders, the images in an .npz file, and stacks in .npy files."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -32,13 +32,28 @@ class Source(NamedTuple):
 
 
 def find_sources(path: Path, network: TrainedNetwork) -> list[Source]:
-    """Return what there is to classify at a path.
+    """Return the pictures and volumes at a path.
 
     In a folder these are all files with known endings, also in its visible subfolders, and each
     folder with slices of a DICOM series. Raises DataError for damaged arrays and empty folders.
     """
-    if path.is_dir():
-        return _in_folder(path)
+    if not path.is_dir():
+        return _in_file(path, network)
+    found: list[Source] = []
+    for file in _readable(path):
+        try:
+            found += _in_file(file, network)
+        except DataError as error:  # which must not lose the other files
+            found.append(_broken(file, error))
+    if found:
+        return found
+    if any(entry.is_file() and not entry.name.startswith(".") for entry in path.iterdir()):
+        return [_whole(path)]  # perhaps DICOM slices without an ending
+    raise DataError(f"{path} holds no pictures or volumes: name files, or a folder with some")
+
+
+def _in_file(path: Path, network: TrainedNetwork) -> list[Source]:
+    """Return the rows of an array with several volumes, or the whole file."""
     ending = path.suffix.lower()
     if ending == NPZ and path.is_file():
         return _rows(path, images_to_classify(path))
@@ -46,17 +61,26 @@ def find_sources(path: Path, network: TrainedNetwork) -> list[Source]:
         array, shape = open_array(path), network.spec.input_shape
         if not fits(array.shape, shape) and fits(array.shape[1:], shape):
             return _rows(path, array)
-    return [_file(path)]
+    return [_whole(path)]
 
 
-def _file(path: Path) -> Source:
+def _whole(path: Path) -> Source:
     return Source(str(path), stem(path), lambda network: read_input(network, path), path)
+
+
+def _broken(path: Path, error: DataError) -> Source:
+    def read(network: TrainedNetwork) -> Input:
+        raise error
+
+    return Source(str(path), stem(path), read, path)
 
 
 def stem(path: Path) -> str:
     """Return a file's name without its ending."""
-    ending = next((one for one in scans.ENDINGS[::-1] if path.name.lower().endswith(one)), "")
-    return path.name[: -len(ending)] if ending else path.stem or path.resolve().name
+    endings = [one for one in scans.ENDINGS if path.name.lower().endswith(one)]
+    if endings:
+        return path.name[: -len(max(endings, key=len))]
+    return path.stem or path.resolve().name
 
 
 def _rows(path: Path, array: npt.NDArray[Any]) -> list[Source]:
@@ -70,15 +94,6 @@ def _rows(path: Path, array: npt.NDArray[Any]) -> list[Source]:
     ]
 
 
-def _in_folder(folder: Path) -> list[Source]:
-    found = [_file(path) for path in _readable(folder)]
-    if found:
-        return found
-    if any(entry.is_file() and not entry.name.startswith(".") for entry in folder.iterdir()):
-        return [_file(folder)]  # perhaps DICOM slices without an ending
-    raise DataError(f"{folder} holds no pictures or volumes: name files, or a folder with some")
-
-
 def _readable(folder: Path) -> Iterator[Path]:
     """Yield the files with known endings in a folder and its subfolders, and folders of slices."""
     for inner, folders, files in os.walk(folder):
@@ -88,5 +103,5 @@ def _readable(folder: Path) -> Iterator[Path]:
             yield Path(inner)
         for name in names:
             lower = name.lower()
-            if lower.endswith((*ENDINGS, ARRAY, *scans.ENDINGS)) and not lower.endswith(SLICE):
+            if lower.endswith((*ENDINGS, ARRAY, NPZ, *scans.ENDINGS)) and not lower.endswith(SLICE):
                 yield Path(inner, name)

@@ -116,7 +116,9 @@ def train(
         else nullcontext() as folder
     ):
         checkpoint, notes = starting_point(config, folder)
-        environment = environment_class(**config.settings)
+        # A checkpoint has all weights: the file that they came from may be gone.
+        settings = config.settings | ({"init": None} if checkpoint else {})
+        environment = environment_class(**settings)
         for line in [*describe(environment, config), *notes]:
             print(fitted(line), flush=True)
         with StopRequest() as stop:

@@ -30,7 +30,7 @@ class RunConfig(TrainingConfig):
     save_every: int = setting(100, check_count)
     """Iterations from one checkpoint to the next; the run keeps the last three and the best."""
     patience: int | None = setting(None, check_optional, check_count)
-    """Stop early after so many evaluations, one every --save-every iterations, without a better
+    """Stop early after this many evaluations (one every --save-every iterations) without a better
     validation score."""
     resume: bool = False
     """Continue the run in --output from its newest undamaged checkpoint."""

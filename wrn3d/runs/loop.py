@@ -5,6 +5,8 @@ from dataclasses import replace
 from signal import Signals
 from typing import TypeVar
 
+import numpy as np
+
 from wrn3d.runs import divergence
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.folder import RunFolder, is_regular
@@ -66,7 +68,8 @@ class TrainingLoop:
         """
         environment = self.environment
         environment.worker.check_same_everywhere(
-            f"{self.config.save_every} {self.config.on_nan} {self.config.output is None}"
+            f"{self.config.save_every} {self.config.on_nan} {self.config.output is None} "
+            f"{self.config.patience}"
         )
         self._check_validation_split()
         if checkpoint is not None:
@@ -220,7 +223,7 @@ class TrainingLoop:
             self.saved = state.iteration
 
     def _start_folder(self) -> None:
-        self.validated = None
+        self.validated, self.since_best, self.best_score = None, 0, -1.0
         if self.folder and self.output:
             iteration = self.environment.iteration
             self.output.start(iteration, self.validates)
@@ -230,8 +233,11 @@ class TrainingLoop:
                 self.validated = iteration
             best = max(scores, key=lambda one: (scores[one], -one), default=0)
             self.since_best = sum(one > best for one in scores)
-        self.validated = self.environment.worker.all_max(self.validated or 0) or None
-        self.since_best = self.environment.worker.all_max(self.since_best)
+        # Only the first worker has the folder.
+        own = np.array([self.best_score, self.since_best, self.validated or 0], np.float64)
+        [sent] = self.environment.worker.broadcast([own])
+        self.best_score, self.since_best = float(sent[0]), int(sent[1])
+        self.validated = int(sent[2]) or None
 
     def _draw_final_curves(self) -> None:
         if self.output:
@@ -240,7 +246,7 @@ class TrainingLoop:
     def _check_validation_split(self) -> None:
         dataset = self.environment.dataset
         require(
-            self.config.best_by == "accuracy"
+            self.config.best_by != "auc"
             or not self.validates
             or len(set(dataset.validation_labels)) == len(dataset.class_names),
             f"the validation split of {dataset.title} lacks a class, so its AUC is undefined: "

@@ -113,7 +113,7 @@ def _idle_cores(shards: int) -> list[str]:
 
 def _network_line(spec: WideResNetSpec, freeze: Sequence[str]) -> str:
     strides = "" if spec.strides == PAPER_STRIDES else f", {_setting('strides', spec)}"
-    frozen = f", without training {' '.join(freeze)}" if freeze else ""
+    frozen = f", frozen: {' '.join(freeze)}" if freeze else ""
     return (
         f"network   {spec.name}, {spec.shortcut} shortcut, dropout {spec.dropout:g}{strides}: "
         f"{parameter_count(spec):,} parameters{frozen}"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from wrn3d.system.checks import check_count, check_number, check_path, require
-from wrn3d.system.errors import DataError, MissingDataError, reason
+from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import atomic_file, require_file
 from wrn3d.training import shipped
 
@@ -33,17 +33,15 @@ KERNEL_DEPTH = 3  # of the kernels that `slim` cuts
 def checkpoint_file(path: str | Path) -> Path:
     """Return the file at a path, of a trained network by its name, or of a run by its folder.
 
-    Of a run it is the best checkpoint, or else the newest. Raises UsageError if `path` is no path,
-    and MissingDataError for a folder without checkpoints.
+    Of a run it is the best checkpoint, or else the newest; a folder without one is returned as it
+    came. Raises UsageError if `path` is no path.
     """
     path = shipped.find(check_path("path", path))
     if not os.path.isdir(path):
         return path
     found = sorted(one for one in path.iterdir() if CHECKPOINT_NAME.fullmatch(one.name))
     files = [path / BEST] if (path / BEST).is_file() else found[-1:]
-    if not files:
-        raise MissingDataError(f"{path} has no checkpoint: name the folder of a run, or a file")
-    return files[0]
+    return files[0] if files else path
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -135,7 +133,7 @@ class Checkpoint:
         """
         path = checkpoint_file(path)
         known = ", ".join(shipped.names())
-        require_file(path, f"name a saved checkpoint{known and f', or one of {known}'}")
+        require_file(path, f"name a checkpoint, a run that has one{known and f', or {known}'}")
         try:
             with safe_open(path, framework="numpy") as file:
                 header = _header(file.metadata() or {})

@@ -13,7 +13,7 @@ from wrn3d.network.spec import LAST_GROUP
 from wrn3d.system.memory import enough_for
 from wrn3d.system.tensorflow_setup import check_process, import_tensorflow
 from wrn3d.training.checkpoint import Checkpoint
-from wrn3d.training.evaluation import batches, log_probabilities
+from wrn3d.training.evaluation import batches, heatmaps, log_probabilities
 from wrn3d.training.inputs import read_input
 from wrn3d.training.trained import TrainedNetwork, assign_weights
 
@@ -85,14 +85,10 @@ class Classifier:
     def explain(
         self, volumes: npt.ArrayLike, label: npt.ArrayLike | None = None, group: int = LAST_GROUP
     ) -> npt.NDArray[np.float32]:
-        """Return what speaks for a class in volumes (N, D, H, W, C): maps (N, D, H, W).
+        """Return heatmaps (N, D, H, W) of volumes (N, D, H, W, C): the evidence for a class.
 
         The volumes are as `read` returns them, the maps `grad_cam`'s. Raises UsageError for what
         does not fit the network.
         """
-        from wrn3d.network.grad_cam import grad_cam  # which imports TensorFlow
-
         check_process()
-        normalised = self.normalise(volumes)
-        with enough_for(len(normalised), "explaining"):
-            return grad_cam(self.spec, self._arrays, normalised, label, group)
+        return heatmaps(self.spec, self._arrays, self.normalise(volumes), label, group)

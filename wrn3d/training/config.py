@@ -118,7 +118,7 @@ class TrainingConfig:
     """Strides of the three groups, which make the volumes smaller (the paper: 1, 2, 2)."""
     init: Path | None = setting(None, check_optional, check_path)
     """Start from the weights of a trained network: a name such as cifar10, a run's folder or a
-    .safetensors file. The head is drawn anew if the classes are others."""
+    .safetensors file. The head is re-initialised if the classes differ."""
     freeze: tuple[str, ...] = setting((), check_each, check_choice, PARTS)
     """Parts of the network that keep their weights; their batch norm uses its running averages."""
     batch_size: int = setting(64, check_count)

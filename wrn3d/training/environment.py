@@ -11,7 +11,7 @@ import numpy as np
 
 from wrn3d.data.batches import own_batch
 from wrn3d.data.dataset import Dataset
-from wrn3d.distributed.workers import check_workers
+from wrn3d.distributed.workers import check_workers, find_rank
 from wrn3d.network.models import as_keras_model
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.network.variables import (
@@ -81,8 +81,8 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         self._has_own_data = data is not None
         self.spec = spec or self.config.network_spec(self.dataset)
         check_data(self.spec, self.dataset, self.config)
-        names = self.dataset.class_names
-        self.initial = InitialWeights.of(self.config.init, self.spec, names)
+        init = self.config.init if find_rank().rank == 0 else None
+        self.initial = InitialWeights.of(init, self.spec, self.dataset.class_names)
         self.worker = start_worker(self.spec, self.dataset, self.config, self.feed.loaded)
         self.worker.check_same_everywhere(str(self.functions.names))
         self.build()
@@ -92,9 +92,9 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         self.average = WeightAverage(named_variables(self.model), decay) if decay else None
         self._measure_norms = norm_meter(self.model, self.optimizer)
         self._go_to(Checkpoint({}), self.config, self.feed.selection)  # as after `reset`
-        if self.initial.arrays:
+        if self.worker.all_max(bool(self.initial.arrays)):  # only the first worker reads them
             self.reset()
-            self.adopt_state_of_first()  # whose file counts
+            self.adopt_state_of_first()
 
     @uninterrupted()
     def step(
@@ -310,7 +310,7 @@ class TrainingEnvironment(Inference, OriginalAttributes, state.NotCopyable):
         optimizer, or rows that the data lack, before it changes anything.
         """
         self._check_last_weights()
-        state.check_checkpoint(checkpoint, self.config.optimizer)
+        state.check_checkpoint(checkpoint, self.config.optimizer, self.config.freeze)
         own = checkpoint.config.get("seed", self.config.seed)
         config = replace(self.config, seed=own if seed is None else seed)
         selection = self.feed.selection_of(checkpoint)

@@ -6,13 +6,16 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.data.augmentation import AXES
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.duplicates import duplicates
 from wrn3d.distributed.workers import Worker
+from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
 from wrn3d.system.errors import quoted
+from wrn3d.system.memory import enough_for
 
 ALONE = Worker()
 # May wrap a list of batches, as a progress bar does.
@@ -121,6 +124,31 @@ def batches(volumes: np.ndarray, track: Track = iter) -> Iterator[slice]:
     size = min(LARGEST_BATCH, max(1, LARGEST_VOXELS // prod(volumes.shape[1:-1])))
     for start in track(range(0, len(volumes), size)):
         yield slice(start, start + size)
+
+
+def heatmaps(
+    spec: WideResNetSpec,
+    arrays: Mapping[str, np.ndarray],
+    volumes: np.ndarray,
+    label: npt.ArrayLike | None,
+    group: int,
+) -> npt.NDArray[np.float32]:
+    """Return `grad_cam` of normalised volumes (N, D, H, W, C), computed in `batches`.
+
+    `label` is one class or (N,) of them, or None for the predicted ones.
+    """
+    from wrn3d.network.grad_cam import check_labels, grad_cam  # which imports TensorFlow
+
+    labels = check_labels(label, len(volumes), spec.num_classes)
+    with enough_for(len(volumes), "explaining"):
+        return np.concatenate(
+            [
+                grad_cam(
+                    spec, arrays, volumes[rows], None if labels is None else labels[rows], group
+                )
+                for rows in batches(volumes)
+            ]
+        )
 
 
 def ways_to_measure(

@@ -78,16 +78,15 @@ class Inference(FrontEnd):
     def explain(
         self, volumes: Any, label: Any = None, group: int = LAST_GROUP
     ) -> npt.NDArray[np.float32]:
-        """Return what speaks for a class in normalised volumes: maps (N, D, H, W), from 0 up.
+        """Return heatmaps (N, D, H, W) of normalised volumes: the evidence for a class, from 0 up.
 
         They are `grad_cam`'s, for a `label` or (N,) labels, by default the predicted classes.
         Raises UsageError for volumes as in `predict`, and for another label or group.
         """
         volumes = own_volumes("volumes", volumes, [self.spec.input_shape])
-        from wrn3d.network.grad_cam import grad_cam  # which imports TensorFlow
-
-        with self.averaged(), enough_for(len(volumes), "explaining"):
-            return grad_cam(self.spec, values(named_variables(self.model)), volumes, label, group)
+        with self.averaged():
+            arrays = values(named_variables(self.model))
+        return evaluation.heatmaps(self.spec, arrays, volumes, label, group)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Return a context in which the model holds the EMA of its weights, if there is one.

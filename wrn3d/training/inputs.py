@@ -25,7 +25,7 @@ Map = npt.NDArray[np.float32]  # (D, H, W)
 
 
 class Input(NamedTuple):
-    """A picture, an array or a scan: `original` (D, H, W, C) as it is, `volume` as a network's.
+    """A picture, an array or a scan: `original` (D, H, W, C) as in the file, `volume` resized.
 
     `to_original` brings a map of the volume's size to the original's. `grid` is the scan's, in mm,
     or None for others.
@@ -69,10 +69,11 @@ def array_input(network: TrainedNetwork, name: str, array: npt.NDArray[np.generi
 def _picture_input(network: TrainedNetwork, path: Path) -> Input:
     *sides, channels = network.spec.input_shape
     if sides[0] > 1 or network.kind != np.uint8 or network.window:
+        window = ", mapped by a window" if network.window else f", {network.kind}"
         raise DataError(
             f"{path} is a picture of 8 bits, but the network takes volumes of "
-            f"{'x'.join(map(str, network.spec.input_shape))}, {network.kind}: name an array or a "
-            f"scan ({VOLUMES})"
+            f"{'x'.join(map(str, network.spec.input_shape))}{window}: use an array or a scan "
+            f"({VOLUMES})"
         )
     picture = read_picture(path, channels)[None]
     if network.mean.max() > DARK:
@@ -84,7 +85,8 @@ def _scan_input(network: TrainedNetwork, path: Path) -> Input:
     scan = scans.read_scan(path)
     voxels = _in_unit(network, str(path), scan.voxels)
     grid = network.grid
-    if grid is None:  # the training data had no spacing
+    if grid is None or voxels.shape[-1] != network.spec.input_shape[-1]:
+        # The training data had no spacing, or the channels differ, which the check names.
         check_fits(str(path), voxels.shape, network.spec.input_shape)
         found = _resized(network, str(path), scan.voxels, voxels, "linear")
         return found._replace(grid=scan.grid)

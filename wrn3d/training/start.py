@@ -56,7 +56,11 @@ def open_dataset(
 def load_data(config: TrainingConfig) -> Dataset:
     """Load the data set that the settings name; raise what `load_dataset` raises."""
     return load_dataset(
-        *(config.dataset, config.data_dir, config.volume_size, config.window), config.class_names
+        config.dataset,
+        config.data_dir,
+        volume_size=config.volume_size,
+        window=config.window,
+        class_names=config.class_names,
     )
 
 
@@ -117,6 +121,6 @@ def start_worker(
     from wrn3d.distributed.cluster_worker import ClusterWorker  # which imports TensorFlow, too
 
     worker = ClusterWorker(rank, config.shards, synchronised, single_depth)
-    shared = config.settings | {"data_dir": "", "dataset": ""}
+    shared = config.settings | {"data_dir": "", "dataset": "", "init": ""}
     worker.check_same_everywhere(f"{shared} {loaded.fingerprint}")
     return worker

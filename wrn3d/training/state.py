@@ -1,6 +1,6 @@
 """A run's arrays: capture them from the model and the optimizer, and put them back."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -82,8 +82,11 @@ def description(
     return asdict(config) | name | data
 
 
-def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
-    """Raise UsageError unless it is a Checkpoint, DataError if another optimizer trained it."""
+def check_checkpoint(checkpoint: Checkpoint, optimizer: str, freeze: Collection[str]) -> None:
+    """Raise UsageError unless it is a Checkpoint.
+
+    Raises DataError if another optimizer trained it, or if other parts were frozen.
+    """
     require(
         isinstance(checkpoint, Checkpoint),
         "restore takes a Checkpoint from snapshot(); set_weights takes arrays from get_weights()",
@@ -95,6 +98,13 @@ def check_checkpoint(checkpoint: Checkpoint, optimizer: str) -> None:
             f"the checkpoint was trained with {quoted(trained_with)}, but this run uses "
             f"{optimizer}, which cannot continue its momentum: load the weights alone with "
             "set_weights(checkpoint.weights)"
+        )
+    frozen = checkpoint.config.get("freeze", ())
+    if checkpoint.momentum and set(frozen) != set(freeze):
+        raise DataError(
+            f"the checkpoint was trained with frozen parts {', '.join(frozen) or 'none'}, but this "
+            f"run freezes {', '.join(freeze) or 'none'}: load the weights alone with "
+            "set_weights(checkpoint.weights), or start from them with init"
         )
 
 

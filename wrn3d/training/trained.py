@@ -135,7 +135,7 @@ class TrainedNetwork(NamedTuple):
 
 
 def _read(checkpoint: Checkpoint) -> TrainedNetwork:
-    """Return a checkpoint's network; raise KeyError for what every version of 0.2 records.
+    """Return a checkpoint's network; raise KeyError for a setting that it lacks but needs.
 
     Raises UsageError, DataError or TypeError for invalid contents.
     """
@@ -165,9 +165,13 @@ def _read(checkpoint: Checkpoint) -> TrainedNetwork:
     others = {RESIZING: (), VOXELS: "uint8", SPACING: None, WINDOW: None} | checkpoint.config
     require(others[VOXELS] in VOXEL_TYPES, "the type of its voxels is unknown")
     return TrainedNetwork(
-        *(spec, names, precision, mean, std),
-        np.dtype(others[VOXELS]),
-        check_steps(others[RESIZING], mean.shape[1:4]),
-        check_spacing(others[SPACING]),
-        None if others[WINDOW] is None else parsed(others[WINDOW]),
+        spec,
+        names,
+        precision,
+        mean,
+        std,
+        kind=np.dtype(others[VOXELS]),
+        resizing=check_steps(others[RESIZING], mean.shape[1:4]),
+        spacing=check_spacing(others[SPACING]),
+        window=None if others[WINDOW] is None else parsed(others[WINDOW]),
     )

@@ -245,6 +245,7 @@ def test_a_missing_library_is_named(scans, monkeypatch):
         load_dataset(scans[0])
 
 
+@pytest.mark.slow
 def test_a_table_of_dicom_series_trains_and_an_own_series_is_classified(tmp_path):
     for row, voxels in enumerate(volumes_of((8, 8, 8))):
         write_series(tmp_path / f"patient{row}", voxels + np.int16(row % 2 * 200))

@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.environments import small_environment
 from wrn3d import Dataset
+from wrn3d.data.load import prepared
 from wrn3d.data.windows import Window, check_window, parsed
 from wrn3d.system.errors import DataError, UsageError
 
@@ -72,7 +73,7 @@ def test_a_second_window_is_refused():
     data = Dataset.from_arrays(np.arange(64).reshape(4, 4, 4) - 30, [0, 1, 0, 1])
     levels = data.windowed(Window(-20, 20))
     with pytest.raises(UsageError, match="arrays already has the levels of another window: leave"):
-        levels.prepared(None, Window(-10, 10))
+        prepared(levels, None, Window(-10, 10))
 
 
 def test_percentiles_leave_nothing_of_a_constant_scan():
@@ -84,8 +85,8 @@ def test_a_window_applies_once_to_own_data():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(-900, 900, (40, 8, 8, 8, 1)), np.arange(40) % 2
     dataset = Dataset.from_arrays(images, labels, images[:4], labels[:4])
-    levels = dataset.prepared(None, parsed((-100, 400)))
-    assert levels.prepared(None, parsed((-100, 400))) is levels
+    levels = prepared(dataset, None, parsed((-100, 400)))
+    assert prepared(levels, None, parsed((-100, 400))) is levels
     assert levels.train_volumes.dtype == levels.test_volumes.dtype == np.uint8
     env = small_environment("keras", data=dataset, window=(-100, 400))
     assert env.dataset.fingerprint == levels.fingerprint != dataset.fingerprint

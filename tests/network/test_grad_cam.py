@@ -12,11 +12,11 @@ from wrn3d.network.grad_cam import grad_cam
 from wrn3d.network.variables import assign, named_variables
 from wrn3d.system.errors import UsageError
 
-SIDE, BLOCK = 16, 5
+SIDE, BLOCK = 12, 4
 
 
 def with_blocks(count, seed):
-    """Return volumes of noise (N, 16, 16, 16, 1) and labels; half of them have a bright block.
+    """Return volumes of noise (N, 12, 12, 12, 1) and labels; half of them have a bright block.
 
     Returns the corners of the blocks, too.
     """
@@ -31,11 +31,11 @@ def with_blocks(count, seed):
 @pytest.fixture(scope="module")
 def trained():
     """Return an environment that has learnt to see blocks, volumes with a block, and corners."""
-    volumes, labels, _ = with_blocks(256, seed=0)
+    volumes, labels, _ = with_blocks(160, seed=0)
     env = small_environment(
         "keras",
         data=Dataset.from_arrays(volumes, labels),
-        **{"strides": (1, 1, 2), "learning_rate": 0.1, "momentum": 0.9, "batch_size": 32},
+        **{"strides": (1, 1, 2), "learning_rate": 0.1, "momentum": 0.9, "batch_size": 16},
     )
     for _ in range(40):
         env.step()

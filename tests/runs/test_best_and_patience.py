@@ -23,7 +23,7 @@ def accuracies(folder):
         return {int(row["iteration"]): float(row["accuracy"]) for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("script", ["tl", "keras"])
+@pytest.mark.parametrize("script", [pytest.param("tl", marks=pytest.mark.slow), "keras"])
 def test_the_best_checkpoint_is_tested_beside_the_last(tmp_path, script):
     folder = tmp_path / "run"
     flags = ("--iterations", 16, "--save-every", 2, "--learning-rate", 2, "--momentum", 0.9)
@@ -59,6 +59,7 @@ def test_patience_ends_a_run_early_and_for_good(tmp_path):
     assert "done      nothing was left to train" in again and max(accuracies(folder)) == end
 
 
+@pytest.mark.slow
 def test_a_run_that_is_continued_has_the_patience_of_one_that_was_not(tmp_path):
     flags = ("--iterations", 200, "--save-every", 2, "--learning-rate", 0.5)
     run("keras", *flags, "--patience", 3, "--output", tmp_path / "whole")

@@ -86,7 +86,9 @@ def test_the_values_of_a_transposed_array_are_kept(tmp_path):
 
 
 def test_a_path_that_cannot_be_read_or_written_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist or is not a file: name a saved"):
+    with pytest.raises(
+        FileNotFoundError, match="does not exist or is not a file: name a checkpoint"
+    ):
         Checkpoint.load(tmp_path / "none.safetensors")
     for path, error, message in (
         (tmp_path, ValueError, "is a folder: name a file in it"),

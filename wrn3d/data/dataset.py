@@ -183,19 +183,6 @@ class Dataset:
             self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
         )
 
-    def prepared(self, volume_size: int | None, window: Window | None) -> "Dataset":
-        """Return the data set `windowed`, then `resized`, each if asked for and not done yet.
-
-        Raises UsageError if the data set has another window already, and what these two raise.
-        """
-        is_new = window not in (None, self.window)
-        require(
-            not is_new or self.window is None,
-            f"{self.title} already has the levels of another window: leave window out",
-        )
-        dataset = self.windowed(window) if window and is_new else self
-        return dataset.resized(volume_size) if volume_size else dataset
-
     def resized(self, longest: int) -> "Dataset":
         """Return the data set with volumes whose longest side is `longest`.
 

@@ -8,7 +8,7 @@ from wrn3d.data import cifar, digits, image_folder, medmnist, table
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.grids import Grid
 from wrn3d.data.resizing import resized_shape
-from wrn3d.data.windows import parsed
+from wrn3d.data.windows import Window, parsed
 from wrn3d.system.checks import check_count, check_path, require
 from wrn3d.system.errors import UsageError, quoted
 
@@ -54,11 +54,26 @@ def load_dataset(
     )
     if name in NAMES or is_npz:
         dataset = medmnist.load(Path(name), class_names) if is_npz else _LOADERS[name](data_dir)
-        return dataset.prepared(volume_size, levels)
+        return prepared(dataset, volume_size, levels)
     if name.endswith(TABLE):
-        return table.load(Path(name), volume_size, levels, grid)
+        return prepared(table.load(Path(name), volume_size, levels, grid), volume_size, levels)
     require(levels is None, f"{name} holds pictures, which have no window: leave window out")
     return image_folder.load(Path(name), volume_size)
+
+
+def prepared(dataset: Dataset, volume_size: int | None, window: Window | None) -> Dataset:
+    """Return a data set `windowed`, then `resized`, each if asked for and not done yet.
+
+    Raises UsageError if it has another window already, and what these two raise.
+    """
+    is_new = window not in (None, dataset.window)
+    require(
+        not is_new or dataset.window is None,
+        f"{dataset.title} already has the levels of another window: leave window out",
+    )
+    if window and is_new:
+        dataset = dataset.windowed(window)
+    return dataset.resized(volume_size) if volume_size else dataset
 
 
 def known_shape(

@@ -49,7 +49,7 @@ def load(
     window: Window | None = None,
     grid: Grid | None = None,
 ) -> Dataset:
-    """Load the files that the table at `path` lists, in its order.
+    """Load the files that the table at `path` lists, in its order; arrays are not resized.
 
     Its columns are `path`, relative to the table, and `label`; it may have `split` (train, val,
     test) and `group`, such as the patient, and others, which are ignored. Without `split`,
@@ -69,7 +69,7 @@ def load(
     reader = reader_for(files, volume_size, window, grid)
     volumes = read_files(reader, files, str(path))
     arrays = {name: (volumes[name], labels[places]) for name, places in chosen.items()}
-    dataset = Dataset(
+    return Dataset(
         path.stem,
         str(path),
         names,
@@ -78,7 +78,6 @@ def load(
         spacing=reader.spacing,
         window=window,
     )
-    return dataset.prepared(volume_size, None)
 
 
 def _rows(path: Path) -> Iterator[Row]:

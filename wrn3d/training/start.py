@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection
 
 from wrn3d.data.dataset import Dataset
-from wrn3d.data.load import known_shape, load_dataset
+from wrn3d.data.load import known_shape, load_dataset, prepared
 from wrn3d.data.windows import parsed
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
@@ -50,7 +50,8 @@ def open_dataset(
         not both,
         f"data replaces the data set that the settings name: leave out {' and '.join(both)}",
     )
-    return data.prepared(config.volume_size, parsed(config.window) if config.window else None)
+    window = parsed(config.window) if config.window else None
+    return prepared(data, config.volume_size, window)
 
 
 def load_data(config: TrainingConfig) -> Dataset:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.voxels import Voxels, as_voxels, common_type
+from wrn3d.data.voxels import Voxels, as_voxels, common_type, share_a_unit
 from wrn3d.system.checks import require
 from wrn3d.system.errors import UsageError, quoted, reason
 
@@ -126,7 +126,7 @@ def own_images(
     if kind == np.uint8 and volumes.dtype == np.float32:
         volumes = _scaled(name, volumes)
     require(
-        (volumes.dtype == np.uint8) == (kind == np.uint8),
+        share_a_unit([volumes.dtype, kind]),
         f"{name} are {volumes.dtype}, but the training data are {kind}: pass numbers of the same "
         f"unit as {kind}",
     )
@@ -201,7 +201,7 @@ def alike(splits: Mapping[str, tuple[Volumes, Labels]]) -> dict[str, tuple[Volum
     )
     kinds = {volumes.dtype for volumes, _ in splits.values()}
     require(
-        len(kinds) == 1 or np.dtype(np.uint8) not in kinds,
+        share_a_unit(kinds),
         f"the images of the splits have different types: {', '.join(sorted(map(str, kinds)))}",
     )
     kind = common_type(kinds)

@@ -15,7 +15,7 @@ from wrn3d.data.fitting import Resizing
 from wrn3d.data.grids import Grid, common_grid, on_grid
 from wrn3d.data.npy import header_of, open_array
 from wrn3d.data.pictures import ENDINGS, picture_size, read_picture
-from wrn3d.data.voxels import Voxels, as_voxels, common_type, type_for
+from wrn3d.data.voxels import Voxels, as_voxels, common_type, share_a_unit, type_for
 from wrn3d.data.windows import Window
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, UsageError
@@ -121,7 +121,7 @@ def _common_kind(kinds: Mapping[Path, npt.DTypeLike], window: Window | None) -> 
         examples.setdefault(np.dtype(kind), path)
     with_bytes = examples.get(np.dtype(np.uint8))
     for kind, path in examples.items():
-        if with_bytes and kind != np.uint8:
+        if with_bytes and not share_a_unit([kind, np.uint8]):
             raise DataError(
                 f"{with_bytes} holds uint8, but {path} {kind}, whose unit is probably another: "
                 "convert them, or map both to 256 levels with --window"

@@ -69,6 +69,11 @@ def check_finite(name: str, array: npt.NDArray[Any]) -> None:
         raise UsageError(f"{name} contain {what}: replace them, such as by np.nan_to_num")
 
 
+def share_a_unit(types: Iterable[Any]) -> bool:
+    """Return whether numbers of these types may have one unit: bytes and others do not."""
+    return len({np.dtype(one) == np.uint8 for one in types}) == 1
+
+
 def common_type(types: Iterable[Any]) -> npt.DTypeLike:
     """Return the first of TYPES that holds the numbers of several of them."""
     chosen = set(map(np.dtype, types))

@@ -57,7 +57,7 @@ def check_window(name: str, value: Any) -> tuple[str, str] | None:
 
 def parsed(value: Any, name: str = "window") -> Window:
     """Return the Window that two numbers or texts mean; raise UsageError as `check_window` does."""
-    is_list = isinstance(value, (tuple, list, np.ndarray))
+    is_list = isinstance(value, (tuple, list)) or np.ndim(value) == 1
     limits = [str(one).strip() for one in value] if is_list else []
     are_percentiles = [limit.endswith("%") for limit in limits]
     try:

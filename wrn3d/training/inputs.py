@@ -13,7 +13,7 @@ from wrn3d.data.fitting import Resizing, fit, unfit
 from wrn3d.data.grids import Grid, off_grid, on_grid
 from wrn3d.data.npy import as_volume, check_fits, open_array
 from wrn3d.data.pictures import DARK, ENDINGS, read_picture, warn_if_dark
-from wrn3d.data.voxels import Voxels, rounded
+from wrn3d.data.voxels import Voxels, rounded, share_a_unit
 from wrn3d.system.checks import check_path
 from wrn3d.system.errors import DataError, visible
 from wrn3d.system.files import require_file
@@ -112,7 +112,7 @@ def _in_unit(network: TrainedNetwork, name: str, volume: Voxels) -> Voxels:
     """Return a volume's numbers as the training data's; raise DataError for another unit."""
     if network.window:
         return network.window(volume, name)
-    if (volume.dtype == np.uint8) != (network.kind == np.uint8):
+    if not share_a_unit([volume.dtype, network.kind]):
         raise DataError(
             f"{name} holds {volume.dtype}, but the network was trained on {network.kind}: save it "
             "with numbers of the same unit"

@@ -20,12 +20,12 @@ from wrn3d.system.files import atomic_file
 from wrn3d.system.memory import check_room
 from wrn3d.system.terminal import without_native_messages
 
-NIFTI, NRRD, DICOM = "NiftiImageIO", "NrrdImageIO", "GDCMImageIO"
+NIFTI, NRRD, META, DICOM = "NiftiImageIO", "NrrdImageIO", "MetaImageIO", "GDCMImageIO"
 READERS = {  # by a file's ending; without a name, SimpleITK tries all that it has
     ".nii": NIFTI,
     ".nii.gz": NIFTI,
     ".nrrd": NRRD,
-    ".mha": "MetaImageIO",
+    ".mha": META,
     ".dcm": DICOM,
 }
 ENDINGS = tuple(READERS)
@@ -36,7 +36,7 @@ KINDS = {  # by SimpleITK's names; wider types become float32
     "16-bit signed integer": np.int16,
     "16-bit unsigned integer": np.uint16,
 }
-LONGEST_LINE = 500  # of an NRRD header, in bytes; a line for three axes has about 100
+LONGEST_LINE = 500  # of a text header, in bytes; a line for three axes has about 100
 FLOATS = {16: "f4", 64: "f8"}  # by NIfTI's codes
 BLOCK = 2**20  # bytes
 
@@ -172,8 +172,8 @@ def _information(file: str) -> Any:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    if _reader(file) == NRRD:
-        _check_nrrd(file)
+    if _reader(file) in (NRRD, META):
+        _check_header(file)
     reader.SetImageIO(_reader(file))
     reader.SetFileName(file)
     reader.ReadImageInformation()
@@ -208,12 +208,21 @@ def _check_nifti(file: str, count: int) -> None:
     _check(left == 0, f"{file} is cut off or damaged: copy it again, or leave it out")
 
 
-def _check_nrrd(file: str) -> None:
-    """Raise DataError for a header with a long line: SimpleITK's reader of NRRD would crash."""
+def _check_header(file: str) -> None:
+    """Raise DataError for a text header that would crash SimpleITK's readers.
+
+    That is one of NRRD or MetaImage with a long line, or of MetaImage with too many axes.
+    """
     with Path(file).open("rb") as content:
         for line in iter(lambda: content.readline(BLOCK).strip(), b""):
-            is_long = len(line) > LONGEST_LINE and b":=" not in line and not line.startswith(b"#")
-            _check(not is_long, f"{file} has a damaged header: copy it again, or leave it out")
+            is_free = b":=" in line or line.startswith((b"#", b"Comment"))
+            is_damaged = len(line) > LONGEST_LINE and not is_free
+            if line.startswith(b"NDims"):
+                axes = line.partition(b"=")[2].strip()
+                is_damaged = axes not in (b"2", b"3", b"4")
+            _check(not is_damaged, f"{file} has a damaged header: copy it again, or leave it out")
+            if line.startswith(b"ElementDataFile"):
+                break
 
 
 def _check(condition: object, message: str) -> None:

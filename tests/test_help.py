@@ -2,7 +2,9 @@
 
 from tests.support.processes import run_python
 
-COMMANDS = ("compare", "convert", "evaluate", "launch", "plot", "predict", "verify")
+COMMANDS = (
+    *("compare", "convert", "crossvalidate", "evaluate", "launch", "plot", "predict", "verify"),
+)
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "scipy", "gymnasium", "pandas")
 PROGRAM = f"""
 import contextlib, runpy, sys

@@ -76,8 +76,8 @@ def reader_for(
 
     Pictures and scans get the longest side `volume_size` if it is given; arrays are not resized.
     `window` maps intensities to 256 levels, except in pictures. Scans get the `grid`, or else one
-    that the training files decide on. Raises DataError for damaged files, several kinds, or sizes
-    that differ without `volume_size`.
+    that the training and validation files decide on. Raises DataError for damaged files, several
+    kinds, or sizes that differ without `volume_size`.
     """
     files = list(chain(*splits.values()))
     kinds: dict[Callable[..., Reader], Path] = {}
@@ -95,7 +95,8 @@ def reader_for(
         return picture_reader(files, volume_size)
     if kind is _array_reader:
         return _array_reader(files, window)
-    return _scan_reader(files, splits["train"], volume_size, window, grid)
+    known = [*splits["train"], *splits.get("validation", ())]
+    return _scan_reader(files, known, volume_size, window, grid)
 
 
 def _kind(path: Path) -> Callable[..., Reader]:
@@ -203,7 +204,7 @@ def _array_reader(files: Sequence[Path], window: Window | None) -> Reader:
 
 def _scan_reader(
     files: Sequence[Path],
-    train: Sequence[Path],
+    known: Sequence[Path],
     volume_size: int | None,
     window: Window | None,
     grid: Grid | None,
@@ -216,7 +217,7 @@ def _scan_reader(
                 f"scans differ in their channels: {first} has {header.channels}, {path} has "
                 f"{other.channels}"
             )
-    deciding = files if volume_size is None else train
+    deciding = files if volume_size is None else known
     grid = grid or common_grid({path: headers[path].grid for path in deciding}, volume_size)
     kind = _common_kind({path: one.kind for path, one in headers.items()}, window)
     masks = Masks()

@@ -1,13 +1,18 @@
 """Load a data set by its name or its path."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 
+import numpy as np
+
 from wrn3d.data import cifar, digits, image_folder, medmnist, table
+from wrn3d.data.arrays import columns
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.grids import Grid
 from wrn3d.data.resizing import resized_shape
+from wrn3d.data.splitting import Fold, held_out
 from wrn3d.data.windows import Window, parsed
 from wrn3d.system.checks import check_count, check_path, require
 from wrn3d.system.errors import UsageError, quoted
@@ -29,6 +34,7 @@ def load_dataset(
     window: Sequence[str | float] | None = None,
     class_names: Sequence[str] = (),
     grid: Grid | None = None,
+    fold: Fold | None = None,
 ) -> Dataset:
     """Load one of NAMES, an .npz file, a table, or a folder of pictures, by its name or path.
 
@@ -36,7 +42,8 @@ def load_dataset(
     there. With `volume_size`, all volumes are resized to that longest side, in voxels. `window` has
     the intensities (or percentiles, such as "0.5%") that become the levels 0 and 255. `class_names`
     name the labels of an .npz file. `grid` is the grid for the scans that a table lists; by default
-    they decide on it.
+    they decide on it. With a `fold`, its part of the training and validation samples validates, and
+    the rest trains.
 
     Raises UsageError for an unknown name or a wrong size, MissingDataError for data that are
     missing and cannot be downloaded, and DataError for damaged or unsuitable files.
@@ -54,11 +61,31 @@ def load_dataset(
     )
     if name in NAMES or is_npz:
         dataset = medmnist.load(Path(name), class_names) if is_npz else _LOADERS[name](data_dir)
-        return prepared(dataset, volume_size, levels)
+        return prepared(in_fold(dataset, fold), volume_size, levels)
     if name.endswith(TABLE):
-        return prepared(table.load(Path(name), volume_size, levels, grid), volume_size, levels)
+        dataset = table.load(Path(name), volume_size, levels, grid, fold)
+        return prepared(dataset, volume_size, levels)
     require(levels is None, f"{name} holds pictures, which have no window: leave window out")
-    return image_folder.load(Path(name), volume_size)
+    return in_fold(image_folder.load(Path(name), volume_size), fold)
+
+
+def in_fold(dataset: Dataset, fold: Fold | None) -> Dataset:
+    """Return a data set whose validation split is a fold of its training and validation samples.
+
+    Raises UsageError if a class has fewer samples than there are folds.
+    """
+    if fold is None:
+        return dataset
+    pairs = [dataset.split("train")]
+    if len(dataset.validation_labels):
+        pairs.append(dataset.split("validation"))
+    volumes, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    inside = held_out(labels, np.arange(len(labels)), fold)
+    splits = {
+        "train": (volumes[~inside], labels[~inside]),
+        "validation": (volumes[inside], labels[inside]),
+    }
+    return replace(dataset, **columns(splits))
 
 
 def prepared(dataset: Dataset, volume_size: int | None, window: Window | None) -> Dataset:

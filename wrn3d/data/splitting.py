@@ -1,6 +1,7 @@
 """Divide samples into folds and splits that have all classes and keep groups together."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,19 @@ def folds(labels: Labels, groups: npt.NDArray[np.int64], count: int) -> npt.NDAr
         for number, (_, rows) in enumerate(parts):
             result[rows] = number
     return result
+
+
+class Fold(NamedTuple):
+    """The fold with a `number`, from 0, of the `total` folds of a cross-validation."""
+
+    number: int
+    total: int
+
+
+def held_out(labels: Labels, groups: npt.NDArray[np.int64], fold: Fold) -> npt.NDArray[np.bool_]:
+    """Return which samples are in the fold, (N,); raises as `folds` does."""
+    chosen: npt.NDArray[np.bool_] = folds(labels, groups, fold.total) == fold.number
+    return chosen
 
 
 def default_splits(labels: Labels, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:

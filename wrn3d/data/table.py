@@ -15,7 +15,7 @@ from wrn3d.data.arrays import Labels, columns
 from wrn3d.data.dataset import SPLITS, Dataset
 from wrn3d.data.files import read_files, reader_for
 from wrn3d.data.grids import Grid
-from wrn3d.data.splitting import default_splits
+from wrn3d.data.splitting import Fold, default_splits, held_out
 from wrn3d.data.windows import Window
 from wrn3d.system.errors import DataError, UsageError, printable, quoted, reason, visible
 from wrn3d.system.files import require_file
@@ -48,13 +48,15 @@ def load(
     volume_size: int | None = None,
     window: Window | None = None,
     grid: Grid | None = None,
+    fold: Fold | None = None,
 ) -> Dataset:
     """Load the files that the table at `path` lists, in its order; arrays are not resized.
 
     Its columns are `path`, relative to the table, and `label`; it may have `split` (train, val,
     test) and `group`, such as the patient, and others, which are ignored. Without `split`,
     `default_splits` decides. Classes are the labels, sorted as numbers if all are whole numbers.
-    Scans get the `grid`, or else one that the training files decide on.
+    With a `fold`, its files validate, and all others train that are not of the split test. Scans
+    get the `grid`, or else one that the training and validation files decide on.
 
     Raises MissingDataError if the table does not exist, and DataError if it or a file is unfit.
     """
@@ -62,7 +64,7 @@ def load(
     rows = _existing(path, _rows(path))
     names = _class_names(path, rows)
     labels = np.array([names.index(row.label) for row in rows], np.int64)
-    splits = _splits(path, rows, labels)
+    splits = _splits(path, rows, labels) if fold is None else _fold(path, rows, labels, fold)
     _check_training(path, names, labels[splits == "train"])
     chosen = {name: np.flatnonzero(splits == name) for name in SPLITS if (splits == name).any()}
     files = {name: [rows[place].path for place in places] for name, places in chosen.items()}
@@ -150,11 +152,8 @@ def _splits(path: Path, rows: Sequence[Row], labels: Labels) -> npt.NDArray[np.s
     Raises DataError for other names of splits, and for groups in two of them.
     """
     if not any(row.split for row in rows):
-        numbers: dict[str, int] = {}
-        names = (row.group or f"line {row.line}" for row in rows)
-        groups = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
         try:
-            return default_splits(labels, groups)
+            return default_splits(labels, _groups(rows))
         except UsageError as error:
             raise DataError(f"{path} has no column split, and {error}") from error
     first: dict[str, Row] = {}
@@ -176,6 +175,30 @@ def _splits(path: Path, rows: Sequence[Row], labels: Labels) -> npt.NDArray[np.s
                 f"{before.line}, {row.path} in line {row.line}): keep each group in one",
             )
     return np.array(splits)
+
+
+def _fold(path: Path, rows: Sequence[Row], labels: Labels, fold: Fold) -> npt.NDArray[np.str_]:
+    """Return the split of each line: validation in the fold, train in the others.
+
+    Lines of the split test stay there. Raises DataError as `_splits` does, and for classes with
+    fewer groups than folds.
+    """
+    has_splits = any(row.split for row in rows)
+    splits = _splits(path, rows, labels) if has_splits else np.full(len(rows), "train", "<U10")
+    others = np.flatnonzero(splits != "test").tolist()
+    try:
+        inside = held_out(labels[others], _groups([rows[place] for place in others]), fold)
+    except UsageError as error:
+        raise DataError(f"{path} cannot be cut into folds: {error}") from error
+    splits[others] = np.where(inside, "validation", "train")
+    return splits
+
+
+def _groups(rows: Sequence[Row]) -> npt.NDArray[np.int64]:
+    """Return the number of each line's group, (N,); a line without group is alone in its own."""
+    numbers: dict[str, int] = {}
+    names = (row.group or f"line {row.line}" for row in rows)
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
 def _check_training(path: Path, names: Sequence[str], labels: Labels) -> None:

@@ -10,25 +10,21 @@ networks, it says whether they differ.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import tyro
 
-from wrn3d.data.dataset import SPLITS, Dataset
+from wrn3d.data.dataset import SPLITS
 from wrn3d.data.duplicates import warn_of_duplicates
-from wrn3d.evaluate import measuring, pictures
+from wrn3d.evaluate import measuring, results
 from wrn3d.evaluate.card_check import difference
-from wrn3d.evaluate.comparison import compare, comparison_table
-from wrn3d.evaluate.measuring import Measured
-from wrn3d.runs.figures import run_name
-from wrn3d.runs.mistakes import confusion_matrix, draw_confusion
+from wrn3d.evaluate.comparison import compare
+from wrn3d.evaluate.results import Evaluation
 from wrn3d.system.checks import check_choice, require
-from wrn3d.system.files import write_atomic
 from wrn3d.system.flags import run_command
-from wrn3d.system.reporting import writing_to
 from wrn3d.training import shipped
 from wrn3d.training.classifier import Classifier
 
@@ -53,21 +49,6 @@ class EvaluateConfig:
     """Print JSON."""
     output: Path | None = None
     """Folder to write scores.json, confusion.png, roc.png and reliability.png to."""
-
-
-class Evaluation(NamedTuple):
-    """A network's results on a data set, by the names of `ways_to_measure`."""
-
-    path: Path
-    dataset: Dataset
-    results: dict[str, Measured]
-    is_own: bool  # the data set is the one that the network was trained on
-
-    @property
-    def as_json(self) -> dict[str, Any]:
-        """The results by name."""
-        names = self.dataset.class_names
-        return {name: result.by_name(names) for name, result in self.results.items()}
 
 
 def main() -> int:
@@ -96,9 +77,9 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.json:
         print(json.dumps(content, indent=2))
     else:
-        _print(evaluations)
+        results.show(evaluations)
     if config.output:
-        _write(config.output, evaluations, content)
+        results.write(config.output, evaluations, content)
     return max([_compare_with_card(one, config.split) for one in evaluations])
 
 
@@ -110,8 +91,8 @@ def _evaluation(path: Path, config: EvaluateConfig) -> Evaluation:
     else:
         dataset, is_own = measuring.other_data(classifier, config.dataset, config.data_dir)
     warn_of_duplicates(dataset, stacklevel=1)
-    results = measuring.measured(classifier, dataset, config.split)
-    return Evaluation(path, dataset, results, is_own)
+    found = measuring.measured(classifier, dataset, config.split)
+    return Evaluation(path, dataset, found, is_own)
 
 
 def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -128,34 +109,6 @@ def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
             if name in second.results
         },
     }
-
-
-def _print(evaluations: Sequence[Evaluation]) -> None:
-    for one in evaluations:
-        if len(evaluations) > 1:
-            print(f"{one.path}\n")
-        first = next(iter(one.results.values()))
-        print(measuring.score_table(one.results))
-        print(f"\n{measuring.class_table(first, one.dataset.class_names)}")
-        if len(evaluations) > 1:
-            print()
-    if len(evaluations) == 2:
-        print(comparison_table(*(next(iter(one.results.values())) for one in evaluations)))
-
-
-def _write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str, Any]) -> None:
-    """Write the results and their pictures to a folder."""
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "scores.json", json.dumps(content, indent=2).encode())
-    for one, prefix in zip(evaluations, ("", "second-"), strict=False):
-        names = one.dataset.class_names
-        split, result = next(iter(one.results.items()))
-        title = f"{run_name(one.path)}, {split} split of {one.dataset.title}"
-        matrix = confusion_matrix(result.predictions, len(names))
-        draw_confusion(matrix, names, folder / f"{prefix}confusion.png", title)
-        pictures.draw_roc(result, names, folder / f"{prefix}roc.png", title)
-        pictures.draw_reliability(result, folder / f"{prefix}reliability.png", title)
 
 
 def _compare_with_card(evaluation: Evaluation, split: str) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import load_dataset
+from wrn3d.data.splitting import Fold
 from wrn3d.evaluate.scores import F1, PRECISION, RECALL, RESAMPLES, Scorer, interval, resampled
 from wrn3d.runs.figures import drawable
 from wrn3d.system.checks import require
@@ -112,6 +113,7 @@ def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> 
             volume_size=settings.get("volume_size"),
             window=settings.get(WINDOW),
             class_names=settings.get("class_names", ()),
+            fold=Fold(settings["fold"], settings["folds"]) if settings.get("folds") else None,
         )
     except (ValueError, MissingDataError) as error:
         raise DataError(
@@ -156,8 +158,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(quoted, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
-def measured(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, Measured]:
-    """Measure a network on a split in each of `ways_to_measure`.
+def predicted(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, Predictions]:
+    """Return a network's predictions of a split in each of `ways_to_measure`.
 
     Mirror images are along the `flip_axes` of the network's run. Raises UsageError for a split that
     does not exist.
@@ -172,8 +174,12 @@ def measured(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, 
             classifier.settings.get("flip_axes", ()),
             normalise=classifier.normalise,
         )
-    ways = ways_to_measure(views, dataset, split, len(views) > 1)
-    classes = len(dataset.class_names)
+    return ways_to_measure(views, dataset, split, len(views) > 1)
+
+
+def measured(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, Measured]:
+    """Measure a network on a split in each of `ways_to_measure`; raises as `predicted` does."""
+    ways, classes = predicted(classifier, dataset, split), len(dataset.class_names)
     return {name: Measured.of(predictions, classes) for name, predictions in ways.items()}
 
 

@@ -19,7 +19,6 @@ import tyro
 
 from wrn3d.data.voxels import Voxels
 from wrn3d.network.spec import LAST_GROUP
-from wrn3d.predict import Classifier
 from wrn3d.predict.explanation import Explainer
 from wrn3d.predict.sources import Source, find_sources
 from wrn3d.system.checks import check_choice, check_count, require
@@ -27,6 +26,7 @@ from wrn3d.system.errors import DataError, MissingDataError, visible
 from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.terminal import Progress
+from wrn3d.training.ensemble import Network, open_network
 
 TOGETHER = 64  # volumes
 
@@ -36,8 +36,9 @@ class PredictConfig:
     """The files to classify, and the network to use."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
-    """A trained network's name, such as cifar10, a run's folder, or a .safetensors file. If it has
-    an EMA of the weights, that is used."""
+    """A trained network's name, such as cifar10, a run's folder, a .safetensors file, or the folder
+    of a cross-validation, whose networks are averaged. If there is an EMA of the weights, that is
+    used."""
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
     """Pictures (.png, .jpg, ...), cropped to the network's proportions; arrays (.npy) of one volume
     or a stack of them; scans (.nii, .nii.gz, .nrrd, .mha, .dcm, or a folder with one DICOM series);
@@ -73,7 +74,7 @@ def predict(config: PredictConfig) -> int:
         config.explain or config.label is None,
         "label says which class to explain: add --explain, or leave label out",
     )
-    classifier = Classifier(config.checkpoint)
+    classifier = open_network(config.checkpoint)
     if config.label is not None:
         check_choice("label", config.label, classifier.class_names)
     explain = Explainer(classifier, config.label, config.group, config.output)
@@ -103,7 +104,7 @@ def predict(config: PredictConfig) -> int:
     return 1 if failed else 0
 
 
-def _sources(paths: Sequence[Path], classifier: Classifier) -> tuple[list[Source], int]:
+def _sources(paths: Sequence[Path], classifier: Network) -> tuple[list[Source], int]:
     """Return what the paths hold, and how many of them could not be searched."""
     found: list[Source] = []
     failed = 0
@@ -122,7 +123,10 @@ def _report(error: Exception) -> int:
 
 
 def _show(
-    classifier: Classifier, names: Sequence[str], results: np.ndarray, config: PredictConfig
+    classifier: Network,
+    names: Sequence[str],
+    results: np.ndarray,
+    config: PredictConfig,
 ) -> None:
     """Print the probabilities (N, num_classes) of the named files."""
     rows = []  # (file, {class: probability}, most probable first)

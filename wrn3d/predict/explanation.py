@@ -11,7 +11,7 @@ from wrn3d.predict.sources import Source
 from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
 from wrn3d.system.files import atomic_file
 from wrn3d.system.reporting import writing_to
-from wrn3d.training.classifier import Classifier
+from wrn3d.training.ensemble import Network
 from wrn3d.training.inputs import Input, Map
 
 AXES = ("depth", "height", "width")
@@ -27,7 +27,7 @@ class Explainer:
     The class is `label`, by default the most probable one. `group` is `grad_cam`'s.
     """
 
-    def __init__(self, classifier: Classifier, label: str | None, group: int, output: Path) -> None:
+    def __init__(self, classifier: Network, label: str | None, group: int, output: Path) -> None:
         self.classifier, self.label, self.group, self.output = classifier, label, group, output
         self.stems: set[str] = set()
 

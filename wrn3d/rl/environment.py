@@ -233,7 +233,7 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
             own = {
                 name: value
                 for name, value in self._settings[network].items()
-                if name not in DATA_NAMES
+                if name not in (*DATA_NAMES, "folds", "fold")  # done when they were loaded
             }
             self._made[network] = self._front_end(data=self._data, **own)
         self._network, self.training = network, self._made[network]

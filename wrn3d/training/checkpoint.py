@@ -30,17 +30,17 @@ CHECKPOINT_NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
 KERNEL_DEPTH = 3  # of the kernels that `slim` cuts
 
 
-def checkpoint_file(path: str | Path) -> Path:
+def checkpoint_file(path: str | Path, best: bool = True) -> Path:
     """Return the file at a path, of a trained network by its name, or of a run by its folder.
 
-    Of a run it is the best checkpoint, or else the newest; a folder without one is returned as it
+    Of a run it is the `best` checkpoint, or else the newest; a folder without one is returned as it
     came. Raises UsageError if `path` is no path.
     """
     path = shipped.find(check_path("path", path))
     if not os.path.isdir(path):
         return path
     found = sorted(one for one in path.iterdir() if CHECKPOINT_NAME.fullmatch(one.name))
-    files = [path / BEST] if (path / BEST).is_file() else found[-1:]
+    files = [path / BEST] if best and (path / BEST).is_file() else found[-1:]
     return files[0] if files else path
 
 

@@ -9,6 +9,7 @@ from wrn3d.data.augmentation import AXES, Augmentation
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import check_name
 from wrn3d.data.resizing import longest, resized_shape
+from wrn3d.data.splitting import Fold
 from wrn3d.data.windows import check_window
 from wrn3d.network.spec import PAPER_STRIDES, PARTS, SHORTCUTS, WideResNetSpec
 from wrn3d.network.wide_resnet import PRECISIONS
@@ -79,6 +80,11 @@ def check_optional(name: str, value: Any, check: Callable[[str, Any], T]) -> T |
     return None if value is None else check(name, value)
 
 
+def check_folds(name: str, value: Any) -> int:
+    """Return a number of folds, 2 or more."""
+    return check_count(name, value, least=2)
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """The settings of a run; the defaults are the original scripts'.
@@ -103,6 +109,11 @@ class TrainingConfig:
     validation: int = setting(0, check_count, least=0)
     """Training images to set aside for validation, the last ones; they choose the best
     checkpoint."""
+    folds: int | None = setting(None, check_optional, check_folds)
+    """Cross-validation: cut the training and validation images into this many folds, stratified by
+    class, and keep one as the validation split."""
+    fold: int = setting(0, check_count, least=0)
+    """Number of the fold that validates, from 0."""
     best_by: str = setting("accuracy", check_text, shown=f"{{{','.join(SCORES)}}}")
     """Validation score that chooses the best checkpoint: accuracy, or auc (the area under the ROC
     curve), where some classes are rare; or an own metric."""
@@ -209,6 +220,10 @@ class TrainingConfig:
             "freeze names all parts of the network, so nothing would be trained: leave out fc",
         )
         require(
+            self.fold < (self.folds or 1),
+            f"fold is {self.fold}, but must be below folds, {self.folds or 'which is not set'}",
+        )
+        require(
             self.batch_size % self.shards == 0,
             f"batch_size is {self.batch_size}, but must be a multiple of shards, {self.shards}",
         )
@@ -238,6 +253,11 @@ class TrainingConfig:
             num_classes=len(dataset.class_names),
             input_shape=dataset.volume_shape,
         )
+
+    @property
+    def held_out(self) -> Fold | None:
+        """The fold of the cross-validation, or None."""
+        return Fold(self.fold, self.folds) if self.folds else None
 
     @property
     def augmentation(self) -> Augmentation | None:

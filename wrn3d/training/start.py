@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection
 
 from wrn3d.data.dataset import Dataset
-from wrn3d.data.load import known_shape, load_dataset, prepared
+from wrn3d.data.load import in_fold, known_shape, load_dataset, prepared
 from wrn3d.data.windows import parsed
 from wrn3d.distributed.workers import Worker, check_workers, find_rank
 from wrn3d.network.spec import WideResNetSpec
@@ -51,7 +51,7 @@ def open_dataset(
         f"data replaces the data set that the settings name: leave out {' and '.join(both)}",
     )
     window = parsed(config.window) if config.window else None
-    return prepared(data, config.volume_size, window)
+    return prepared(in_fold(data, config.held_out), config.volume_size, window)
 
 
 def load_data(config: TrainingConfig) -> Dataset:
@@ -62,6 +62,7 @@ def load_data(config: TrainingConfig) -> Dataset:
         volume_size=config.volume_size,
         window=config.window,
         class_names=config.class_names,
+        fold=config.held_out,
     )
 
 

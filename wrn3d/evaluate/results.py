@@ -1,0 +1,62 @@
+"""The results of an evaluation: as text, as JSON, and as pictures in a folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wrn3d.data.dataset import Dataset
+from wrn3d.evaluate import measuring, pictures
+from wrn3d.evaluate.comparison import comparison_table
+from wrn3d.evaluate.measuring import Measured
+from wrn3d.runs.figures import run_name
+from wrn3d.runs.mistakes import confusion_matrix, draw_confusion
+from wrn3d.system.files import write_atomic
+from wrn3d.system.reporting import writing_to
+
+
+class Evaluation(NamedTuple):
+    """A network's results on a data set, by the names of `ways_to_measure`."""
+
+    path: Path
+    dataset: Dataset
+    results: dict[str, Measured]
+    is_own: bool  # the data set is the one that the network was trained on
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The results by name."""
+        names = self.dataset.class_names
+        return {name: result.by_name(names) for name, result in self.results.items()}
+
+
+def show(evaluations: Sequence[Evaluation]) -> None:
+    """Print the tables of one evaluation, or of two and their comparison."""
+    for one in evaluations:
+        if len(evaluations) > 1:
+            print(f"{one.path}\n")
+        first = next(iter(one.results.values()))
+        print(measuring.score_table(one.results))
+        print(f"\n{measuring.class_table(first, one.dataset.class_names)}")
+        if len(evaluations) > 1:
+            print()
+    if len(evaluations) == 2:
+        print(comparison_table(*(next(iter(one.results.values())) for one in evaluations)))
+
+
+def write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str, Any]) -> None:
+    """Write `content` as scores.json, and each evaluation's pictures.
+
+    Raises what `atomic_file` raises.
+    """
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "scores.json", json.dumps(content, indent=2).encode())
+    for one, prefix in zip(evaluations, ("", "second-"), strict=False):
+        names = one.dataset.class_names
+        split, result = next(iter(one.results.items()))
+        title = f"{run_name(one.path)}, {split} split of {one.dataset.title}"
+        matrix = confusion_matrix(result.predictions, len(names))
+        draw_confusion(matrix, names, folder / f"{prefix}confusion.png", title)
+        pictures.draw_roc(result, names, folder / f"{prefix}roc.png", title)
+        pictures.draw_reliability(result, folder / f"{prefix}reliability.png", title)

@@ -14,7 +14,7 @@ import pytest
 from tests.support.fork_server import ROOT
 
 OUTSIDE = ("benchmarks", "cards", "examples", "tests")  # may import the package, never the reverse
-ROOMS = ("system", "distributed", "data", "network", "training", "runs")
+ROOMS = ("system", "distributed", "data", "network", "training", "runs", "scores")
 PACKAGE = ROOT / "wrn3d"
 MODULES_BESIDE = 9
 LONGEST_MODULE, LONGEST_ENVIRONMENT, LONGEST_FUNCTION = 300, 400, 60

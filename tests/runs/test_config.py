@@ -7,11 +7,11 @@ import pytest
 from wrn3d import TrainingConfig
 from wrn3d.runs.config import OVERRIDABLE, RunConfig
 
-NAMES = """dataset class_names volume_size window validation folds fold best_by depth widen_factor dropout
-    shortcut strides init freeze batch_size shards portable optimizer learning_rate schedule warmup
-    milestones milestone_factor momentum nesterov weight_decay label_smoothing class_weights
-    averaging precision augment crop_padding flip_axes alternate_flips cutout batch_norm sizes seed
-    save_every patience on_nan"""
+NAMES = """dataset class_names volume_size window validation folds fold best_by depth
+    widen_factor dropout shortcut strides init freeze batch_size shards portable optimizer
+    learning_rate schedule warmup milestones milestone_factor momentum nesterov weight_decay
+    label_smoothing class_weights averaging precision augment crop_padding flip_axes
+    alternate_flips cutout batch_norm sizes seed save_every patience on_nan"""
 RESULT = NAMES.split()
 
 

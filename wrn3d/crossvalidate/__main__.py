@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wrn3d.crossvalidate.measuring import measure_folds
-from wrn3d.evaluate import results
-from wrn3d.launch.target import python_arguments
+from wrn3d.scores import results
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.exit_status import exit_status
+from wrn3d.system.target import python_arguments
 
 OWN = ("--folds", "--fold", "--output", "--resume")
 

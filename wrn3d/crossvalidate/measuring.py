@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.evaluate.measuring import Measured, own_data, predicted
-from wrn3d.evaluate.results import Evaluation
+from wrn3d.scores.measuring import Measured, own_data, predicted
+from wrn3d.scores.results import Evaluation
 from wrn3d.training.checkpoint import checkpoint_file
 from wrn3d.training.classifier import Classifier
 from wrn3d.training.evaluation import Predictions

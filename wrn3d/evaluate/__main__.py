@@ -19,10 +19,10 @@ import tyro
 
 from wrn3d.data.dataset import SPLITS
 from wrn3d.data.duplicates import warn_of_duplicates
-from wrn3d.evaluate import measuring, results
 from wrn3d.evaluate.card_check import difference
-from wrn3d.evaluate.comparison import compare
-from wrn3d.evaluate.results import Evaluation
+from wrn3d.scores import measuring, results
+from wrn3d.scores.comparison import compare
+from wrn3d.scores.results import Evaluation
 from wrn3d.system.checks import check_choice, require
 from wrn3d.system.flags import run_command
 from wrn3d.training import shipped

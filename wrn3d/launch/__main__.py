@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from wrn3d.launch.processes import run_workers
 from wrn3d.launch.resources import visible_gpus
-from wrn3d.launch.target import python_arguments
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import WorkerError
 from wrn3d.system.exit_status import exit_status
+from wrn3d.system.target import python_arguments
 from wrn3d.system.words import counted
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from wrn3d.evaluate.comparison import compare, comparison_table
-from wrn3d.evaluate.measuring import OVERALL, Measured
-from wrn3d.evaluate.scores import BINS, Scorer, interval, resampled
+from wrn3d.scores.comparison import compare, comparison_table
+from wrn3d.scores.measuring import OVERALL, Measured
+from wrn3d.scores.scoring import BINS, Scorer, interval, resampled
 from wrn3d.system.errors import UsageError
 from wrn3d.training.evaluation import Predictions, measure
 

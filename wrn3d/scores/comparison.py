@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wrn3d.evaluate.measuring import OVERALL, TITLES, Measured, as_json, score_text
-from wrn3d.evaluate.scores import Interval, interval
+from wrn3d.scores.measuring import OVERALL, TITLES, Measured, as_json, score_text
+from wrn3d.scores.scoring import Interval, interval
 from wrn3d.system.checks import require
 from wrn3d.system.reporting import markdown_table
 

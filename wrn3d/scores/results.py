@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wrn3d.data.dataset import Dataset
-from wrn3d.evaluate import measuring, pictures
-from wrn3d.evaluate.comparison import comparison_table
-from wrn3d.evaluate.measuring import Measured
 from wrn3d.runs.figures import run_name
 from wrn3d.runs.mistakes import confusion_matrix, draw_confusion
+from wrn3d.scores import measuring, pictures
+from wrn3d.scores.comparison import comparison_table
+from wrn3d.scores.measuring import Measured
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import writing_to
 

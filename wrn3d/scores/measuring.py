@@ -12,8 +12,8 @@ import numpy.typing as npt
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import load_dataset
 from wrn3d.data.splitting import Fold
-from wrn3d.evaluate.scores import F1, PRECISION, RECALL, RESAMPLES, Scorer, interval, resampled
 from wrn3d.runs.figures import drawable
+from wrn3d.scores.scoring import F1, PRECISION, RECALL, RESAMPLES, Scorer, interval, resampled
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, MissingDataError, quoted
 from wrn3d.system.reporting import markdown_table

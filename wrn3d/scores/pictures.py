@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.evaluate.measuring import Measured, score_text
-from wrn3d.evaluate.scores import BINS
 from wrn3d.runs.figures import MATHLESS, add_legend, drawable, new_figure, save_figure
+from wrn3d.scores.measuring import Measured, score_text
+from wrn3d.scores.scoring import BINS
 
 MOST_CURVES = 10  # of classes; more would hide each other
 

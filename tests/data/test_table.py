@@ -189,6 +189,14 @@ def test_groups_that_straddle_splits_are_named(tmp_path):
         load_dataset(table)
 
 
+def test_columns_that_are_not_read_are_named(tmp_path):
+    for row in range(4):
+        np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])
+    lines = [f"{line},p{row}" for row, line in enumerate(TWO_CLASSES)]
+    with pytest.warns(UserWarning, match="labels.csv: the columns patient are not read; f"):
+        load_dataset(write_table(tmp_path, lines, "path,label,split,patient"))
+
+
 def test_few_files_without_splits_are_refused(tmp_path):
     for row in range(6):
         np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])

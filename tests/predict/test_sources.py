@@ -61,6 +61,8 @@ def test_a_folder_gives_its_files_and_its_series(classifier, tmp_path):
     write_series(tmp_path / "ct", volumes[2])
     (tmp_path / "notes.txt").write_text("nothing")
     (tmp_path / ".hidden.npy").write_text("nothing")
+    for name in ("b.explain.nii.gz", "b.explain.png", "a.explain.npy"):  # of an earlier call
+        (tmp_path / name).write_text("nothing")
     found = find_sources(tmp_path, classifier[0].network)
     names = ["b.nii.gz", "ct", "inner/a.npy"]
     assert [source.name for source in found] == [str(tmp_path / name) for name in names]
@@ -86,7 +88,7 @@ def test_what_holds_nothing_is_named(classifier, tmp_path):
 
 def test_a_runs_folder_stands_for_its_best_or_newest_checkpoint(classifier, tmp_path):
     checkpoint = Checkpoint.load(classifier[1])
-    with pytest.raises(MissingDataError, match="or is not a file: name a checkpoint, a run that"):
+    with pytest.raises(MissingDataError, match="or is not a file: name a checkpoint's file, or"):
         Checkpoint.load(tmp_path)
     for number in (7, 12):
         checkpoint.save(tmp_path / f"checkpoint-{number:08}.safetensors")

@@ -45,6 +45,7 @@ def test_the_best_checkpoint_is_tested_beside_the_last(tmp_path, script):
     assert (folder / "checkpoint-00000016.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_early_and_for_good(tmp_path):
     folder = tmp_path / "run"
     flags = ("--iterations", 200, "--save-every", 2, "--learning-rate", 0.5, "--patience", 3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wrn3d.runs import mistakes
 from wrn3d.runs.mistakes import class_table, confusion_matrix, draw_confusion, draw_mistakes
 from wrn3d.training.evaluation import Predictions
 
@@ -112,3 +113,15 @@ def test_class_names_may_be_any_name_of_a_folder(tmp_path, predictions):
     assert colours(tmp_path / "confusion.png") > 20 and colours(tmp_path / "worst.png") > 20
     lines = class_table(matrix, names).splitlines()
     assert all(line.count("|") == 5 and line.isprintable() for line in lines)
+
+
+def test_scans_are_drawn_as_radiologists_look(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(mistakes, "save_figure", lambda figure, path: drawn.append(figure))
+    volumes = np.zeros((2, 3, 4, 5, 1), np.int16)
+    volumes[:, 1, 3, 4] = 700  # at the front, on the patient's right
+    wrong = Predictions(np.log([[0.9, 0.1], [0.2, 0.8]]), np.array([1, 0]))
+    for are_scans, place in ((True, (0, 0)), (False, (-1, -1))):
+        mistakes.draw_mistakes(volumes, wrong, "ab", tmp_path / "x.png", "run", are_scans)
+        for image in drawn.pop().axes[0].images:
+            assert image.get_array()[place] == 700 and image.get_clim() == (0, 700)

@@ -120,6 +120,7 @@ FLAGS = ["--dataset", "digits", "--volume-size", "8", "--validation", "200", "--
 FLAGS += ["--widen-factor", "1", "--save-every", "2", "--evaluate", "--best-by", "brier"]
 
 
+@pytest.mark.slow
 def test_a_script_of_ones_own_logs_them_and_chooses_by_them(tmp_path, capsys):
     folder = tmp_path / "run"
     run = [*FLAGS, "--output", str(folder)]
@@ -141,6 +142,7 @@ def test_a_script_of_ones_own_logs_them_and_chooses_by_them(tmp_path, capsys):
     assert main(other, "A script.", [*longer, "--override", "loss"]) == 0
 
 
+@pytest.mark.slow
 def test_other_metrics_continue_a_run_with_override(tmp_path, capsys):
     folder = tmp_path / "run"
     flags = [*FLAGS[:-2], "--output", str(folder)]

@@ -91,7 +91,7 @@ def test_a_mean_of_volumes_is_no_kernel(tmp_path):
 def test_a_file_goes_before_a_name(env, named):
     env.save(named.parent.parent / "small")
     assert Checkpoint.load("small").iteration == 5
-    with pytest.raises(MissingDataError, match="name a checkpoint, a run that has one, or small$"):
+    with pytest.raises(MissingDataError, match="has saved one, or a trained network: small$"):
         Checkpoint.load("large")
     for path in ("./no/small", "x" * 300):
         with pytest.raises(MissingDataError):

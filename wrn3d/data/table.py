@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
@@ -93,6 +94,12 @@ def _rows(path: Path) -> Iterator[Row]:
         for name in (PATH, LABEL):
             _check(
                 path, name in titles, f"has no column {name}, only {printable(', '.join(titles))}"
+            )
+        if unread := [title for title in titles if title not in (PATH, LABEL, SPLIT, GROUP)]:
+            warnings.warn(
+                f"{path}: the columns {printable(', '.join(unread))} are not read; files of one "
+                "patient stay in one split if the patient is in a column group",
+                stacklevel=2,
             )
         for cells in lines:
             line = dict(zip(titles, map(str.strip, cells), strict=False))

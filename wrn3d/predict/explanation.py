@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.data import scans
-from wrn3d.predict.sources import Source
+from wrn3d.predict.sources import EXPLANATION, Source
 from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
 from wrn3d.system.files import atomic_file
 from wrn3d.system.reporting import writing_to
@@ -59,7 +59,7 @@ class Explainer:
 
 
 def _beside(stem: Path, ending: str) -> Path:
-    return stem.with_name(f"{stem.name}.explain.{ending}")
+    return stem.with_name(f"{stem.name}{EXPLANATION}{ending}")
 
 
 def _draw(item: Input, numbers: Map, title: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from wrn3d.system.errors import DataError
 from wrn3d.training.inputs import Input, array_input, read_input
 from wrn3d.training.trained import TrainedNetwork
 
+EXPLANATION = ".explain."  # in the names of files about an input
 SLICE = ".dcm"  # usually one of many in a folder
 
 
@@ -98,7 +99,8 @@ def _readable(folder: Path) -> Iterator[Path]:
     """Yield the files with known endings in a folder and its subfolders, and folders of slices."""
     for inner, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted(name for name in files if not name.startswith("."))
+        # Not the maps and pictures that explain others.
+        names = sorted(name for name in files if name[0] != "." and EXPLANATION not in name)
         if any(name.lower().endswith(SLICE) for name in names):
             yield Path(inner)
         for name in names:

@@ -86,12 +86,14 @@ def draw_mistakes(
     names: Sequence[str],
     path: str | Path,
     title: str,
+    are_scans: bool = False,
 ) -> None:
     """Draw the most confident mistakes as a PNG.
 
     Each mistake is drawn as the middle slice of its volume, below its row in `volumes`, the
-    predicted class with its probability, and the true class. `volumes` are (N, D, H, W, C) uint8.
-    `title` says whose they are; the accuracy is added. Raises what `atomic_file` raises.
+    predicted class with its probability, and the true class. `volumes` are (N, D, H, W, C); scans
+    are drawn as radiologists look, the patient's right on the left. `title` says whose they are;
+    the accuracy is added. Raises what `atomic_file` raises.
     """
     predicted, labels = predictions.classes, predictions.labels
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
@@ -118,18 +120,22 @@ def draw_mistakes(
         x = CELL[0] * (place % columns + 0.5)
         y = HEADING + CELL[1] * (place // columns) + TITLE
         panel.text(x, y - 0.06, caption, ha="center", fontsize=8, **MATHLESS)
-        _draw_slice(panel, volumes[row, volumes.shape[1] // 2], x, y)
+        picture = volumes[row, volumes.shape[1] // 2]
+        _draw_slice(panel, picture[::-1, ::-1] if are_scans else picture, x, y)
     save_figure(figure, path)
 
 
 def _draw_slice(panel: Any, picture: np.ndarray, x: float, y: float) -> None:
-    """Draw a picture (H, W, C) with the middle of its upper edge at (x, y) inches."""
+    """Draw a picture (H, W, C) with the middle of its upper edge at (x, y) inches.
+
+    Bytes run from black to white; other numbers are scaled to their range.
+    """
     height, width = (PICTURE * side / max(picture.shape[:2]) for side in picture.shape[:2])
     panel.imshow(
         picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
         cmap="gray",
-        vmin=0,
-        vmax=255,
+        vmin=0 if picture.dtype == np.uint8 else None,
+        vmax=255 if picture.dtype == np.uint8 else None,
         interpolation="nearest",
         aspect="auto",
         extent=(x - width / 2, x + width / 2, y + height, y),

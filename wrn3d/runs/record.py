@@ -120,7 +120,8 @@ def record_test(
     title = f"{run_name(folder)}, test split"
     _warn_if_fails(draw_confusion, matrix, names, folder / "confusion.png", title)
     mistakes = folder / "mistakes.png"
-    _warn_if_fails(draw_mistakes, dataset.test_volumes, predictions["test"], names, mistakes, title)
+    drawn = dataset.test_volumes, predictions["test"], names, mistakes, title
+    _warn_if_fails(draw_mistakes, *drawn, dataset.spacing is not None)
 
 
 def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:

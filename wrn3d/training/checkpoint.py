@@ -133,7 +133,11 @@ class Checkpoint:
         """
         path = checkpoint_file(path)
         known = ", ".join(shipped.names())
-        require_file(path, f"name a checkpoint, a run that has one{known and f', or {known}'}")
+        require_file(
+            path,
+            "name a checkpoint's file, or the folder of a run that has saved one"
+            + (known and f", or a trained network: {known}"),
+        )
         try:
             with safe_open(path, framework="numpy") as file:
                 header = _header(file.metadata() or {})

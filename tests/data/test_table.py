@@ -227,6 +227,22 @@ def test_a_mask_among_scans_is_named(tmp_path, scans):
     assert load_dataset(table).train_volumes.max() == 1  # all of them are
 
 
+def test_a_single_slice_among_scans_is_named(tmp_path, scans):
+    table, volumes = scans
+    write_scan(tmp_path / "scans/3.nii.gz", volumes[3][:1], (2, 1, 1))
+    with pytest.raises(DataError, match="3.nii.gz has one slice, unlike 19 other scans: list the"):
+        load_dataset(table, volume_size=6)
+
+
+def test_bytes_beside_other_numbers_need_percentiles(tmp_path, scans):
+    table, volumes = scans
+    write_scan(tmp_path / "scans/3.nii.gz", (volumes[3] // 8 + 120).astype(np.uint8), (2, 1, 1))
+    for window in (None, (-500, 500)):
+        with pytest.raises(DataError, match="3.nii.gz holds uint8, but .*nii.gz int16, whose unit"):
+            load_dataset(table, window=window)
+    assert load_dataset(table, window=("1%", "99%")).train_volumes.dtype == np.uint8
+
+
 def test_more_arrays_than_files_can_be_open(tmp_path):
     limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))

@@ -82,6 +82,14 @@ def test_scans_come_to_the_grid_of_the_training_data(tmp_path, size, window):
     assert np.corrcoef(volume.ravel(), data.test_volumes[0].ravel())[0, 1] > 0.9
 
 
+def test_one_slice_is_no_volume(tmp_path):
+    volumes = volumes_of(np.int16)
+    network = trained_on(Dataset.from_arrays(volumes[..., None], LABELS))
+    write_scan(tmp_path / "a.nii", volumes[0][:1])
+    with pytest.raises(DataError, match="a.nii has one slice, but the network takes volumes: name"):
+        read_input(network, tmp_path / "a.nii")
+
+
 def test_other_channels_are_refused(tmp_path):
     volumes, lines = volumes_of(np.uint8), ["path,label,split"]
     for row, voxels in enumerate(volumes):

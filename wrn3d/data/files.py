@@ -114,8 +114,11 @@ def _kind(path: Path) -> Callable[..., Reader]:
 
 
 def _common_kind(kinds: Mapping[Path, npt.DTypeLike], window: Window | None) -> npt.DTypeLike:
-    """Return the type of the volumes; raise DataError for bytes beside other numbers."""
-    if window:
+    """Return the type of the volumes; raise DataError for bytes beside other numbers.
+
+    A window of percentiles takes both, since it does not depend on the unit.
+    """
+    if window and window.percentiles:
         return np.uint8
     examples: dict[np.dtype, Path] = {}
     for path, kind in kinds.items():
@@ -125,9 +128,9 @@ def _common_kind(kinds: Mapping[Path, npt.DTypeLike], window: Window | None) -> 
         if with_bytes and not share_a_unit([kind, np.uint8]):
             raise DataError(
                 f"{with_bytes} holds uint8, but {path} {kind}, whose unit is probably another: "
-                "convert them, or map both to 256 levels with --window"
+                "convert them to one, or map both with a window of percentiles (--window 1% 99%)"
             )
-    return common_type(examples)
+    return np.uint8 if window else common_type(examples)
 
 
 def read_files(
@@ -217,6 +220,12 @@ def _scan_reader(
                 f"scans differ in their channels: {first} has {header.channels}, {path} has "
                 f"{other.channels}"
             )
+    slices = [path for path, one in headers.items() if one.grid.sides[0] == 1]
+    if 0 < len(slices) < len(headers):
+        raise DataError(
+            f"{slices[0]} has one slice, unlike {counted(len(headers) - len(slices), 'other scan')}"
+            ": list the folder with all slices of its series"
+        )
     deciding = files if volume_size is None else known
     grid = grid or common_grid({path: headers[path].grid for path in deciding}, volume_size)
     kind = _common_kind({path: one.kind for path, one in headers.items()}, window)

@@ -83,6 +83,11 @@ def _picture_input(network: TrainedNetwork, path: Path) -> Input:
 
 def _scan_input(network: TrainedNetwork, path: Path) -> Input:
     scan = scans.read_scan(path)
+    if len(scan.voxels) == 1 < network.spec.input_shape[0]:
+        raise DataError(
+            f"{path} has one slice, but the network takes volumes: name the folder with all slices "
+            "of its series"
+        )
     voxels = _in_unit(network, str(path), scan.voxels)
     grid = network.grid
     if grid is None or voxels.shape[-1] != network.spec.input_shape[-1]:

@@ -77,13 +77,13 @@ def test_a_folder_gives_its_files_and_its_series(classifier, tmp_path):
 def test_what_holds_nothing_is_named(classifier, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty holds no pictures or volumes: name files, or a fol"):
-        find_sources(tmp_path / "empty", classifier[0].network)
+        read(find_sources(tmp_path / "empty", classifier[0].network), classifier[0].network)
     np.savez(tmp_path / "two.npz", a=np.zeros(3), b=np.zeros(3))
     with pytest.raises(DataError, match=r"two.npz holds no images to classify \(it has neither "):
-        find_sources(tmp_path / "two.npz", classifier[0].network)
+        read(find_sources(tmp_path / "two.npz", classifier[0].network), classifier[0].network)
     (tmp_path / "bad.npz").write_text("nothing")
     with pytest.raises(DataError, match=r"bad.npz holds no images to classify \(.*: save them wit"):
-        find_sources(tmp_path / "bad.npz", classifier[0].network)
+        read(find_sources(tmp_path / "bad.npz", classifier[0].network), classifier[0].network)
 
 
 def test_a_runs_folder_stands_for_its_best_or_newest_checkpoint(classifier, tmp_path):

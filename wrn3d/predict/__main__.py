@@ -20,7 +20,7 @@ import tyro
 from wrn3d.data.voxels import Voxels
 from wrn3d.network.spec import LAST_GROUP
 from wrn3d.predict.explanation import Explainer
-from wrn3d.predict.sources import Source, find_sources
+from wrn3d.predict.sources import find_sources
 from wrn3d.system.checks import check_choice, check_count, require
 from wrn3d.system.errors import DataError, MissingDataError, visible
 from wrn3d.system.flags import run_command
@@ -78,18 +78,21 @@ def predict(config: PredictConfig) -> int:
     if config.label is not None:
         check_choice("label", config.label, classifier.class_names)
     explain = Explainer(classifier, config.label, config.group, config.output)
-    sources, failed = _sources(config.files, classifier)
+    network = classifier.network
+    sources = [source for path in config.files for source in find_sources(path, network)]
+    failed = False
     names: list[str] = []
     results: list[np.ndarray] = []  # probabilities (N, num_classes)
     waiting: list[Voxels] = []
     with Progress(len(sources), "classifying") as progress:
         for source in sources:
             try:
-                item = source.read(classifier.network)
+                item = source.read(network)
                 if config.explain:
                     explain(source, item)
             except (DataError, MissingDataError) as error:
-                failed += _report(error)
+                failed = True
+                print(f"error: {visible(str(error))}", file=sys.stderr)
             else:
                 names.append(source.name)
                 waiting.append(item.volume)
@@ -102,24 +105,6 @@ def predict(config: PredictConfig) -> int:
     if names:
         _show(classifier, names, np.concatenate(results), config)
     return 1 if failed else 0
-
-
-def _sources(paths: Sequence[Path], classifier: Network) -> tuple[list[Source], int]:
-    """Return what the paths hold, and how many of them could not be searched."""
-    found: list[Source] = []
-    failed = 0
-    for path in paths:
-        try:
-            found += find_sources(path, classifier.network)
-        except (DataError, MissingDataError) as error:
-            failed += _report(error)
-    return found, failed
-
-
-def _report(error: Exception) -> int:
-    """Print an error, and return 1: one more has failed."""
-    print(f"error: {visible(str(error))}", file=sys.stderr)
-    return 1
 
 
 def _show(

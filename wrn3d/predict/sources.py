@@ -36,25 +36,30 @@ def find_sources(path: Path, network: TrainedNetwork) -> list[Source]:
     """Return the pictures and volumes at a path.
 
     In a folder these are all files with known endings, also in its visible subfolders, and each
-    folder with slices of a DICOM series. Raises DataError for damaged arrays and empty folders.
+    folder with slices of a DICOM series. What is damaged or empty raises DataError when it is read,
+    so that it does not lose the others.
     """
     if not path.is_dir():
         return _in_file(path, network)
-    found: list[Source] = []
-    for file in _readable(path):
-        try:
-            found += _in_file(file, network)
-        except DataError as error:  # which must not lose the other files
-            found.append(_broken(file, error))
+    found = [source for file in _readable(path) for source in _in_file(file, network)]
     if found:
         return found
     if any(entry.is_file() and not entry.name.startswith(".") for entry in path.iterdir()):
         return [_whole(path)]  # perhaps DICOM slices without an ending
-    raise DataError(f"{path} holds no pictures or volumes: name files, or a folder with some")
+    advice = "name files, or a folder with some"
+    return [_broken(path, DataError(f"{path} holds no pictures or volumes: {advice}"))]
 
 
 def _in_file(path: Path, network: TrainedNetwork) -> list[Source]:
     """Return the rows of an array with several volumes, or the whole file."""
+    try:
+        return _parts(path, network)
+    except DataError as error:
+        return [_broken(path, error)]
+
+
+def _parts(path: Path, network: TrainedNetwork) -> list[Source]:
+    """Return what `_in_file` does; raise DataError for a damaged array."""
     ending = path.suffix.lower()
     if ending == NPZ and path.is_file():
         return _rows(path, images_to_classify(path))

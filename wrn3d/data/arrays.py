@@ -89,8 +89,10 @@ def images_of_file(name: str, images: npt.ArrayLike) -> Volumes:
         f"{name} have the shape {array.shape}, but must be (N, H, W) or (N, D, H, W), with or "
         "without channels",
     )
-    if array.ndim == 3 or (array.ndim == 4 and array.shape[-1] not in CHANNELS):
+    is_volume = array.ndim == 4 and array.shape[-1] not in CHANNELS
+    if is_volume:
         _check_no_channels(name, array.shape)
+    if is_volume or array.ndim == 3:
         array = array[..., None]
     volumes = to_volumes(name, array)
     check_channels_last(name, array.shape)
@@ -100,10 +102,10 @@ def images_of_file(name: str, images: npt.ArrayLike) -> Volumes:
 
 def _check_no_channels(name: str, shape: tuple[int, ...]) -> None:
     """Raise UsageError if the first or the last axis of (N, D, H, W) is plausibly channels."""
-    *_, depth, height, width = shape
-    if len(shape) == 4 and 1 < depth <= MOST_CHANNELS < min(height, width):
+    _, depth, height, width = shape
+    if 1 < depth <= MOST_CHANNELS < min(height, width):
         axes, advice = "(N, C, H, W)", "move the channels last with np.moveaxis(images, 1, -1)"
-    elif len(shape) == 4 and width <= MOST_CHANNELS < min(depth, height):
+    elif width <= MOST_CHANNELS < min(depth, height):
         axes, advice = "(N, H, W, C)", "keep 1 or 3 channels"
     else:
         return

@@ -33,8 +33,8 @@ class Dataset:
     the name to display, and `origin` says where the arrays come from. The test and the validation
     split may be empty. `resizing` lists the steps that gave the volumes their size, `spacing` is
     the distance of voxels (D, H, W) in mm if the files tell it, and `window` gave the 256 levels of
-    volumes that were not bytes. Do not change the arrays: their
-    mean, standard deviation and fingerprint are computed once.
+    volumes that were not bytes. Do not change the arrays: their mean, standard deviation and
+    fingerprint are computed once.
 
     Raises UsageError for other types and shapes, and for labels without a name.
     """

@@ -1,6 +1,6 @@
 """The grids of scans: voxels in millimetres, and how scans come to one grid and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,8 +82,8 @@ def on_grid(scan: Scan, grid: Grid, kind: npt.DTypeLike) -> Voxels:
     else:
         numbers = voxels
     placed = np.full((*grid.sides, voxels.shape[-1]), voxels.min(), numbers.dtype)
-    pairs = [_overlap(*pair) for pair in zip(grid.sides, sides, strict=True)]
-    placed[tuple(there for there, _ in pairs)] = numbers[tuple(here for _, here in pairs)]
+    there, here = _overlaps(grid.sides, sides)
+    placed[there] = numbers[here]
     return rounded(placed, kind) if placed.dtype != kind else placed
 
 
@@ -94,8 +94,8 @@ def off_grid(numbers: Voxels, grid: Grid, own: Grid) -> Voxels:
     """
     sides = _sides_on(grid.spacing, *own)
     placed = np.zeros(sides, np.float32)
-    pairs = [_overlap(*pair) for pair in zip(grid.sides, sides, strict=True)]
-    placed[tuple(here for _, here in pairs)] = numbers[tuple(there for there, _ in pairs)]
+    there, here = _overlaps(grid.sides, sides)
+    placed[here] = numbers[there]
     return resize_to(placed[None, ..., None], own.sides)[0, ..., 0]
 
 
@@ -103,6 +103,11 @@ def _sides_on(spacing: Any, sides: Any, own_spacing: Any) -> list[int]:
     """Return how many voxels of `spacing` cover the sides of a scan; a side of 1 stays."""
     triples = zip(spacing, sides, own_spacing, strict=True)
     return [1 if side == 1 else max(1, round(side * own / new)) for new, side, own in triples]
+
+
+def _overlaps(one: Sequence[int], other: Sequence[int]) -> list[tuple[slice, ...]]:
+    """Return where two volumes with the same centre overlap, in the first and in the second."""
+    return list(zip(*map(_overlap, one, other), strict=True))
 
 
 def _overlap(large: int, small: int) -> tuple[slice, slice]:

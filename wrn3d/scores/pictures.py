@@ -7,7 +7,7 @@ import numpy as np
 
 from wrn3d.runs.figures import MATHLESS, add_legend, drawable, new_figure, save_figure
 from wrn3d.scores.measuring import Measured, score_text
-from wrn3d.scores.scoring import BINS
+from wrn3d.scores.scoring import BINS, confidence_bins
 
 MOST_CURVES = 10  # of classes; more would hide each other
 
@@ -43,7 +43,7 @@ def draw_reliability(result: Measured, path: Path, title: str) -> None:
     predictions = result.predictions
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
     right = predictions.classes == predictions.labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = confidence_bins(confidence)
     counts = np.bincount(bins, minlength=BINS)
     figure = new_figure(figsize=(5.4, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

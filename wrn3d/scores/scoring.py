@@ -32,8 +32,7 @@ class Scorer:
         self.pairs = predictions.labels * classes + predictions.classes
         self.right = (predictions.classes == predictions.labels).astype(float)
         self.confidence = probabilities.max(axis=1)
-        known = np.nan_to_num(self.confidence)  # NaN after divergence
-        self.bins = np.minimum((known * BINS).astype(int), BINS - 1)
+        self.bins = confidence_bins(self.confidence)
         chosen = [1] if classes == 2 else range(classes)
         self.curves = [_Curve(predictions.labels == one, probabilities[:, one]) for one in chosen]
 
@@ -60,6 +59,13 @@ class Scorer:
             RECALL: hits / true,
             F1: 2 * hits / (true + predicted),
         }
+
+
+def confidence_bins(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the bin of each confidence, 0 to BINS - 1, (N,)."""
+    known = np.nan_to_num(confidence)  # NaN after divergence
+    bins: npt.NDArray[np.int64] = np.minimum((known * BINS).astype(np.int64), BINS - 1)
+    return bins
 
 
 class _Curve:

@@ -8,7 +8,8 @@ from cards import tables
 from cards.card import card
 from cards.networks import read_networks, write_weights
 from cards.runs import read_runs
-from wrn3d.scores.measuring import measured, own_data, score_table
+from wrn3d.scores.data import own_data
+from wrn3d.scores.measuring import measured, score_table
 from wrn3d.system.checks import require
 from wrn3d.system.errors import MissingDataError
 from wrn3d.system.files import require_file, write_atomic

@@ -141,5 +141,5 @@ def test_wrong_commands_are_refused(tmp_path, folds, command, sentence):
 
 def test_a_class_with_too_few_samples_is_named():
     data = Dataset.from_arrays(np.zeros((9, 4, 4), np.uint8), [0, 0, 0, 0, 0, 0, 0, 1, 1])
-    with pytest.raises(UsageError, match="class number 1, counted from 0, is in 2 of the groups"):
+    with pytest.raises(UsageError, match="the class '1' is in 2 of the groups"):
         in_fold(data, Fold(0, 3))

@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from PIL import Image
 
 from tests.support.scan_files import write_scan, write_series
 from wrn3d import load_dataset
+from wrn3d.data.load import in_fold
+from wrn3d.data.splitting import Fold
+from wrn3d.data.table import as_table, files_and_groups
 from wrn3d.data.windows import Window
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
 
@@ -197,11 +201,80 @@ def test_columns_that_are_not_read_are_named(tmp_path):
         load_dataset(write_table(tmp_path, lines, "path,label,split,patient"))
 
 
+def saved_arrays(folder, count=8):
+    for row in range(count):
+        np.save(folder / f"{row}.npy", volumes_of(seed=row)[0])
+    return [f"{row}.npy,{'ab'[row % 2]}" for row in range(count)]
+
+
+def test_class_names_are_the_order_of_the_labels(tmp_path):
+    table = write_table(tmp_path, [f"{line},train" for line in saved_arrays(tmp_path)])
+    assert load_dataset(table).train_labels.tolist() == [0, 1] * 4
+    turned = load_dataset(table, class_names=["b", "a"])
+    assert turned.class_names == ("b", "a") and turned.train_labels.tolist() == [1, 0] * 4
+    with pytest.raises(DataError, match="has the label 'b' in line 3, but the classes are 'a', 'c"):
+        load_dataset(table, class_names=["a", "c"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_spreadsheets_are_read(tmp_path, encoding):
+    lines = [line.replace(",a", ";gro\u00df").replace(",", ";") for line in saved_arrays(tmp_path)]
+    text = "path;label;split\n" + "".join(f"{line};train\n" for line in lines)
+    (tmp_path / "labels.csv").write_text(text, encoding=encoding)
+    assert load_dataset(tmp_path / "labels.csv").class_names == ("b", "gro\u00df")
+
+
+def test_a_table_without_splits_can_be_one_whole_split(tmp_path):
+    lines = [line for line in saved_arrays(tmp_path) if ",b" in line]
+    table = write_table(tmp_path, lines, "path,label")
+    dataset = load_dataset(table, class_names=["a", "b"], whole="test")
+    assert dataset.test_labels.tolist() == [1] * 4 and not len(dataset.train_labels)
+    assert dataset.volume_shape == (6, 8, 7, 1)
+    with pytest.raises(UsageError, match="labels has no train split"):
+        dataset.normalise(dataset.test_volumes)
+
+
+def test_the_table_of_a_data_set_loads_as_the_same(scans, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    lines = [f"{line},p{row}" for row, line in enumerate(scans[0].read_text().split()[1:])]
+    dataset = load_dataset(write_table(tmp_path, lines, "path,label,split,group"))
+    copy = tmp_path / "elsewhere" / "files.csv"
+    copy.write_text(as_table(dataset))
+    assert load_dataset(copy).fingerprint == dataset.fingerprint
+    assert copy.read_text().splitlines()[1] == f"{tmp_path}/scans/2.nii.gz,a,train,p2"
+    files, groups = files_and_groups(copy, ["test", "validation"])
+    assert groups == {f"p{row}" for row in range(COUNT) if row % 5 < 2}
+    assert files == {f"{tmp_path}/scans/{row}.nii.gz" for row in range(COUNT) if row % 5 < 2}
+
+
+def test_files_stay_with_their_volumes(tmp_path):
+    lines = [
+        f"{line},train,{'x' if row < 3 else ''}" for row, line in enumerate(saved_arrays(tmp_path))
+    ]
+    dataset = load_dataset(write_table(tmp_path, lines, "path,label,split,group"))
+
+    def rows(data, split):
+        names = [Path(file).stem for file in data.listings[split].files]
+        for name, volume in zip(names, data.split(split)[0], strict=True):
+            assert np.array_equal(volume[..., 0], volumes_of(seed=int(name))[0])
+        return "".join(names)
+
+    assert rows(dataset, "train") == "01234567"
+    assert dataset.listings["train"].group_numbers.tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
+    cut = dataset.with_validation(3)
+    assert (rows(cut, "train"), rows(cut, "validation")) == ("01234", "567")
+    assert rows(dataset.with_training_rows([6, 1]), "train") == "61"
+    folds = [in_fold(dataset, Fold(number, 2)) for number in range(2)]
+    assert sorted(rows(folds[0], "train") + rows(folds[0], "validation")) == list("01234567")
+    held = [rows(fold, "validation") for fold in folds]
+    assert any("0" in one and "1" in one and "2" in one for one in held)  # one group
+
+
 def test_few_files_without_splits_are_refused(tmp_path):
     for row in range(6):
         np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])
     table = write_table(tmp_path, [f"{row}.npy,{row % 2}" for row in range(6)], "path,label")
-    with pytest.raises(DataError, match="has no column split, and class number 0, counted "):
+    with pytest.raises(DataError, match="has no column split, and the class '0' is in 3 of"):
         load_dataset(table)
 
 

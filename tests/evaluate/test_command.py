@@ -209,7 +209,7 @@ def test_two_networks_are_compared(run, tmp_path):
     accuracies = [content[name]["test"]["accuracy"] for name in ("first", "second")]
     assert compared["differences"]["accuracy"] == accuracies[1] - accuracies[0]
     assert compared["won"] - compared["lost"] == round(297 * (accuracies[1] - accuracies[0]))
-    names = {"confusion.png", "roc.png", "reliability.png"}
+    names = {"confusion.png", "roc.png", "reliability.png", "predictions.csv"}
     assert {one.name for one in (tmp_path / "out").iterdir()} == {
         *names,
         *(f"second-{name}" for name in names),

@@ -182,6 +182,24 @@ def test_pictures_are_enlarged_as_the_digits_were(tmp_path, scans, size):
     assert np.array_equal(classifier.read(tmp_path / "large.png"), volumes[3])
 
 
+def test_what_is_unlike_the_training_data_is_named(tmp_path):
+    volumes = np.random.default_rng(0).normal(40, 200, (20, 6, 8, 7, 1)).astype(np.int16)
+    save_untrained(
+        tmp_path / "ct.safetensors", data=Dataset.from_arrays(volumes, np.arange(20) % 2)
+    )
+    classifier = Classifier(tmp_path / "ct.safetensors")
+    for name, voxels, word in (
+        ("mask", volumes[0] > 100, "far less"),
+        ("scaled", volumes[0].astype(np.float32) / 1000, "far less"),
+        ("other", volumes[0].astype(np.float32) * 100, "far more"),
+    ):
+        np.save(tmp_path / f"{name}.npy", voxels.astype(np.int16) if name == "mask" else voxels)
+        with pytest.warns(UserWarning, match=f"{name}.npy varies {word} than what the network was"):
+            classifier.read(tmp_path / f"{name}.npy")
+    np.save(tmp_path / "dark.npy", volumes[0] // 4)
+    classifier.read(tmp_path / "dark.npy")
+
+
 def test_pictures_are_resized_as_the_training_data_were(tmp_path, scans):
     path = tmp_path / "saved.safetensors"
     images = np.random.default_rng(1).integers(0, 256, (40, 12, 10, 3), np.uint8)
@@ -212,6 +230,8 @@ def test_volumes_are_resized_as_the_training_data_were(tmp_path):
     assert np.array_equal(Classifier(path).read(tmp_path / "0.npy"), env.dataset.train_volumes[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*wide.png varies far less")
+@pytest.mark.filterwarnings("ignore:.*large.png varies far less")
 def test_pictures_of_other_proportions_are_cropped_to_their_centre(tmp_path):
     path = tmp_path / "saved.safetensors"
     save_untrained(path, dataset="digits")
@@ -240,6 +260,7 @@ def test_checkpoints_that_do_not_say_how_to_resize_give_what_they_gave(tmp_path,
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*red.jpg varies far less")
 def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
     untrained(tmp_path / "saved.safetensors", 40, 12, 10)
     Image.new("RGB", (30, 36), (255, 0, 0)).save(tmp_path / "red.jpg")

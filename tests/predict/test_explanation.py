@@ -31,16 +31,16 @@ def run(tmp_path):
     return save
 
 
-def explain(folder, *arguments):
+def explain(folder, *arguments, said):
     process = run_command("-m", "wrn3d.predict", folder, *arguments, "--explain", cwd=folder)
-    assert (process.returncode, process.stderr) == (0, "")
+    assert (process.returncode, process.stderr) == (0, f"explained  {said}\n")
 
 
 def test_a_picture_gets_an_overlay_and_a_map_of_its_size(run, tmp_path):
     rng = np.random.default_rng(0)
     classifier = run(rng.integers(0, 256, (20, 1, 16, 16, 3)).astype(np.uint8))
     Image.fromarray(rng.integers(0, 256, (40, 30, 3)).astype(np.uint8)).save(tmp_path / "a.png")
-    explain(tmp_path, "a.png", "--label", "ill")
+    explain(tmp_path, "a.png", "--label", "ill", said="a.explain.png")
     numbers = np.load(tmp_path / "a.explain.npy")
     assert numbers.shape == (1, 40, 30) and numbers.dtype == np.float32
     assert not numbers[0, :5].any() and not numbers[0, 35:].any()  # cut off for the network
@@ -56,7 +56,8 @@ def test_a_scan_gets_a_map_in_its_geometry(run, tmp_path):
     path = write_scan(tmp_path / "a.nii.gz", volumes[0], (2, 1, 1), "LPS")
     (tmp_path / "other").mkdir()
     write_scan(tmp_path / "other" / "a.nii.gz", volumes[1], (2, 1, 1))
-    explain(tmp_path, "a.nii.gz", "other", "--group", "0", "--output", "maps")
+    arguments = ("a.nii.gz", "other", "--group", "0", "--output", "maps")
+    explain(tmp_path, *arguments, said="maps/a.explain.png and 1 more")
     names = {"a.explain.nii.gz", "a.explain.png", "a-2.explain.nii.gz", "a-2.explain.png"}
     assert {one.name for one in (tmp_path / "maps").iterdir()} == names
     scan, found = (
@@ -80,7 +81,15 @@ def test_scans_are_drawn_as_radiologists_look(tmp_path, monkeypatch):
         (Input("a", voxels, voxels, lambda one: one), (-1, -1)),
     ):
         explanation._draw(item, numbers, "title", tmp_path / "x.png")
-        pictures = [panel.images[0] for panel in drawn.pop().axes[:3]]
+        panels = drawn.pop().axes[:3]
+        marks = ["".join(text.get_text() for text in panel.texts) for panel in panels]
+        titles = [panel.get_title() for panel in panels]
+        if item.grid:
+            assert marks == ["RLA", "RLH", "APH"]
+            assert titles == ["axial 3", "coronal 5", "sagittal 4"]
+        else:
+            assert marks == [""] * 3 and titles == ["depth 3", "height 5", "width 4"]
+        pictures = [panel.images[0] for panel in panels]
         assert [picture.get_array().shape for picture in pictures] == [(6, 5), (4, 5), (4, 6)]
         assert all(picture.get_array()[place] == 7 for picture in pictures)
 
@@ -95,7 +104,8 @@ def test_a_map_returns_through_the_grid_of_a_network_for_scans(tmp_path):
     env = small_environment("keras", **settings)
     env.step(learning_rate=0.1)
     env.save(tmp_path / "best.safetensors")
-    explain(tmp_path, "3.nii.gz", "--group", "0", "--output", "maps")
+    arguments = ("3.nii.gz", "--group", "0", "--output", "maps")
+    explain(tmp_path, *arguments, said="maps/3.explain.png")
     scan, found = (
         sitk.ReadImage(str(tmp_path / name)) for name in ("3.nii.gz", "maps/3.explain.nii.gz")
     )
@@ -107,7 +117,7 @@ def test_a_map_returns_through_the_grid_of_a_network_for_scans(tmp_path):
 
 def test_wrong_settings_are_refused(run, tmp_path):
     run(np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16, 1)).astype(np.uint8))
-    np.save(tmp_path / "a.npy", np.zeros((16, 16), np.uint8))
+    np.save(tmp_path / "a.npy", np.arange(256).astype(np.uint8).reshape(16, 16))
     for arguments, sentence in {
         ("--label", "ill"): "label says which class to explain: add --explain, or leave label out",
         ("--explain", "--label", "dead"): "label is 'dead', but must be healthy or ill",

@@ -1,5 +1,6 @@
 """Reading logs, and drawing the curves of one run or several."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -72,6 +73,25 @@ def test_titles_and_legends_say_run_splits_and_score(undisturbed, tmp_path, monk
         "2 runs, training and validation split, with the best validation accuracy of each",
     ]
     assert named[2] == [f"{path.name}  {best:.4f}", "bare"]
+
+
+def test_the_score_is_the_one_that_chooses_the_best_checkpoint(undisturbed, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **_: titles.append(text))
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["settings"]["best_by"] = "auc"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    areas = RunFolder(tmp_path / "run").validations.column("auc")
+    best = max(areas, key=lambda one: (areas[one], -one))
+    by_area, by_accuracy = read_curves(tmp_path / "run"), read_curves(undisturbed[0])
+    assert by_area.best == (areas[best], best)
+    curves.draw([by_area], tmp_path / "x.png")
+    curves.draw([by_area, by_accuracy], tmp_path / "x.png")
+    assert titles[0].endswith(f": best validation AUC {areas[best]:.4f} after iteration {best}")
+    assert titles[1].endswith("with the best validation score of each")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import signal
 
+import numpy as np
 import pytest
 
 from tests.support.environments import environment_class, small_environment
@@ -89,3 +90,13 @@ def test_a_validation_split_without_all_classes_has_no_auc(tmp_path):
     with pytest.raises(UsageError, match="split of digits lacks a class, so its AUC"):
         train(env, tmp_path / "run", 4)
     assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_equal_scores_may_differ_in_their_last_bit(tmp_path, monkeypatch):
+    env = small_environment("keras", validation=100, best_by="auc")
+    scores = iter([0.5, 0.7, np.nextafter(0.7, 1), 0.6])
+    measured = env.evaluate("validation")
+    monkeypatch.setattr(env, "evaluate", lambda *_: measured._replace(auc=next(scores)))
+    lines, _ = train(env, tmp_path / "run", 8, save_every=2)
+    assert ["the best so far" in line for line in lines] == [True, True, False, False]
+    assert RunFolder(tmp_path / "run").best("auc")[0].iteration == 4

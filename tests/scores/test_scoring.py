@@ -5,10 +5,12 @@ from math import isnan, sqrt
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics
 
+from wrn3d.data.listing import Listing
 from wrn3d.scores.comparison import compare, comparison_table
-from wrn3d.scores.measuring import OVERALL, Measured
+from wrn3d.scores.measuring import OVERALL, Measured, score_table
 from wrn3d.scores.scoring import BINS, Scorer, interval, resampled
 from wrn3d.system.errors import UsageError
 from wrn3d.training.evaluation import Predictions, measure
@@ -41,7 +43,7 @@ def test_scores_are_scikit_learns_also_with_weights(classes, ties):
         predictions.classes,
     )
     probabilities = np.exp(predictions.log_probabilities)
-    for weights in (np.ones(300), next(iter(resampled(300)))):
+    for weights in (np.ones(300), next(iter(resampled(np.arange(300))))):
         options = {"sample_weight": weights}
         found = scorer.overall(weights)
         assert found["accuracy"] == pytest.approx(
@@ -119,6 +121,36 @@ def test_the_interval_of_an_auc_is_hanleys_and_mcneils():
     low, high = interval(found.draws["auc"])
     assert low < area < high and found.scores["auc"] == pytest.approx(area)
     assert high - low == pytest.approx(2 * 1.96 * sqrt(variance / (150 * 30)), rel=0.3)
+
+
+def test_groups_are_drawn_as_a_whole():
+    """Ten copies of each of 40 volumes say no more than the 40 volumes do."""
+    single, labels = accurate(40, 30), np.repeat(np.arange(40) % 2, 10)
+    copies = Predictions(np.repeat(single.log_probabilities, 10, axis=0), labels)
+    grouped = copies._replace(
+        listing=Listing.of(range(400), [f"patient {row // 10}" for row in range(400)])
+    )
+    results = [Measured.of(one, 2) for one in (single, grouped, copies)]
+    for score in ("accuracy", "balanced_accuracy", "auc", "calibration_error"):
+        assert results[0].intervals[score] == pytest.approx(results[1].intervals[score])
+    widths = [np.ptp(one.intervals["accuracy"]) for one in results]
+    assert widths[2] == pytest.approx(widths[0] / sqrt(10), rel=0.2)
+    weights = next(iter(resampled(np.array([0, 0, 1, 2, 2]))))
+    assert weights[0] == weights[1] and weights[3] == weights[4]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_shares_of_all_or_nothing_have_the_exact_interval(right):
+    result = Measured.of(accurate(24, 24 * right), 2)
+    expected = binomtest(24 * right, 24).proportion_ci()
+    assert result.intervals["accuracy"] == pytest.approx((expected.low, expected.high))
+    of_class = binomtest(12 * right, 12).proportion_ci()
+    for score in ("recall", "precision"):
+        assert result.intervals[score][1] == pytest.approx((of_class.low, of_class.high))
+    assert np.isnan(result.intervals["balanced_accuracy"]).all()
+    table = score_table({"test": result})
+    assert f"| {100.0 * right:.2f} % (no interval) |" in table
+    assert json.dumps(result.by_name("ab"), allow_nan=False)
 
 
 def test_draws_are_repeated_and_those_that_lack_a_class_do_not_count():

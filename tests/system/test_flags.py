@@ -24,6 +24,8 @@ class Flags:
     """Sides."""
     parts: tuple[float, ...] = ()
     """Shares."""
+    ends: tuple[str, str] | None = None
+    """From where to where."""
 
 
 def parse(*words):
@@ -34,6 +36,7 @@ def test_flags_are_read():
     words = ["--count", "3", "--folder", "runs/x", "--shape", "4", "5", "6", "--parts"]
     assert parse(*words) == Flags(3, 0.5, Path("runs/x"), (4, 5, 6), ())
     assert parse("--count", "None", "--parts", "0.5", "1") == Flags(None, parts=(0.5, 1.0))
+    assert parse("--ends", "-160", "240").ends == ("-160", "240")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,7 @@ def test_flags_are_read():
         ("--count x", "--count: 'x' is not a whole number"),
         ("--count 1.5", "--count: '1.5' is not a whole number"),
         ("--rate fast", "--rate: 'fast' is not a number"),
+        ("--ends -160", "Missing value for argument '--ends'. Expected 2 values."),
         ("--shape 1 2 x", "--shape: 'x' is not a whole number"),
         ("--parts 1 x", "--parts: 'x' is not a number"),
         ("--folder=", "--folder: it is '', but must be the path of a file or folder"),

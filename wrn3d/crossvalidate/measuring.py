@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn3d.scores.measuring import Measured, own_data, predicted
+from wrn3d.data.listing import joined
+from wrn3d.scores.data import own_data
+from wrn3d.scores.measuring import Measured, predicted
 from wrn3d.scores.results import Evaluation
 from wrn3d.training.checkpoint import checkpoint_file
 from wrn3d.training.classifier import Classifier
@@ -35,4 +37,8 @@ def measure_folds(output: Path, folders: Sequence[Path], data_dir: Path) -> Eval
 
 def _together(parts: Sequence[Predictions]) -> Predictions:
     """Return the predictions of several splits as those of one."""
-    return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return Predictions(
+        np.concatenate([part.log_probabilities for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        joined([part.listing for part in parts if part.listing]),
+    )

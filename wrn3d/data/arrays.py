@@ -213,6 +213,14 @@ def alike(splits: Mapping[str, tuple[Volumes, Labels]]) -> dict[str, tuple[Volum
     }
 
 
+def with_training(
+    splits: Mapping[str, tuple[Volumes, Labels]],
+) -> dict[str, tuple[Volumes, Labels]]:
+    """Return the splits, with an empty training split if they have none."""
+    volumes, labels = next(iter(splits.values()))
+    return {"train": (volumes[:0], labels[:0]), **splits}
+
+
 def columns(splits: Mapping[str, tuple[Volumes, Labels]]) -> dict[str, Any]:
     """Return {split: (volumes, labels)} as the fields train_volumes, train_labels, ..."""
     return {

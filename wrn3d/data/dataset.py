@@ -1,7 +1,7 @@
 """A data set: volumes and labels as arrays, and how they are normalised."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from wrn3d.data import arrays, normalisation
 from wrn3d.data.arrays import Labels, Volumes
 from wrn3d.data.fitting import Resizing
+from wrn3d.data.listing import Listing
 from wrn3d.data.resizing import resize_voxels, resized_shape
 from wrn3d.data.voxels import TYPES
 from wrn3d.data.windows import Window
@@ -30,11 +31,12 @@ class Dataset:
     """Training, validation and test split: volumes (N, D, H, W, C) and labels (N,) int64.
 
     Volumes are uint8, int16, uint16 or float32. A label is an index into `class_names`. `title` is
-    the name to display, and `origin` says where the arrays come from. The test and the validation
-    split may be empty. `resizing` lists the steps that gave the volumes their size, `spacing` is
-    the distance of voxels (D, H, W) in mm if the files tell it, and `window` gave the 256 levels of
-    volumes that were not bytes. Do not change the arrays: their mean, standard deviation and
-    fingerprint are computed once.
+    the name to display, and `origin` says where the arrays come from. Splits may be empty, but only
+    a data set with a training split can normalise volumes. `resizing` lists the steps that gave the
+    volumes their size, `spacing` is the distance of voxels (D, H, W) in mm if the files tell it,
+    and `window` gave the 256 levels of volumes that were not bytes. `listings` says by split which
+    files the volumes come from, if they come from one each. Do not change the arrays: their mean,
+    standard deviation and fingerprint are computed once.
 
     Raises UsageError for other types and shapes, and for labels without a name.
     """
@@ -51,6 +53,7 @@ class Dataset:
     resizing: tuple[Resizing, ...] = ()
     spacing: tuple[float, ...] | None = None
     window: Window | None = None
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -58,7 +61,7 @@ class Dataset:
             require(
                 _is_array(volumes, TYPES, 5)
                 and _is_array(labels, [np.int64], 1)
-                and len(labels) == len(volumes) >= (name == "train")
+                and len(labels) == len(volumes)
                 and (not len(volumes) or volumes.dtype == self.train_volumes.dtype)
                 and (labels >= 0).all(),
                 f"{name}_volumes must be (N, D, H, W, C) of one type in all splits, uint8, int16, "
@@ -152,13 +155,7 @@ class Dataset:
             f"{counted(len(self.train_labels), 'training image')}, and some must remain to train "
             "on",
         )
-        return replace(
-            self,
-            train_volumes=self.train_volumes[:-count],
-            train_labels=self.train_labels[:-count],
-            validation_volumes=self.train_volumes[-count:],
-            validation_labels=self.train_labels[-count:],
-        )
+        return self._with_training({"train": slice(-count), "validation": slice(-count, None)})
 
     def training_rows(self, rows: npt.ArrayLike) -> Labels:
         """Return rows of the training split, given as indices or as a mask, as indices from 0 up.
@@ -178,10 +175,16 @@ class Dataset:
 
     def with_training_rows(self, rows: npt.ArrayLike) -> "Dataset":
         """Return the data set with only these `training_rows`."""
-        rows = self.training_rows(rows)
-        return replace(
-            self, train_volumes=self.train_volumes[rows], train_labels=self.train_labels[rows]
+        return self._with_training({"train": self.training_rows(rows)})
+
+    def _with_training(self, rows: Mapping[str, Labels | slice]) -> "Dataset":
+        """Return the data set in which some splits have these rows of the training split."""
+        volumes, labels, listing = *self._split("train"), self.listings.get("train")
+        listings = (
+            {split: listing.only(chosen) for split, chosen in rows.items()} if listing else {}
         )
+        splits = {split: (volumes[chosen], labels[chosen]) for split, chosen in rows.items()}
+        return replace(self, **arrays.columns(splits), listings={**self.listings, **listings})
 
     def resized(self, longest: int) -> "Dataset":
         """Return the data set with volumes whose longest side is `longest`.
@@ -270,12 +273,12 @@ class Dataset:
     @cached_property
     def mean(self) -> npt.NDArray[np.float32]:
         """Mean of each pixel over the training split, (1, D, H, W, C) float32."""
-        return normalisation.mean(self.train_volumes)
+        return normalisation.mean(self.split("train")[0])
 
     @cached_property
     def std(self) -> np.float32:
         """Standard deviation over all pixels of the training split; 1 where it would be 0."""
-        return normalisation.standard_deviation(self.train_volumes)
+        return normalisation.standard_deviation(self.split("train")[0])
 
     def normalise(self, volumes: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Normalise volumes to (N, D, H, W, C) float32 with the training split's mean and std.

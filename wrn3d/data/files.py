@@ -95,7 +95,7 @@ def reader_for(
         return picture_reader(files, volume_size)
     if kind is _array_reader:
         return _array_reader(files, window)
-    known = [*splits["train"], *splits.get("validation", ())]
+    known = [path for name in ("train", "validation") for path in splits.get(name, ())] or files
     return _scan_reader(files, known, volume_size, window, grid)
 
 

@@ -12,6 +12,7 @@ from wrn3d.data.arrays import columns
 from wrn3d.data.class_folders import Picture, find_pictures
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset
 from wrn3d.data.files import picture_reader, read_files
+from wrn3d.data.listing import Listing
 from wrn3d.data.pictures import ENDINGS, warn_if_dark
 
 
@@ -49,7 +50,12 @@ def load(path: Path, side: int | None = None) -> Dataset:
             stacklevel=2,
         )
     return Dataset(
-        path.name, str(path), found.class_names, **columns(splits), resizing=reader.resizing
+        path.name,
+        str(path),
+        found.class_names,
+        **columns(splits),
+        resizing=reader.resizing,
+        listings={split: Listing.of(own) for split, own in paths.items()},
     )
 
 

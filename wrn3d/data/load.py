@@ -9,8 +9,9 @@ import numpy as np
 
 from wrn3d.data import cifar, digits, image_folder, medmnist, table
 from wrn3d.data.arrays import columns
-from wrn3d.data.dataset import Dataset
+from wrn3d.data.dataset import SPLITS, Dataset
 from wrn3d.data.grids import Grid
+from wrn3d.data.listing import joined
 from wrn3d.data.resizing import resized_shape
 from wrn3d.data.splitting import Fold, held_out
 from wrn3d.data.windows import Window, parsed
@@ -35,15 +36,17 @@ def load_dataset(
     class_names: Sequence[str] = (),
     grid: Grid | None = None,
     fold: Fold | None = None,
+    whole: str | None = None,
 ) -> Dataset:
     """Load one of NAMES, an .npz file, a table, or a folder of pictures, by its name or path.
 
     CIFAR-10 and CIFAR-100 are read from `data_dir`, and downloaded to it first if they are not
     there. With `volume_size`, all volumes are resized to that longest side, in voxels. `window` has
     the intensities (or percentiles, such as "0.5%") that become the levels 0 and 255. `class_names`
-    name the labels of an .npz file. `grid` is the grid for the scans that a table lists; by default
-    they decide on it. With a `fold`, its part of the training and validation samples validates, and
-    the rest trains.
+    name the labels of an .npz file, and are the order of those in a table. `grid` is the grid for
+    the scans that a table lists; by default they decide on it. With a `fold`, its part of the
+    training and validation samples validates, and the rest trains. A table without splits is
+    `whole` one split, if that is given; it and an .npz file then need no other one.
 
     Raises UsageError for an unknown name or a wrong size, MissingDataError for data that are
     missing and cannot be downloaded, and DataError for damaged or unsuitable files.
@@ -53,18 +56,20 @@ def load_dataset(
     if volume_size is not None:
         check_count("volume_size", volume_size)
     levels = None if window is None else parsed(window)
-    is_npz = name.endswith(NPZ)
     require(
-        is_npz or not class_names,
-        f"class_names name the labels of an .npz file, but {name} has names of its own: leave "
+        name.endswith((NPZ, TABLE)) or not class_names,
+        f"class_names are for an .npz file or a table, but {name} has names of its own: leave "
         "class_names out",
     )
-    if name in NAMES or is_npz:
-        dataset = medmnist.load(Path(name), class_names) if is_npz else _LOADERS[name](data_dir)
-        return prepared(in_fold(dataset, fold), volume_size, levels)
     if name.endswith(TABLE):
-        dataset = table.load(Path(name), volume_size, levels, grid, fold)
+        dataset = table.load(Path(name), volume_size, levels, grid, fold, class_names, whole)
         return prepared(dataset, volume_size, levels)
+    if name in NAMES or name.endswith(NPZ):
+        is_npz = name.endswith(NPZ)
+        dataset = (
+            medmnist.load(Path(name), class_names, whole) if is_npz else _LOADERS[name](data_dir)
+        )
+        return prepared(in_fold(dataset, fold), volume_size, levels)
     require(levels is None, f"{name} holds pictures, which have no window: leave window out")
     return in_fold(image_folder.load(Path(name), volume_size), fold)
 
@@ -80,12 +85,14 @@ def in_fold(dataset: Dataset, fold: Fold | None) -> Dataset:
     if len(dataset.validation_labels):
         pairs.append(dataset.split("validation"))
     volumes, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    inside = held_out(labels, np.arange(len(labels)), fold)
-    splits = {
-        "train": (volumes[~inside], labels[~inside]),
-        "validation": (volumes[inside], labels[inside]),
-    }
-    return replace(dataset, **columns(splits))
+    known = [dataset.listings[split] for split in SPLITS[:2] if split in dataset.listings]
+    together = joined(known)
+    groups = together.group_numbers if together else np.arange(len(labels))
+    inside = held_out(labels, groups, fold, dataset.class_names)
+    rows = {"train": ~inside, "validation": inside}
+    listings = {split: together.only(chosen) for split, chosen in rows.items()} if together else {}
+    splits = {split: (volumes[chosen], labels[chosen]) for split, chosen in rows.items()}
+    return replace(dataset, **columns(splits), listings={**dataset.listings, **listings})
 
 
 def prepared(dataset: Dataset, volume_size: int | None, window: Window | None) -> Dataset:

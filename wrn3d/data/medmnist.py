@@ -16,6 +16,7 @@ from wrn3d.data.arrays import (
     named_classes,
     numbered_classes,
     to_labels,
+    with_training,
 )
 from wrn3d.data.class_names import known_names
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset
@@ -24,25 +25,27 @@ from wrn3d.system.errors import DataError, reason
 from wrn3d.system.files import require_file
 from wrn3d.system.memory import available_memory, in_gib
 
-NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
-OPTIONAL = ("val_images", "val_labels")
+NEEDED = ("train", "test")  # splits
 CLASS_NAMES = "class_names"  # an array of texts
 
 
-def load(path: Path, class_names: Sequence[str] = ()) -> Dataset:
+def load(path: Path, class_names: Sequence[str] = (), only: str | None = None) -> Dataset:
     """Load a file with `train_images`, `train_labels`, the same for `test`, and perhaps for `val`.
+
+    If the split `only` is named, the file needs no others.
 
     Images are (N, H, W) or (N, D, H, W), with or without a last axis of 1 or 3 channels, in a type
     that `as_voxels` takes. Labels are integers, (N,) or (N, 1). The names of the classes are
     `class_names`, or an array of that name in the file, or those of a well-known data set by the
-    file's name. Without names, each class from 0 to the largest label needs a training sample.
+    file's name. Without names, each class from 0 to the largest label needs a training sample. With
+    `only`, `class_names` are for a file that has neither names nor a training split.
 
     Raises MissingDataError if the file does not exist, and DataError if it has another format.
     """
     require_file(path, "dataset has to name an .npz file in MedMNIST's format")
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = _arrays(archive)
+            arrays = _arrays(archive, (SPLIT_NAMES[only],) if only else NEEDED)
         splits = {
             split: _split(arrays, name)
             for split, name in SPLIT_NAMES.items()
@@ -50,7 +53,11 @@ def load(path: Path, class_names: Sequence[str] = ()) -> Dataset:
         }
         splits = alike(splits)
         labels = [split_labels for _, split_labels in splits.values()]
-        own_names: Any = class_names or arrays.get(CLASS_NAMES, ())
+        in_file: Any = arrays.get(CLASS_NAMES, ())
+        if only:
+            own_names = in_file if len(in_file) or "train" in splits else class_names
+        else:
+            own_names = class_names or in_file
         if len(own_names):
             names = named_classes(own_names, *labels)
         else:
@@ -60,7 +67,7 @@ def load(path: Path, class_names: Sequence[str] = ()) -> Dataset:
         raise DataError(
             f"{path} is not an .npz file in MedMNIST's format ({reason(error)})"
         ) from error
-    return Dataset(path.stem, str(path), names, **columns(splits))
+    return Dataset(path.stem, str(path), names, **columns(with_training(splits)))
 
 
 def images_to_classify(path: Path) -> npt.NDArray[Any]:
@@ -87,21 +94,28 @@ def images_to_classify(path: Path) -> npt.NDArray[Any]:
     return array
 
 
-def _arrays(archive: zipfile.ZipFile) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of the splits by name.
+def _arrays(archive: zipfile.ZipFile, needed: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of the `needed` and of the other splits by name.
 
     Raises ValueError if one is missing, and what `_held` raises.
     """
     held = {name.removesuffix(".npy") for name in archive.namelist()}
-    names: tuple[str, ...] = (*NEEDED, *OPTIONAL) if held & set(OPTIONAL) else NEEDED
+    pairs = {split: (f"{split}_images", f"{split}_labels") for split in SPLIT_NAMES.values()}
+    names = [
+        name
+        for split, pair in pairs.items()
+        if split in needed or held & set(pair)
+        for name in pair
+    ]
     missing = [name for name in names if name not in held]
     if missing:
+        required = [name for split in needed for name in pairs[split]]
+        others = [name for split, pair in pairs.items() if split not in needed for name in pair]
         raise ValueError(
-            f"it lacks {', '.join(missing)}: it needs {', '.join(NEEDED)}, and may have "
-            f"{' and '.join(OPTIONAL)}"
+            f"it lacks {', '.join(missing)}: it needs {', '.join(required)}, and may have "
+            f"{', '.join(others[:-1])} and {others[-1]}"
         )
-    names += (CLASS_NAMES,) if CLASS_NAMES in held else ()
-    return _held(archive, names)
+    return _held(archive, [*names, *({CLASS_NAMES} & held)])
 
 
 def _held(archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
@@ -130,7 +144,7 @@ def _split(arrays: dict[str, npt.NDArray[Any]], name: str) -> tuple[Volumes, Lab
     """Return the volumes (N, D, H, W, C) and the labels (N,) int64 of a split."""
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
     if not images.size:
-        advice = ": leave out val_images and val_labels" if f"{name}_images" in OPTIONAL else ""
+        advice = "" if name in NEEDED else f": leave out {name}_images and {name}_labels"
         raise ValueError(f"its {name}_images hold no images{advice}")
     labels = to_labels(f"its {name}_labels", labels, len(images))
     return images_of_file(f"its {name}_images", images), labels

@@ -1,10 +1,11 @@
 """Load the files that a table (.csv) lists: --dataset labels.csv, columns path and label."""
 
+import codecs
 import csv
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.arrays import Labels, columns
-from wrn3d.data.dataset import SPLITS, Dataset
+from wrn3d.data.arrays import Labels, columns, with_training
+from wrn3d.data.dataset import SPLIT_NAMES, SPLITS, Dataset
 from wrn3d.data.files import read_files, reader_for
 from wrn3d.data.grids import Grid
+from wrn3d.data.listing import Listing
 from wrn3d.data.splitting import Fold, default_splits, held_out
 from wrn3d.data.windows import Window
 from wrn3d.system.errors import DataError, UsageError, printable, quoted, reason, visible
@@ -23,6 +25,7 @@ from wrn3d.system.files import require_file
 from wrn3d.system.words import counted
 
 PATH, LABEL, SPLIT, GROUP = "path", "label", "split", "group"
+FILES = "files.csv"  # in a run's folder: the table of its splits
 SPLIT_WORDS = {  # as people write them
     "train": "train",
     "training": "train",
@@ -50,23 +53,33 @@ def load(
     window: Window | None = None,
     grid: Grid | None = None,
     fold: Fold | None = None,
+    class_names: Sequence[str] = (),
+    whole: str | None = None,
 ) -> Dataset:
     """Load the files that the table at `path` lists, in its order; arrays are not resized.
 
     Its columns are `path`, relative to the table, and `label`; it may have `split` (train, val,
     test) and `group`, such as the patient, and others, which are ignored. Without `split`,
-    `default_splits` decides. Classes are the labels, sorted as numbers if all are whole numbers.
-    With a `fold`, its files validate, and all others train that are not of the split test. Scans
-    get the `grid`, or else one that the training and validation files decide on.
+    `default_splits` decides, or all files are of the split `whole`, which also allows tables
+    without training files. Classes are the `class_names`, or else the labels, sorted as numbers if
+    all are whole numbers. With a `fold`, its files validate, and all others train that are not of
+    the split test. Scans get the `grid`, or else one that the training and validation files decide
+    on.
 
     Raises MissingDataError if the table does not exist, and DataError if it or a file is unfit.
     """
     require_file(path, "dataset has to name a table with the columns path and label")
     rows = _existing(path, _rows(path))
-    names = _class_names(path, rows)
+    names = tuple(class_names) or _class_names(path, rows)
+    _check_labels(path, rows, names)
     labels = np.array([names.index(row.label) for row in rows], np.int64)
-    splits = _splits(path, rows, labels) if fold is None else _fold(path, rows, labels, fold)
-    _check_training(path, names, labels[splits == "train"])
+    listing = Listing.of([row.path for row in rows], [row.group for row in rows])
+    if whole and not any(row.split for row in rows):
+        splits = np.full(len(rows), whole)
+    else:
+        splits = _splits(path, rows, labels, names, fold)
+    if not whole:
+        _check_training(path, names, labels[splits == "train"])
     chosen = {name: np.flatnonzero(splits == name) for name in SPLITS if (splits == name).any()}
     files = {name: [rows[place].path for place in places] for name, places in chosen.items()}
     reader = reader_for(files, volume_size, window, grid)
@@ -76,10 +89,11 @@ def load(
         path.stem,
         str(path),
         names,
-        **columns(arrays),
+        **columns(with_training(arrays)),
         resizing=reader.resizing,
         spacing=reader.spacing,
         window=window,
+        listings={name: listing.only(places) for name, places in chosen.items()},
     )
 
 
@@ -87,7 +101,9 @@ def _rows(path: Path) -> Iterator[Row]:
     """Yield the lines of a table; raise DataError if it lacks a column, a path or a label."""
     try:
         # Spreadsheets of several countries separate columns in their own way.
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
         lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         titles = [title.strip().lower() for title in next(lines, [])]
@@ -153,16 +169,51 @@ def _class_names(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(sorted(counts, key=int if are_numbers else None))
 
 
-def _splits(path: Path, rows: Sequence[Row], labels: Labels) -> npt.NDArray[np.str_]:
-    """Return the split of each line, as the table or `default_splits` says.
+def _check_labels(path: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Raise DataError for a label that is none of the names."""
+    for row in rows:
+        _check(
+            path,
+            row.label in names,
+            f"has the label {quoted(row.label)} in line {row.line}, but the classes are "
+            f"{', '.join(map(quoted, names))}: correct it, or leave the line out",
+        )
 
-    Raises DataError for other names of splits, and for groups in two of them.
+
+def _splits(
+    path: Path, rows: Sequence[Row], labels: Labels, names: Sequence[str], fold: Fold | None
+) -> npt.NDArray[np.str_]:
+    """Return the split of each line: as the table, a `fold` or `default_splits` says.
+
+    Raises DataError for other names of splits, for groups in two of them, and for classes with
+    fewer groups than folds or splits need.
     """
-    if not any(row.split for row in rows):
+    if any(row.split for row in rows):
+        splits = _given_splits(path, rows)
+    elif fold:
+        splits = np.full(len(rows), "train", "<U10")
+    else:
         try:
-            return default_splits(labels, _groups(rows))
+            return default_splits(labels, _groups(rows), names)
         except UsageError as error:
             raise DataError(f"{path} has no column split, and {error}") from error
+    if fold:
+        others = np.flatnonzero(splits != "test").tolist()
+        groups = _groups([rows[place] for place in others])
+        try:
+            inside = held_out(labels[others], groups, fold, names)
+        except UsageError as error:
+            raise DataError(f"{path} cannot be cut into folds: {error}") from error
+        splits[others] = np.where(inside, "validation", "train")
+    return splits
+
+
+def _groups(rows: Sequence[Row]) -> npt.NDArray[np.int64]:
+    return Listing.of(rows, [row.group for row in rows]).group_numbers
+
+
+def _given_splits(path: Path, rows: Sequence[Row]) -> npt.NDArray[np.str_]:
+    """Return the split of each line as the table says; raise DataError as `_splits` does."""
     first: dict[str, Row] = {}
     splits = []
     for row in rows:
@@ -184,30 +235,6 @@ def _splits(path: Path, rows: Sequence[Row], labels: Labels) -> npt.NDArray[np.s
     return np.array(splits)
 
 
-def _fold(path: Path, rows: Sequence[Row], labels: Labels, fold: Fold) -> npt.NDArray[np.str_]:
-    """Return the split of each line: validation in the fold, train in the others.
-
-    Lines of the split test stay there. Raises DataError as `_splits` does, and for classes with
-    fewer groups than folds.
-    """
-    has_splits = any(row.split for row in rows)
-    splits = _splits(path, rows, labels) if has_splits else np.full(len(rows), "train", "<U10")
-    others = np.flatnonzero(splits != "test").tolist()
-    try:
-        inside = held_out(labels[others], _groups([rows[place] for place in others]), fold)
-    except UsageError as error:
-        raise DataError(f"{path} cannot be cut into folds: {error}") from error
-    splits[others] = np.where(inside, "validation", "train")
-    return splits
-
-
-def _groups(rows: Sequence[Row]) -> npt.NDArray[np.int64]:
-    """Return the number of each line's group, (N,); a line without group is alone in its own."""
-    numbers: dict[str, int] = {}
-    names = (row.group or f"line {row.line}" for row in rows)
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
-
-
 def _check_training(path: Path, names: Sequence[str], labels: Labels) -> None:
     """Raise DataError if a class has no training file."""
     missing = sorted(set(range(len(names))) - set(labels.tolist()))
@@ -222,3 +249,24 @@ def _check_training(path: Path, names: Sequence[str], labels: Labels) -> None:
 def _check(path: Path, condition: object, message: str) -> None:
     if not condition:
         raise DataError(f"{path} {visible(message)}")
+
+
+def as_table(dataset: Dataset) -> str:
+    """Return the files of a data set as the text of a table that loads as the same arrays."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([PATH, LABEL, SPLIT, GROUP])
+    for split, listing in dataset.listings.items():
+        names = [dataset.class_names[label] for label in dataset.split(split)[1]]
+        for file, name, group in zip(listing.files, names, listing.groups, strict=True):
+            writer.writerow([Path(file).resolve(), name, SPLIT_NAMES[split], group])
+    return text.getvalue()
+
+
+def files_and_groups(path: Path, splits: Container[str]) -> tuple[set[str], set[str]]:
+    """Return the absolute paths of the files that a table lists in some splits, and their groups.
+
+    Raises DataError if it cannot be read.
+    """
+    rows = [row for row in _rows(path) if SPLIT_WORDS.get(row.split.lower()) in splits]
+    return {str(row.path.resolve()) for row in rows}, {row.group for row in rows if row.group}

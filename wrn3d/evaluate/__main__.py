@@ -22,6 +22,7 @@ from wrn3d.data.duplicates import warn_of_duplicates
 from wrn3d.evaluate.card_check import difference
 from wrn3d.scores import measuring, results
 from wrn3d.scores.comparison import compare
+from wrn3d.scores.data import data_for
 from wrn3d.scores.results import Evaluation
 from wrn3d.system.checks import check_choice, require
 from wrn3d.system.flags import run_command
@@ -39,7 +40,8 @@ class EvaluateConfig:
     """A trained network's name, such as cifar10, a run's folder, or a .safetensors file. If it has
     an EMA of the weights, that is used. A second one is compared with the first."""
     dataset: str | None = None
-    """Data set, as for the scripts; by default the one that the network was trained on."""
+    """Data set, as for the scripts; by default the one that the network was trained on. Another
+    table without a column split, or file with one split alone, is measured as a whole."""
     data_dir: Path = Path("data")
     """Folder of CIFAR-10 and CIFAR-100, which are downloaded to it if they are not there, and of
     the .npz file that a network was trained on."""
@@ -48,7 +50,8 @@ class EvaluateConfig:
     json: bool = False
     """Print JSON."""
     output: Path | None = None
-    """Folder to write scores.json, confusion.png, roc.png and reliability.png to."""
+    """Folder to write scores.json, predictions.csv, confusion.png, roc.png and reliability.png
+    to."""
 
 
 def main() -> int:
@@ -86,10 +89,7 @@ def evaluate(config: EvaluateConfig) -> int:
 def _evaluation(path: Path, config: EvaluateConfig) -> Evaluation:
     """Measure one network."""
     classifier = Classifier(path)
-    if config.dataset is None:
-        dataset, is_own = measuring.own_data(classifier, path, config.data_dir), True
-    else:
-        dataset, is_own = measuring.other_data(classifier, config.dataset, config.data_dir)
+    dataset, is_own = data_for(classifier, path, config.dataset, config.data_dir, config.split)
     warn_of_duplicates(dataset, stacklevel=1)
     found = measuring.measured(classifier, dataset, config.split)
     return Evaluation(path, dataset, found, is_own)

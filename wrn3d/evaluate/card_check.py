@@ -2,7 +2,8 @@
 
 import re
 
-SCORE = re.compile(r"(?:[0-9.]+(?: %)? \([0-9.]+(?: %)? to [0-9.]+(?: %)?\)|undefined)")
+ENDS = r"\((?:[0-9.]+(?: %)? to [0-9.]+(?: %)?|no interval)\)"
+SCORE = re.compile(rf"(?:[0-9.]+(?: %)? {ENDS}|undefined)")
 
 
 def difference(card: str, table: str) -> str:

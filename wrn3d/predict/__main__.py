@@ -104,6 +104,9 @@ def predict(config: PredictConfig) -> int:
         results.append(classifier(np.stack(waiting)))
     if names:
         _show(classifier, names, np.concatenate(results), config)
+    if explain.pictures:
+        others = f" and {len(explain.pictures) - 1:,} more" if len(explain.pictures) > 1 else ""
+        print(f"explained  {visible(str(explain.pictures[0]))}{others}", file=sys.stderr)
     return 1 if failed else 0
 
 

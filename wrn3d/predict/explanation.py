@@ -16,6 +16,8 @@ from wrn3d.training.inputs import Input, Map
 
 AXES = ("depth", "height", "width")
 PLANES = ("axial", "coronal", "sagittal")  # of a scan's slices
+# At their left and right, and at their top: the patient's right, left, anterior, posterior, head.
+SIDES = (("R", "L", "A"), ("R", "L", "H"), ("A", "P", "H"))
 WIDTH = 3.2  # of a panel, in inches
 STRENGTH = 0.6  # opacity of the map where it is highest
 TALLEST = 2.0  # a panel's height, in widths
@@ -30,6 +32,7 @@ class Explainer:
     def __init__(self, classifier: Network, label: str | None, group: int, output: Path) -> None:
         self.classifier, self.label, self.group, self.output = classifier, label, group, output
         self.stems: set[str] = set()
+        self.pictures: list[Path] = []
 
     def __call__(self, source: Source, item: Input) -> None:
         """Write the picture STEM.explain.png and the map in the input's size, (D, H, W) float32.
@@ -55,7 +58,8 @@ class Explainer:
                 np.save(file, numbers)
         share = f"{probabilities[label]:.1%}"
         title = f"{drawable(Path(source.name).name)}: {drawable(names[label])} ({share})"
-        _draw(item, numbers, title, _beside(stem, "png"))
+        self.pictures.append(_beside(stem, "png"))
+        _draw(item, numbers, title, self.pictures[-1])
 
 
 def _beside(stem: Path, ending: str) -> Path:
@@ -90,8 +94,12 @@ def _draw(item: Input, numbers: Map, title: str, path: Path) -> None:
             )
             panel.set_axis_off()
         if len(others) > 1:
-            name = PLANES[axis] if item.grid else f"{AXES[axis]} {peak[axis]}"
-            panels[0, column].set_title(name, fontsize=9)
+            # Of the file turned to RAS, from 0.
+            place = volume.shape[axis] - 1 - peak[axis] if item.grid else peak[axis]
+            name = PLANES[axis] if item.grid else AXES[axis]
+            panels[0, column].set_title(f"{name} {place}", fontsize=9)
+            if item.grid:
+                _mark_sides(panels[0, column], *SIDES[axis])
         image = panels[1, column].imshow(
             part,
             aspect=spacing[down] / spacing[right],
@@ -104,3 +112,15 @@ def _draw(item: Input, numbers: Map, title: str, path: Path) -> None:
     bar.set_label("evidence for the class" if highest else "no evidence for it", fontsize=8)
     figure.suptitle(title, fontsize=10, **MATHLESS)
     save_figure(figure, path)
+
+
+def _mark_sides(panel: Any, left: str, right: str, top: str) -> None:
+    """Write the directions in a patient at three edges of a slice."""
+    from matplotlib import patheffects
+
+    style = {"transform": panel.transAxes, "color": "white", "fontsize": 8}
+    outline = [patheffects.withStroke(linewidth=1.5, foreground="black")]
+    for x, y, text in ((0.03, 0.5, left), (0.97, 0.5, right), (0.5, 0.97, top)):
+        across = "left" if x < 0.5 else "right" if x > 0.5 else "center"
+        along = "top" if y > 0.5 else "center"
+        panel.text(x, y, text, ha=across, va=along, path_effects=outline, **style)

@@ -9,6 +9,7 @@ import numpy as np
 
 from wrn3d.runs.figures import MATHLESS, add_legend, new_figure, run_name, save_figure
 from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.record import RUN, read_json
 from wrn3d.system.errors import MissingDataError
 
 POINTS = 200  # at most, in a curve: more would not be visible
@@ -27,15 +28,21 @@ class Curves:
     name: str
     training: dict[str, np.ndarray]
     validation: dict[str, np.ndarray]
+    best_by: str = "accuracy"
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """The best accuracy on the validation split and its iteration, if there is one."""
-        accuracies = self.validation["accuracy"]
-        if not len(accuracies):
+        """The best score, `best_by`, on the validation split and its iteration, if there is one."""
+        scores = self.validation[self.best_by]
+        if not len(scores):
             return None
-        row = int(np.argmax(accuracies))
-        return float(accuracies[row]), int(self.validation["iteration"][row])
+        row = int(np.argmax(scores))
+        return float(scores[row]), int(self.validation["iteration"][row])
+
+    @property
+    def score_name(self) -> str:
+        """What `best_by` is called in a picture."""
+        return "AUC" if self.best_by == "auc" else self.best_by.replace("_", " ")
 
 
 def read_curves(path: str | Path) -> Curves:
@@ -57,10 +64,13 @@ def read_curves(path: str | Path) -> Curves:
     training = sums[filled] / counts[filled]
     columns = folder.validations.columns
     validation = np.array(list(folder.validations.rows())).reshape(-1, len(columns))
+    settings = read_json(folder.path / RUN).get("settings")
+    best_by = settings.get("best_by") if isinstance(settings, dict) else None
     return Curves(
         run_name(path),
         dict(zip(folder.log.columns, training.T, strict=True)),
         dict(zip(columns, validation.T, strict=True)),
+        best_by if best_by in columns else "accuracy",
     )
 
 
@@ -89,12 +99,15 @@ def _title(runs: Sequence[Curves]) -> str:
     validated = any(run.best for run in runs)
     splits = "training and validation split" if validated else "training split"
     if len(runs) > 1:
-        title, score = f"{len(runs)} runs", "with the best validation accuracy of each"
+        names = {run.score_name for run in runs if run.best}
+        title = f"{len(runs)} runs"
+        score = f"with the best validation {names.pop() if len(names) == 1 else 'score'} of each"
         return f"{title}, {splits}, {score}" if validated else f"{title}, {splits}"
     [run] = runs
     score = f"last loss {run.training['loss'][-1]:.4g}"
     if run.best:
-        score = "best validation accuracy {:.4f} after iteration {}".format(*run.best)
+        value, iteration = run.best
+        score = f"best validation {run.score_name} {value:.4f} after iteration {iteration}"
     return f"{run.name}, {splits}: {score}"
 
 

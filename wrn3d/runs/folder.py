@@ -8,6 +8,7 @@ validation.csv                     each evaluation of the validation split
 times.csv                          size of the images and seconds of each iteration
 curves.png                         these logs as a picture, redrawn during the run
 run.json, test.json                settings, versions and machine; results on the test split
+files.csv                          a table of the files in each split, if the data are files
 confusion.png, mistakes.png        confusion matrix and most confident mistakes on the test split
 events.out.tfevents.*              the logs for TensorBoard, if it is installed
 """

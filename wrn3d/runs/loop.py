@@ -25,6 +25,11 @@ from wrn3d.training.step import StepResult
 Item = TypeVar("Item")
 
 
+def _ranked(score: float) -> float:
+    """Return a score without the last digits, in which equal AUCs may differ."""
+    return round(score, 12)
+
+
 class TrainingLoop:
     """Train a run's remaining iterations; iterating over the loop yields a StepResult for each.
 
@@ -140,7 +145,7 @@ class TrainingLoop:
             return
         result = self.environment.evaluate("validation", self.until_stopped)
         score = result.by_name[self.config.best_by]
-        is_best = score > self.best_score
+        is_best = _ranked(score) > _ranked(self.best_score)
         self.since_best += 1
         if is_best:
             self.best_score, self.since_best = score, 0
@@ -231,7 +236,7 @@ class TrainingLoop:
             scores = self.folder.validations.column(self.config.best_by)
             if iteration in scores:
                 self.validated = iteration
-            best = max(scores, key=lambda one: (scores[one], -one), default=0)
+            best = max(scores, key=lambda one: (_ranked(scores[one]), -one), default=0)
             self.since_best = sum(one > best for one in scores)
         # Only the first worker has the folder.
         own = np.array([self.best_score, self.since_best, self.validated or 0], np.float64)

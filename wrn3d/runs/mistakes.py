@@ -19,7 +19,7 @@ MOST_MISTAKES = 24  # pictures, at most
 # Inches; a cell is (width, height), and HEADING the height above all cells.
 CELL, TITLE, PICTURE, HEADING = (1.6, 2.15), 0.6, 1.45, 0.35
 LEAST_COLUMNS = 4  # the heading needs their width
-IN_CAPTION = 12  # characters of a class name, at most, within a cell
+IN_CAPTION, IN_FILE_NAME = 12, 20  # characters of a class and a file, at most, within a cell
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
@@ -90,10 +90,10 @@ def draw_mistakes(
 ) -> None:
     """Draw the most confident mistakes as a PNG.
 
-    Each mistake is drawn as the middle slice of its volume, below its row in `volumes`, the
-    predicted class with its probability, and the true class. `volumes` are (N, D, H, W, C); scans
-    are drawn as radiologists look, the patient's right on the left. `title` says whose they are;
-    the accuracy is added. Raises what `atomic_file` raises.
+    Each mistake is drawn as the middle slice of its volume, below its file or its row in `volumes`,
+    the predicted class with its probability, and the true class. `volumes` are (N, D, H, W, C);
+    scans are drawn as radiologists look, the patient's right on the left. `title` says whose they
+    are; the accuracy is added. Raises what `atomic_file` raises.
     """
     predicted, labels = predictions.classes, predictions.labels
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
@@ -114,7 +114,8 @@ def draw_mistakes(
     panel.text(0.1, HEADING - 0.08, heading, fontsize=10, **MATHLESS)
     for place, row in enumerate(worst):
         caption = (
-            f"image {row}\n{printable(names[predicted[row]], IN_CAPTION)} ({confidence[row]:.1%})\n"
+            f"{_file_name(predictions, row)}\n"
+            f"{printable(names[predicted[row]], IN_CAPTION)} ({confidence[row]:.1%})\n"
             f"true: {printable(names[labels[row]], IN_CAPTION)}"
         )
         x = CELL[0] * (place % columns + 0.5)
@@ -123,6 +124,13 @@ def draw_mistakes(
         picture = volumes[row, volumes.shape[1] // 2]
         _draw_slice(panel, picture[::-1, ::-1] if are_scans else picture, x, y)
     save_figure(figure, path)
+
+
+def _file_name(predictions: Predictions, row: int) -> str:
+    """Return the name of a volume's file, or its row if it has none."""
+    if predictions.listing is None:
+        return f"image {row}"
+    return printable(Path(predictions.listing.files[row]).name, IN_FILE_NAME)
 
 
 def _draw_slice(panel: Any, picture: np.ndarray, x: float, y: float) -> None:

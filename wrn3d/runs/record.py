@@ -1,4 +1,4 @@
-"""Write run.json (settings, machine, time) and test.json (results) with its pictures."""
+"""Write run.json (settings, machine, time), files.csv, test.json (results) and its pictures."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.data.dataset import Dataset
+from wrn3d.data.table import FILES, as_table
 from wrn3d.network.parameters import parameter_count
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.figures import run_name
@@ -29,10 +30,14 @@ RUN = "run.json"
 
 
 def record_start(folder: Path, environment: TrainingEnvironment, config: RunConfig) -> None:
-    """Write run.json; a resumed run adds this start to it. Warn if it cannot be written."""
+    """Write run.json, to which a resumed run adds this start, and files.csv.
+
+    The latter is a table of the files in each split, for data that are files. Warns if one cannot
+    be written.
+    """
     started: list[dict[str, Any]] = []
     with suppress(KeyError, TypeError):  # damaged
-        started = list(_content(folder / RUN)["started"])
+        started = list(read_json(folder / RUN)["started"])
     start = {
         "at": _now(),
         "iteration": environment.iteration,
@@ -61,6 +66,12 @@ def record_start(folder: Path, environment: TrainingEnvironment, config: RunConf
         "machine": machine.describe(),
     }
     _warn_if_fails(_write_json, folder / RUN, content)
+    if dataset.listings:
+        _warn_if_fails(_write_files, folder / FILES, dataset)
+
+
+def _write_files(path: Path, dataset: Dataset) -> None:
+    write_atomic(path, as_table(dataset).encode())
 
 
 def record_end(folder: RunFolder, iterations: int) -> None:
@@ -88,7 +99,7 @@ def _record_end(folder: RunFolder, iterations: int) -> None:
             "tenth_percentile_seconds": {f"{size:g}": seconds for size, seconds in quick.items()},
         }
     path = folder.path / RUN
-    _write_json(path, _content(path) | {"ended": ended})
+    _write_json(path, read_json(path) | {"ended": ended})
 
 
 def record_test(
@@ -131,7 +142,7 @@ def _warn_if_fails(write: Callable[..., None], *arguments: Any) -> None:
         warnings.warn(reason(error), stacklevel=3)
 
 
-def _content(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds, or nothing if it is missing or damaged."""
     with suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads(path.read_text(encoding="utf-8")))

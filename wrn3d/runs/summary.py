@@ -13,12 +13,15 @@ from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.events import has_tensorboard
 from wrn3d.system import memory, tensorflow_setup
+from wrn3d.system.errors import visible
 from wrn3d.system.machine import has_gpu, usable_cores
 from wrn3d.system.words import counted, three_digits
 from wrn3d.training import memory_estimate
 from wrn3d.training.config import LENGTH_FIELDS, NETWORK_FIELDS, TrainingConfig
 from wrn3d.training.environment import TrainingEnvironment
+from wrn3d.training.evaluation import accuracy_says_little
 
+MOST_CLASSES = 10  # in one line
 # The training line shows these settings always, and others only if they differ from the default.
 ALWAYS_SHOWN = ("batch_size", "learning_rate", "seed")
 SHOWN_ELSEWHERE = (
@@ -69,6 +72,7 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
     lines = [
         _network_line(environment.spec, config.freeze),
         _data_line(environment),
+        *_class_lines(environment.dataset),
         _training_line(environment, config, unused),
         f"versions  {', '.join(versions)}",
         f"device    {tensorflow_setup.device()}",
@@ -130,6 +134,14 @@ def _data_line(environment: TrainingEnvironment) -> str:
         f"{'x'.join(map(str, spec.input_shape))} (D, H, W, C), {spec.num_classes} classes"
         f"{''.join(_voxel_notes(dataset))}"
     )
+
+
+def _class_lines(dataset: Dataset) -> Iterator[str]:
+    """Yield how many training volumes each of a few classes has, if they are two or uneven."""
+    if accuracy_says_little(dataset) and len(dataset.class_names) <= MOST_CLASSES:
+        counts = np.bincount(dataset.train_labels, minlength=len(dataset.class_names)).tolist()
+        named = zip(dataset.class_names, counts, strict=True)
+        yield "classes   " + ", ".join(f"{visible(name)} {count:,}" for name, count in named)
 
 
 def _voxel_notes(dataset: Dataset) -> Iterator[str]:

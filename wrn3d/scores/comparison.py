@@ -65,7 +65,9 @@ def comparison_table(first: Measured, second: Measured) -> str:
     result = compare(first, second)
     rows = []
     for score in OVERALL:
-        texts = [score_text(score, one.scores[score], one.draws[score]) for one in (first, second)]
+        texts = [
+            score_text(score, one.scores[score], one.intervals[score]) for one in (first, second)
+        ]
         low, high = result.intervals[score]
         difference, *ends = (
             f"{x:+.3f}" if score == "auc" else f"{100 * x:+.2f}"

@@ -1,26 +1,29 @@
 """Measure a trained network on a data set: scores with intervals, as tables and as JSON."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn3d.data.dataset import Dataset
-from wrn3d.data.load import load_dataset
-from wrn3d.data.splitting import Fold
 from wrn3d.runs.figures import drawable
-from wrn3d.scores.scoring import F1, PRECISION, RECALL, RESAMPLES, Scorer, interval, resampled
-from wrn3d.system.checks import require
-from wrn3d.system.errors import DataError, MissingDataError, quoted
+from wrn3d.scores.scoring import (
+    F1,
+    PRECISION,
+    RECALL,
+    RESAMPLES,
+    Interval,
+    Scorer,
+    exact_interval,
+    interval,
+    resampled,
+)
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.terminal import Progress
 from wrn3d.system.words import per_cent
 from wrn3d.training.classifier import Classifier
-from wrn3d.training.config import DATA, WINDOW
 from wrn3d.training.evaluation import (
     Predictions,
     measure,
@@ -45,29 +48,45 @@ LONGEST_TABLE = 20  # classes; the table has those with the lowest F1
 class Measured(NamedTuple):
     """Predictions of some volumes, and the scores by name; of classes, an array (classes,).
 
-    `draws` has the scores of each resample, (RESAMPLES, ...). All draws of as many volumes are the
-    same, so those of two networks are pairs.
+    `draws` has the scores of each resample, (RESAMPLES, ...). All draws of the same volumes are the
+    same, so those of two networks are pairs. `intervals` has the 95 % interval of each score, of
+    classes a list of them.
     """
 
     predictions: Predictions
     scores: dict[str, Any]
     draws: dict[str, npt.NDArray[np.float64]]
+    intervals: dict[str, Any]
 
     @classmethod
     def of(cls, predictions: Predictions, classes: int) -> "Measured":
-        """Measure predictions, and RESAMPLES resamples of them."""
+        """Measure predictions, and RESAMPLES resamples of the volumes, or of their groups."""
         scorer, count = Scorer(predictions, classes), len(predictions.labels)
-        every = np.ones(count)
+        listing, every = predictions.listing, np.ones(count)
+        groups = listing.group_numbers if listing else np.arange(count)
         with Progress(RESAMPLES, "intervals") as progress:
-            draws = [
+            drawn = [
                 scorer.overall(weights) | scorer.of_classes(weights)
-                for weights in resampled(count, progress.track)
+                for weights in resampled(groups, progress.track)
             ]
-        return cls(
-            predictions,
-            scorer.overall(every) | scorer.of_classes(every),
-            {score: np.array([draw[score] for draw in draws]) for score in TITLES},
-        )
+        scores: dict[str, Any] = {**scorer.overall(every), **scorer.of_classes(every)}
+        draws = {score: np.array([draw[score] for draw in drawn]) for score in TITLES}
+
+        def ends(score: str, value: float, values: Any, rows: Any) -> Interval:
+            return _interval(score, value, values, len(np.unique(groups[rows])))
+
+        rows = {RECALL: predictions.labels, PRECISION: predictions.classes, F1: predictions.labels}
+        intervals: dict[str, Any] = {
+            score: ends(score, scores[score], draws[score], slice(None)) for score in OVERALL
+        }
+        intervals |= {
+            score: [
+                ends(score, scores[score][one], draws[score][:, one], rows[score] == one)
+                for one in range(classes)
+            ]
+            for score in OF_CLASSES
+        }
+        return cls(predictions, scores, draws, intervals)
 
     def by_name(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the scores and intervals by name; `names` are the classes'."""
@@ -75,13 +94,13 @@ class Measured(NamedTuple):
             "count": len(self.predictions.labels),
             "loss": as_json(measure(self.predictions, with_auc=False).loss),
             **{score: as_json(self.scores[score]) for score in OVERALL},
-            "intervals": {score: as_json(*interval(self.draws[score])) for score in OVERALL},
+            "intervals": {score: as_json(*self.intervals[score]) for score in OVERALL},
         }
         content["classes"] = {
             name: {
                 **{score: as_json(self.scores[score][label]) for score in OF_CLASSES},
                 "intervals": {
-                    score: as_json(*interval(self.draws[score][:, label])) for score in OF_CLASSES
+                    score: as_json(*self.intervals[score][label]) for score in OF_CLASSES
                 },
             }
             for label, name in enumerate(names)
@@ -89,73 +108,23 @@ class Measured(NamedTuple):
         return content
 
 
+def _interval(score: str, value: float, draws: npt.NDArray[np.float64], count: int) -> Interval:
+    """Return a score's interval, from the bootstrap unless its value is the only one there.
+
+    That happens if all volumes are classified rightly, or all wrongly. A share then has the exact
+    interval of `count` volumes or groups, other scores none: NaN.
+    """
+    ends = interval(draws)
+    if ends[0] < ends[1] or not isfinite(value):
+        return ends
+    is_share = score in ("accuracy", PRECISION, RECALL) and value in (0, 1)
+    return exact_interval(value, count) if is_share else (np.nan, np.nan)
+
+
 def as_json(*values: float) -> Any:
     """Return a number, or a list of several, with None for NaN, which JSON lacks."""
     numbers = [float(value) if isfinite(value) else None for value in values]
     return numbers if len(numbers) > 1 else numbers[0]
-
-
-def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> Dataset:
-    """Load the data set that a network was trained on, with its validation split.
-
-    `path` is the network's file. An .npz file may also be in `data_dir`. Raises DataError if the
-    data cannot be told or found, or differ.
-    """
-    settings = classifier.settings
-    name = str(settings.get("dataset"))
-    if (beside := Path(data_dir, name)).is_file():
-        name = str(beside)
-    advice = "name the data set with --dataset"
-    try:
-        dataset = load_dataset(
-            name,
-            data_dir,
-            volume_size=settings.get("volume_size"),
-            window=settings.get(WINDOW),
-            class_names=settings.get("class_names", ()),
-            fold=Fold(settings["fold"], settings["folds"]) if settings.get("folds") else None,
-        )
-    except (ValueError, MissingDataError) as error:
-        raise DataError(
-            f"{path} was trained on {name}, which cannot be loaded ({error}): {advice}"
-        ) from error
-    if settings.get(DATA) != dataset.fingerprint:
-        raise DataError(f"{dataset.origin} holds other data than {path} was trained on: {advice}")
-    return dataset.with_validation(settings.get("validation", 0))
-
-
-def other_data(classifier: Classifier, name: str, data_dir: str | Path) -> tuple[Dataset, bool]:
-    """Load a data set in the network's size; warn if its classes have other names.
-
-    Returns it, and whether it is the one that the network was trained on. Raises UsageError if it
-    does not fit the network.
-    """
-    shape, names = classifier.spec.input_shape, classifier.class_names
-    dataset = load_dataset(
-        name,
-        data_dir,
-        volume_size=max(shape[:3]),
-        window=classifier.settings.get(WINDOW),
-        grid=classifier.network.grid,
-    )
-    require(
-        dataset.volume_shape == shape and len(dataset.class_names) == len(names),
-        f"{dataset.title} has volumes {dataset.volume_shape} and {len(dataset.class_names)} "
-        f"classes, but the network is for {shape} and {len(names)}: name other data with --dataset",
-    )
-    if list(dataset.class_names) != list(names):
-        warnings.warn(
-            f"{dataset.title} has the classes {_some(dataset.class_names)}, but the network knows "
-            f"{_some(names)}",
-            stacklevel=2,
-        )
-    is_own = dataset.fingerprint == classifier.settings.get(DATA)
-    count = classifier.settings.get("validation", 0) if is_own else 0
-    return dataset.with_validation(count), is_own
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(quoted, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def predicted(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, Predictions]:
@@ -190,7 +159,10 @@ def score_table(results: Mapping[str, Measured]) -> str:
         [
             split + way_text(name),
             f"{len(result.predictions.labels):,}",
-            *(score_text(score, result.scores[score], result.draws[score]) for score in OVERALL),
+            *(
+                score_text(score, result.scores[score], result.intervals[score])
+                for score in OVERALL
+            ),
         ]
         for name, result in results.items()
     ]
@@ -209,7 +181,7 @@ def class_table(result: Measured, names: Sequence[str]) -> str:
             drawable(names[label]),
             f"{counts[label]:,}",
             *(
-                score_text(score, result.scores[score][label], result.draws[score][:, label])
+                score_text(score, result.scores[score][label], result.intervals[score][label])
                 for score in OF_CLASSES
             ),
         ]
@@ -219,10 +191,9 @@ def class_table(result: Measured, names: Sequence[str]) -> str:
     return markdown_table([title, "volumes", *map(TITLES.__getitem__, OF_CLASSES)], rows)
 
 
-def score_text(score: str, value: float, draws: npt.NDArray[np.float64]) -> str:
+def score_text(score: str, value: float, ends: Interval) -> str:
     """Return a score with its interval, such as "95.02 % (94.58 % to 95.44 %)"."""
     if not isfinite(value):
         return "undefined"
-    low, high = interval(draws)
-    first, *others = (f"{x:.3f}" if score == "auc" else per_cent(x) for x in (value, low, high))
-    return f"{first} ({' to '.join(others)})"
+    first, *others = (f"{x:.3f}" if score == "auc" else per_cent(x) for x in (value, *ends))
+    return f"{first} ({' to '.join(others) if isfinite(ends[0]) else 'no interval'})"

@@ -31,7 +31,7 @@ def draw_roc(result: Measured, names: Sequence[str], path: Path, title: str) -> 
     panel.set_xlabel("false positive rate")
     panel.set_ylabel("true positive rate (recall)")
     panel.set_aspect("equal")
-    score = score_text("auc", result.scores["auc"], result.draws["auc"])
+    score = score_text("auc", result.scores["auc"], result.intervals["auc"])
     figure.suptitle(f"{title}\nAUC {score}", fontsize=10, **MATHLESS)
     if len(lines) <= MOST_CURVES:
         add_legend(panel, lines, loc="lower right", fontsize=8)
@@ -39,7 +39,7 @@ def draw_roc(result: Measured, names: Sequence[str], path: Path, title: str) -> 
 
 
 def draw_reliability(result: Measured, path: Path, title: str) -> None:
-    """Draw accuracy over confidence in BINS bins, and how many volumes are in each."""
+    """Draw accuracy over confidence in BINS bins that have volumes, and how many each has."""
     predictions = result.predictions
     confidence = np.exp(predictions.log_probabilities.max(axis=1))
     right = predictions.classes == predictions.labels
@@ -48,8 +48,10 @@ def draw_reliability(result: Measured, path: Path, title: str) -> None:
     figure = new_figure(figsize=(5.4, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     places = (np.arange(BINS) + 0.5) / BINS
-    accuracy = np.bincount(bins, right, BINS) / np.maximum(counts, 1)
-    upper.bar(places, np.where(counts, accuracy, 0), 0.9 / BINS, color="tab:blue")
+    filled = np.flatnonzero(counts)
+    accuracy = np.bincount(bins, right, BINS)[filled] / counts[filled]
+    upper.bar(places[filled], accuracy, 0.9 / BINS, color="tab:blue")
+    upper.plot(places[filled], accuracy, "o", markersize=4, color="tab:blue", clip_on=False)
     upper.plot([0, 1], [0, 1], color="0.4", linewidth=1)
     upper.set_ylabel("accuracy")
     upper.set_ylim(0, 1)
@@ -58,6 +60,6 @@ def draw_reliability(result: Measured, path: Path, title: str) -> None:
     lower.set_xlabel("confidence: the probability of the predicted class")
     lower.set_xlim(0, 1)
     name = "calibration_error"
-    score = score_text(name, result.scores[name], result.draws[name])
+    score = score_text(name, result.scores[name], result.intervals[name])
     figure.suptitle(f"{title}\nexpected calibration error {score}", fontsize=10, **MATHLESS)
     save_figure(figure, path)

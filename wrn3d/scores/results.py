@@ -1,9 +1,13 @@
 """The results of an evaluation: as text, as JSON, and as pictures in a folder."""
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from wrn3d.data.dataset import Dataset
 from wrn3d.runs.figures import run_name
@@ -13,6 +17,7 @@ from wrn3d.scores.comparison import comparison_table
 from wrn3d.scores.measuring import Measured
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import writing_to
+from wrn3d.training.evaluation import Predictions
 
 
 class Evaluation(NamedTuple):
@@ -45,7 +50,7 @@ def show(evaluations: Sequence[Evaluation]) -> None:
 
 
 def write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str, Any]) -> None:
-    """Write `content` as scores.json, and each evaluation's pictures.
+    """Write `content` as scores.json, and each evaluation's pictures and predictions.csv.
 
     Raises what `atomic_file` raises.
     """
@@ -60,3 +65,27 @@ def write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str,
         draw_confusion(matrix, names, folder / f"{prefix}confusion.png", title)
         pictures.draw_roc(result, names, folder / f"{prefix}roc.png", title)
         pictures.draw_reliability(result, folder / f"{prefix}reliability.png", title)
+        table = _predictions_table(result.predictions, names).encode()
+        write_atomic(folder / f"{prefix}predictions.csv", table)
+
+
+def _predictions_table(predictions: Predictions, names: Sequence[str]) -> str:
+    """Return the class and the probabilities of each volume as the text of a .csv file.
+
+    `row` is its place in what was measured, from 0, and `path` its file, if it has one.
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "path", "label", "predicted", *names])
+    files = predictions.listing.files if predictions.listing else [""] * len(predictions.labels)
+    for row, (file, label, predicted, shares) in enumerate(
+        zip(
+            files,
+            predictions.labels,
+            predictions.classes,
+            np.exp(predictions.log_probabilities).tolist(),
+            strict=True,
+        )
+    ):
+        writer.writerow([row, file, names[label], names[predicted], *shares])
+    return text.getvalue()

@@ -91,15 +91,24 @@ class _Curve:
 
 
 def resampled(
-    count: int, track: Callable[[Iterable[int]], Iterable[int]] = iter
+    groups: npt.NDArray[np.int64], track: Callable[[Iterable[int]], Iterable[int]] = iter
 ) -> Iterator[Weights]:
-    """Yield how often each of `count` volumes is drawn, RESAMPLES times, with replacement.
+    """Yield how often each volume is drawn, RESAMPLES times, with replacement.
 
-    Each call draws the same. `track` may wrap the draws, as a progress bar does.
+    `groups` has the number of each volume's group, from 0 without gaps: whole groups are drawn, as
+    their volumes are not independent (Davison and Hinkley 1997, section 3.8). Each call draws the
+    same. `track` may wrap the draws, as a progress bar does.
     """
-    rng = np.random.default_rng(0)
+    rng, count = np.random.default_rng(0), int(groups.max()) + 1
     for _ in track(range(RESAMPLES)):
-        yield np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
+        drawn = np.bincount(rng.integers(count, size=count), minlength=count)
+        yield drawn[groups].astype(float)
+
+
+def exact_interval(share: float, count: int) -> Interval:
+    """Return the exact 95 % interval (Clopper and Pearson 1934) of 0 or all of `count` volumes."""
+    bound = ((1 - LEVEL) / 2) ** (1 / count)
+    return (bound, 1.0) if share else (0.0, 1 - bound)
 
 
 @np.errstate(invalid="ignore")

@@ -69,14 +69,17 @@ _NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 def _plain_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     """Read numbers, names and paths, which may be optional or in tuples; show one word for each."""
     kinds = get_args(info.type) or (info.type,)
-    optional, several = NoneType in kinds, get_origin(info.type) is tuple
+    optional = NoneType in kinds
+    several = any(get_origin(one) is tuple for one in (info.type, *kinds))
+    if optional and several:
+        kinds = get_args(kinds[0])
     varying = several and kinds[-1] is Ellipsis
     kind = kinds[0]
     if kind not in _WORDS or {*kinds} - {kind, NoneType, Ellipsis}:
         return None
 
     def read(texts: list[str]) -> Any:
-        if optional and texts == ["None"]:
+        if optional and texts[0] == "None":
             return None
         values = tuple(_read(kind, text) for text in texts)
         return values if several else values[0]
@@ -87,7 +90,7 @@ def _plain_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         metavar=f"{word} ..." if varying else " ".join([word] * count),
         instance_from_str=read,
         is_instance=lambda value: True,
-        str_from_instance=lambda value: [*map(str, value)] if several else [str(value)],
+        str_from_instance=lambda value: [*map(str, value)] if value and several else [str(value)],
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from wrn3d.data.augmentation import AXES
 from wrn3d.data.dataset import Dataset
 from wrn3d.data.duplicates import duplicates
+from wrn3d.data.listing import Listing
 from wrn3d.distributed.workers import Worker
 from wrn3d.network.spec import WideResNetSpec
 from wrn3d.system.checks import require
@@ -53,10 +54,11 @@ class EvalResult(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """A split's log probabilities (N, classes) float64 and labels (N,)."""
+    """A split's log probabilities (N, classes) float64 and labels (N,), and its files if known."""
 
     log_probabilities: np.ndarray
     labels: np.ndarray
+    listing: Listing | None = None
 
     @property
     def classes(self) -> np.ndarray:
@@ -66,7 +68,8 @@ class Predictions(NamedTuple):
 
     def only(self, rows: np.ndarray) -> "Predictions":
         """Return the predictions of these rows, indices or a mask."""
-        return Predictions(self.log_probabilities[rows], self.labels[rows])
+        listing = self.listing and self.listing.only(rows)
+        return Predictions(self.log_probabilities[rows], self.labels[rows], listing)
 
 
 def predict_views(
@@ -100,7 +103,8 @@ def predict_views(
                 view = np.ascontiguousarray(np.flip(normalised, way))
                 view_scores[rows] = log_probabilities(predict(view))
     [scores] = worker.sum([scores])
-    return [Predictions(view_scores, labels) for view_scores in scores]
+    listing = dataset.listings.get(split)
+    return [Predictions(view_scores, labels, listing) for view_scores in scores]
 
 
 def _ways_to_mirror(shape: Sequence[int], names: Sequence[str]) -> list[tuple[int, ...]]:
@@ -116,7 +120,7 @@ def _ways_to_mirror(shape: Sequence[int], names: Sequence[str]) -> list[tuple[in
 def mean_of(views: Sequence[Predictions]) -> Predictions:
     """Return the mean of the probabilities over several views of the same split."""
     together = np.logaddexp.reduce([view.log_probabilities for view in views])
-    return Predictions(together - np.log(len(views)), views[0].labels)
+    return views[0]._replace(log_probabilities=together - np.log(len(views)))
 
 
 def batches(volumes: np.ndarray, track: Track = iter) -> Iterator[slice]:
@@ -194,7 +198,7 @@ def measure(
 
     `metrics` are functions of the labels (N,) and probabilities (N, classes).
     """
-    log_probabilities, labels = predictions
+    log_probabilities, labels, _ = predictions
     right = predictions.classes == labels
     by_class = [right[labels == label].mean() for label in np.unique(labels)]
     losses = -log_probabilities[np.arange(len(labels)), labels]

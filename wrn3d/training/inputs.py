@@ -1,5 +1,6 @@
 """Bring pictures, arrays and scans to a trained network, and its maps back to their size."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from wrn3d.system.files import require_file
 from wrn3d.training.trained import TrainedNetwork
 
 VOLUMES = ", ".join((ARRAY, *scans.ENDINGS))
+ALIKE = 0.05, 20  # a volume's standard deviation, as a multiple of the training data's
 
 Map = npt.NDArray[np.float32]  # (D, H, W)
 
@@ -43,7 +45,7 @@ def read_input(network: TrainedNetwork, path: str | Path) -> Input:
 
     If these were not resized, or if the checkpoint comes from version 0.1, pictures are resized
     bicubically and volumes linearly. Warns of a picture that is nearly black, unless the training
-    data were.
+    data were, and of a volume whose numbers vary far less or more than theirs.
 
     Raises MissingDataError if there is no file, and DataError if the file does not fit.
     """
@@ -51,19 +53,36 @@ def read_input(network: TrainedNetwork, path: str | Path) -> Input:
     if not path.is_dir():  # a folder may hold a DICOM series
         require_file(path, f"name a picture ({', '.join(ENDINGS)}) or a volume ({VOLUMES})")
     if scans.is_scan(path):
-        return _scan_input(network, path)
+        return _alike(network, _scan_input(network, path))
     ending = path.suffix.lower()
     if ending == ARRAY:
         return array_input(network, str(path), open_array(path))
     if ending in ENDINGS:
-        return _picture_input(network, path)
+        return _alike(network, _picture_input(network, path))
     raise DataError(f"{path} is neither a picture ({', '.join(ENDINGS)}) nor a volume ({VOLUMES})")
 
 
 def array_input(network: TrainedNetwork, name: str, array: npt.NDArray[np.generic]) -> Input:
-    """Return an array as an Input; raise DataError if it does not fit."""
+    """Return an array as an Input; raise DataError if it does not fit.
+
+    Warns as `read_input` does.
+    """
     volume = as_volume(name, array, network.spec.input_shape)
-    return _resized(network, name, volume, _in_unit(network, name, volume), "linear")
+    in_unit = _in_unit(network, name, volume)
+    return _alike(network, _resized(network, name, volume, in_unit, "linear"))
+
+
+def _alike(network: TrainedNetwork, item: Input) -> Input:
+    """Return the input; warn if its numbers vary far less or more than the training data's."""
+    low, high = ALIKE
+    spread = float(item.volume.std(dtype=np.float64) / network.std[0])
+    if not low <= spread <= high:
+        warnings.warn(
+            f"{visible(item.name)} varies {'far less' if spread < low else 'far more'} than what "
+            "the network was trained on: it may be blank, a mask or in another unit",
+            stacklevel=3,
+        )
+    return item
 
 
 def _picture_input(network: TrainedNetwork, path: Path) -> Input:

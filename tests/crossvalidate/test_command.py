@@ -39,8 +39,9 @@ def validated(table, tmp_path_factory):
     output = tmp_path_factory.mktemp("cv") / "cv"
     command = ("-m", "wrn3d.crossvalidate", "--folds", 3, "--output", output)
     script = ("cifar_wide_resnet_keras.py", "--dataset", table, *NETWORK, "--iterations", 6)
-    process = run_command(*command, *script)
+    process = run_command(*command, *script, "--evaluate")
     assert process.returncode == 0, process.stderr
+    assert process.stdout.count("unused    evaluate (needs a test split)\n") == 3
     return output, process.stdout
 
 

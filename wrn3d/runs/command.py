@@ -130,7 +130,7 @@ def train(
                 _train(loop)
                 if folder:
                     record.record_end(folder, environment.iteration)
-                if config.evaluate:
+                if config.evaluate and len(environment.dataset.test_labels):
                     _evaluate(loop)
             except KeyboardInterrupt:
                 raise _stopped_at_once(loop) from None

@@ -88,6 +88,8 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
             f"the {config.batch_size} images in a batch"
         )
     needs = [_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused]
+    if config.evaluate and not len(environment.dataset.test_labels):
+        needs.append("evaluate (needs a test split)")
     needs += _idle_cores(config.shards)
     if needs:
         lines.append(f"unused    {', '.join(needs)}")
@@ -172,5 +174,5 @@ def _setting(name: str, settings: Any) -> str:
     if isinstance(value, bool):
         return words
     values = value if isinstance(value, tuple) else [value]
-    texts = (f"{one:g}" if isinstance(one, float) else str(one) for one in values)
-    return " ".join([words, *texts])
+    texts = [f"{one:g}" if isinstance(one, float) else str(one) for one in values]
+    return " ".join([words, *(texts or ["none"])])

@@ -97,7 +97,8 @@ def test_a_class_with_a_name_needs_no_sample(names):
     dataset = Dataset.from_arrays(bytes_of((8, 9)), labels_of() + 1, class_names=names)
     assert dataset.class_names == ("a", "b", "c", "d")
     assert all(type(name) is str for name in dataset.class_names)
-    assert dataset.class_weights.tolist() == [1.5, 0.75, 0.75, 0.75] and dataset.is_uneven
+    assert dataset.class_weights.tolist() == [1.5, 0.75, 0.75, 0.75]
+    assert dataset.class_counts.tolist() == [0, 2, 2, 2]
 
 
 def test_a_test_split_is_optional():

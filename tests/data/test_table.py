@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -227,11 +228,54 @@ def test_tables_of_spreadsheets_are_read(tmp_path, encoding):
 def test_a_table_without_splits_can_be_one_whole_split(tmp_path):
     lines = [line for line in saved_arrays(tmp_path) if ",b" in line]
     table = write_table(tmp_path, lines, "path,label")
-    dataset = load_dataset(table, class_names=["a", "b"], whole="test")
+    dataset = load_dataset(table, class_names=["a", "b"], only_split="test")
     assert dataset.test_labels.tolist() == [1] * 4 and not len(dataset.train_labels)
     assert dataset.volume_shape == (6, 8, 7, 1)
     with pytest.raises(UsageError, match="labels has no train split"):
         dataset.normalise(dataset.test_volumes)
+    small = load_dataset(table, class_names=["a", "b"], only_split="test", volume_size=4)
+    assert small.volume_shape == small.test_volumes.shape[1:] == (3, 4, 4, 1)
+    with pytest.raises(UsageError, match="only_split is 'tset', but must be train, "):
+        load_dataset(table, only_split="tset")
+
+
+@pytest.mark.parametrize("window", [None, (-900, 900)])
+def test_a_file_with_one_split_is_resized_and_windowed(tmp_path, window):
+    np.savez(tmp_path / "x.npz", test_images=volumes_of(), test_labels=np.arange(COUNT) % 2)
+    settings = {"volume_size": 4, "window": window, "class_names": ["a", "b"]}
+    dataset = load_dataset(tmp_path / "x.npz", only_split="test", **settings)
+    assert dataset.test_volumes.shape == (COUNT, 3, 4, 4, 1) and dataset.class_names == ("a", "b")
+    assert dataset.train_volumes.shape == (0, 3, 4, 4, 1)
+    assert dataset.test_volumes.dtype == (np.uint8 if window else np.int16)
+
+
+def test_links_keep_their_names(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    lines = saved_arrays(tmp_path)
+    for row in range(len(lines)):
+        (tmp_path / f"{row}.npy").rename(tmp_path / "blobs" / f"hash{row}")
+        (tmp_path / f"{row}.npy").symlink_to(tmp_path / "blobs" / f"hash{row}")
+    dataset = load_dataset(write_table(tmp_path, [f"{line},train" for line in lines]))
+    (tmp_path / "files.csv").write_text(as_table(dataset))
+    assert load_dataset(tmp_path / "files.csv").fingerprint == dataset.fingerprint
+
+
+def test_validation_cuts_no_group(tmp_path):
+    lines = [f"{line},train,p{row // 2}" for row, line in enumerate(saved_arrays(tmp_path))]
+    dataset = load_dataset(write_table(tmp_path, lines, "path,label,split,group"))
+    assert dataset.with_validation(2).listings["validation"].groups.tolist() == ["p3", "p3"]
+    with pytest.raises(UsageError, match="validation is 3, which would cut the group 'p2': say in"):
+        dataset.with_validation(3)
+
+
+def test_a_listing_fits_its_split(tmp_path):
+    lines = [f"{line},train" for line in saved_arrays(tmp_path)]
+    dataset = load_dataset(write_table(tmp_path, lines))
+    with pytest.raises(UsageError, match="listing of the train split has 8 files for 2 volumes"):
+        replace(dataset, train_volumes=dataset.train_volumes[:2], train_labels=np.arange(2))
+    half = dataset.with_validation(4)
+    partial = replace(half, listings={"train": half.listings["train"]})
+    assert not in_fold(partial, Fold(0, 2)).listings
 
 
 def test_the_table_of_a_data_set_loads_as_the_same(scans, tmp_path):
@@ -242,6 +286,10 @@ def test_the_table_of_a_data_set_loads_as_the_same(scans, tmp_path):
     copy.write_text(as_table(dataset))
     assert load_dataset(copy).fingerprint == dataset.fingerprint
     assert copy.read_text().splitlines()[1] == f"{tmp_path}/scans/2.nii.gz,a,train,p2"
+    turned = load_dataset(tmp_path / "labels.csv", class_names=["b", "a"])
+    (tmp_path / "elsewhere" / "turned.csv").write_text(as_table(turned))
+    again = load_dataset(tmp_path / "elsewhere" / "turned.csv", class_names=["b", "a"])
+    assert again.fingerprint == turned.fingerprint != dataset.fingerprint
     files, groups = files_and_groups(copy, ["test", "validation"])
     assert groups == {f"p{row}" for row in range(COUNT) if row % 5 < 2}
     assert files == {f"{tmp_path}/scans/{row}.nii.gz" for row in range(COUNT) if row % 5 < 2}

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 from tests.support.processes import run_command
 from wrn3d.evaluate.__main__ import EvaluateConfig, evaluate
-from wrn3d.system.errors import DataError
+from wrn3d.system.errors import DataError, UsageError
 
 FLAGS = ["--depth", 10, "--widen-factor", 1, "--batch-size", 16, "--iterations", 4]
 FLAGS += ["--save-every", 4, "--evaluate", "--learning-rate", 0.1]
@@ -60,6 +62,24 @@ def test_a_run_says_which_files_it_saw(trained):
         assert picture.format == "PNG"
 
 
+def test_a_table_that_moved_has_its_own_splits(trained, tmp_path, capsys):
+    folder, run, _ = trained
+    evaluate(EvaluateConfig((run,), json=True))
+    before = json.loads(capsys.readouterr().out)
+    shutil.copytree(folder, tmp_path / "moved", ignore=shutil.ignore_patterns("run"))
+    evaluate(EvaluateConfig((run,), str(tmp_path / "moved" / "labels.csv"), json=True))
+    assert json.loads(capsys.readouterr().out) == before
+
+
+def test_classes_in_another_order_are_not_compared(trained, tmp_path):
+    folder, run, _ = trained
+    flags = ["--dataset", folder / "labels.csv", "--class-names", "ill", "healthy", *FLAGS]
+    process = run_command("cifar_wide_resnet_keras.py", *flags, "--output", tmp_path / "turned")
+    assert process.returncode == 0, process.stderr
+    with pytest.raises(UsageError, match="as their classes are others or in another order"):
+        evaluate(EvaluateConfig((run, tmp_path / "turned")))
+
+
 def test_predictions_are_listed_by_file(trained, tmp_path, capsys):
     _, run, _ = trained
     assert evaluate(EvaluateConfig((run,), output=tmp_path, json=True)) == 0
@@ -70,7 +90,8 @@ def test_predictions_are_listed_by_file(trained, tmp_path, capsys):
     right = np.mean([row["label"] == row["predicted"] for row in rows])
     assert right == pytest.approx(result["accuracy"])
     for row in rows:
-        shares = {name: float(row[name]) for name in ("healthy", "ill")}
+        assert row["group"] == f"p{int(Path(row['path']).stem) // 3}"
+        shares = {name: float(row[f"probability of {name}"]) for name in ("healthy", "ill")}
         assert sum(shares.values()) == pytest.approx(1)
         assert max(shares, key=shares.get) == row["predicted"]
 
@@ -87,7 +108,7 @@ def test_a_table_that_changed_is_refused_and_its_splits_are_kept(trained, tmp_pa
     table.write_text(before + "".join(f"{row}.npy,ill,p{row // 3}\n" for row in range(90, 96)))
     try:
         for dataset in (None, str(table)):
-            with pytest.raises(DataError, match=r"other data with --dataset, such as .*/files.csv"):
+            with pytest.raises(DataError, match="and --dataset, such as .*/files.csv"):
                 evaluate(EvaluateConfig((run,), dataset))
     finally:
         table.write_text(before)
@@ -113,7 +134,7 @@ def test_files_that_the_run_has_seen_are_counted(trained, capsys):
     rows = [f"{row}.npy,ill,{seen[0]['group'] if row == 95 else ''}" for row in range(90, 100)]
     rows += [f"{row['path']},{row['label']},{row['group']}" for row in seen[1:5]]
     table = write_table(folder / "mixed.csv", rows)
-    with pytest.warns(UserWarning, match=r"has seen 5 of the 14 files, or others of their groups,"):
+    with pytest.warns(UserWarning, match=r"5 of the 14 files, or files of groups with the same na"):
         assert evaluate(EvaluateConfig((run,), table, json=True)) == 0
 
 

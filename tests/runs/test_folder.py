@@ -2,13 +2,15 @@
 
 import os
 import re
+from math import nan
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.runs import files, files_end_at
 from wrn3d import Checkpoint, WideResNetSpec, initial_weights
-from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.folder import RunFolder, best_iteration
 from wrn3d.system.errors import DataError
 from wrn3d.training.evaluation import EvalResult
 
@@ -93,3 +95,9 @@ def test_old_checkpoints_that_a_killed_run_left_are_removed(tmp_path):
         "epochs.csv",
         "log.csv",
     ]
+
+
+def test_the_best_iteration_is_the_first_of_equal_scores():
+    assert best_iteration({2: 0.5, 4: 0.7, 6: np.nextafter(0.7, 1), 8: nan}) == 4
+    assert best_iteration({2: nan, 4: -1.0}) == 4
+    assert best_iteration({2: nan}) is None and best_iteration({}) is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wrn3d.data.listing import Listing
 from wrn3d.runs import mistakes
 from wrn3d.runs.mistakes import class_table, confusion_matrix, draw_confusion, draw_mistakes
 from wrn3d.training.evaluation import Predictions
@@ -125,3 +126,19 @@ def test_scans_are_drawn_as_radiologists_look(tmp_path, monkeypatch):
         mistakes.draw_mistakes(volumes, wrong, "ab", tmp_path / "x.png", "run", are_scans)
         for image in drawn.pop().axes[0].images:
             assert image.get_array()[place] == 700 and image.get_clim() == (0, 700)
+
+
+def test_captions_have_the_row_and_the_end_of_the_path(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    texts = []
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **_: texts.append(text))
+    files = ["study/sub-1_acq-mprage/scan.nii.gz", "study/sub-2_acq-mprage/scan.nii.gz"]
+    predictions = Predictions(np.log([[0.9, 0.1], [0.8, 0.2]]), np.array([1, 1]))
+    volumes = np.zeros((2, 1, 4, 4, 1), np.uint8)
+    listed = predictions._replace(listing=Listing.of(files))
+    draw_mistakes(volumes, listed, ["a", "b"], tmp_path / "x.png", "run")
+    assert [text.split("\n")[0] for text in texts[1:]] == [
+        "0: ...mprage/scan.nii.gz",
+        "1: ...mprage/scan.nii.gz",
+    ]

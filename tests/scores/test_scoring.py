@@ -128,7 +128,7 @@ def test_groups_are_drawn_as_a_whole():
     single, labels = accurate(40, 30), np.repeat(np.arange(40) % 2, 10)
     copies = Predictions(np.repeat(single.log_probabilities, 10, axis=0), labels)
     grouped = copies._replace(
-        listing=Listing.of(range(400), [f"patient {row // 10}" for row in range(400)])
+        listing=Listing.of(list(map(str, range(400))), [f"p{row // 10}" for row in range(400)])
     )
     results = [Measured.of(one, 2) for one in (single, grouped, copies)]
     for score in ("accuracy", "balanced_accuracy", "auc", "calibration_error"):
@@ -148,6 +148,12 @@ def test_shares_of_all_or_nothing_have_the_exact_interval(right):
     for score in ("recall", "precision"):
         assert result.intervals[score][1] == pytest.approx((of_class.low, of_class.high))
     assert np.isnan(result.intervals["balanced_accuracy"]).all()
+    names = list(map(str, range(24)))
+    listing = Listing.of(names, [f"p{row // 3}" for row in range(24)])
+    grouped = Measured.of(accurate(24, 24 * right)._replace(listing=listing), 2)
+    expected = binomtest(8 * right, 8).proportion_ci()  # every class is in each of 8 groups
+    for ends in (grouped.intervals["accuracy"], grouped.intervals["recall"][0]):
+        assert ends == pytest.approx((expected.low, expected.high))
     table = score_table({"test": result})
     assert f"| {100.0 * right:.2f} % (no interval) |" in table
     assert json.dumps(result.by_name("ab"), allow_nan=False)
@@ -181,7 +187,21 @@ def test_two_networks_are_compared_in_pairs():
     assert high == pytest.approx(0.03 + 1.96 * sqrt(0.03 * 0.97 / 400), abs=0.005)
     same = compare(Measured.of(first, 2), Measured.of(first, 2))
     assert (same.lost, same.won, same.p_value) == (0, 0, 1)
-    assert all(same.intervals[score] == (0, 0) for score in OVERALL)
+    assert np.isnan([same.intervals[score] for score in OVERALL]).all()
+    assert "+0.00 (no interval)" in comparison_table(Measured.of(first, 2), Measured.of(first, 2))
     other = Measured.of(Predictions(first.log_probabilities, 1 - labels), 2)
-    with pytest.raises(UsageError, match="the networks were measured on different volumes: name o"):
-        compare(Measured.of(first, 2), other)
+    names = list(map(str, range(400)))
+    listings = [Listing.of(names), Listing.of(names[::-1]), Listing.of(names, ["p"] * 400)]
+    listed = [Measured.of(first._replace(listing=one), 2) for one in listings]
+    for pair in ((Measured.of(first, 2), other), listed[:2], listed[::2]):
+        with pytest.raises(UsageError, match="networks were measured on different volumes: name o"):
+            compare(*pair)
+
+
+def test_groups_are_compared_as_a_whole():
+    """Ten patients of ten scans each; the second network is better on those of one patient."""
+    listing = Listing.of(list(map(str, range(100))), [f"p{row // 10}" for row in range(100)])
+    first, second = (accurate(100, right)._replace(listing=listing) for right in (80, 90))
+    results = Measured.of(first, 2), Measured.of(second, 2)
+    assert (compare(*results).won, compare(*results).p_value) == (10, 1)  # 2 * 0.5 of one group
+    assert "the sign test of groups gives p = 1." in comparison_table(*results)

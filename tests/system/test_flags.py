@@ -37,6 +37,7 @@ def test_flags_are_read():
     assert parse(*words) == Flags(3, 0.5, Path("runs/x"), (4, 5, 6), ())
     assert parse("--count", "None", "--parts", "0.5", "1") == Flags(None, parts=(0.5, 1.0))
     assert parse("--ends", "-160", "240").ends == ("-160", "240")
+    assert parse("--ends", "None").ends is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,9 @@ def test_flags_are_read():
         ("--count x", "--count: 'x' is not a whole number"),
         ("--count 1.5", "--count: '1.5' is not a whole number"),
         ("--rate fast", "--rate: 'fast' is not a number"),
-        ("--ends -160", "Missing value for argument '--ends'. Expected 2 values."),
+        ("--ends -160", "--ends: 1 given, but it takes 2"),
+        ("--ends", "--ends: 0 given, but it takes 2"),
+        ("--ends None 5 6", "--ends: 3 given, but it takes 2"),
         ("--shape 1 2 x", "--shape: 'x' is not a whole number"),
         ("--parts 1 x", "--parts: 'x' is not a number"),
         ("--folder=", "--folder: it is '', but must be the path of a file or folder"),

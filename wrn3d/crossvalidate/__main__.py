@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="OUTPUT",
-        help="folder for the runs, scores.json and the pictures",
+        help="folder for the runs, scores.json, predictions.csv and the pictures",
     )
     parser.add_argument(
         "--data-dir",

@@ -213,7 +213,7 @@ def alike(splits: Mapping[str, tuple[Volumes, Labels]]) -> dict[str, tuple[Volum
     }
 
 
-def with_training(
+def with_empty_training(
     splits: Mapping[str, tuple[Volumes, Labels]],
 ) -> dict[str, tuple[Volumes, Labels]]:
     """Return the splits, with an empty training split if they have none."""

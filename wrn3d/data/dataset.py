@@ -13,7 +13,7 @@ import numpy.typing as npt
 from wrn3d.data import arrays, normalisation
 from wrn3d.data.arrays import Labels, Volumes
 from wrn3d.data.fitting import Resizing
-from wrn3d.data.listing import Listing
+from wrn3d.data.listing import Listing, check_cut, check_listings
 from wrn3d.data.resizing import resize_voxels, resized_shape
 from wrn3d.data.voxels import TYPES
 from wrn3d.data.windows import Window
@@ -34,9 +34,9 @@ class Dataset:
     the name to display, and `origin` says where the arrays come from. Splits may be empty, but only
     a data set with a training split can normalise volumes. `resizing` lists the steps that gave the
     volumes their size, `spacing` is the distance of voxels (D, H, W) in mm if the files tell it,
-    and `window` gave the 256 levels of volumes that were not bytes. `listings` says by split which
-    files the volumes come from, if they come from one each. Do not change the arrays: their mean,
-    standard deviation and fingerprint are computed once.
+    and `window` gave the 256 levels of volumes that were not bytes. `listings` has the files of
+    each split, if each volume has its own file. Do not change the arrays: their mean, standard
+    deviation and fingerprint are computed once.
 
     Raises UsageError for other types and shapes, and for labels without a name.
     """
@@ -68,7 +68,11 @@ class Dataset:
                 f"uint16 or float32, and {name}_labels int64 (N,), 0 or greater: make a data set "
                 "from other arrays with Dataset.from_arrays",
             )
-        arrays.named_classes(self.class_names, *(self._split(name)[1] for name in SPLITS))
+        labels = {name: self._split(name)[1] for name in SPLITS}
+        counts = {name: len(one) for name, one in labels.items()}
+        require(any(counts.values()), "a data set needs a split with at least one volume")
+        check_listings(self.listings, counts)
+        arrays.named_classes(self.class_names, *labels.values())
 
     @classmethod
     def from_arrays(
@@ -140,7 +144,8 @@ class Dataset:
     def with_validation(self, count: int) -> "Dataset":
         """Return the data set with its last `count` training samples as the validation split.
 
-        Raises UsageError if there are too few, or if there is a validation split already.
+        Raises UsageError if there are too few, if there is a validation split already, or if a
+        group of files would be cut.
         """
         if not check_count("validation", count, least=0):
             return self
@@ -155,7 +160,8 @@ class Dataset:
             f"{counted(len(self.train_labels), 'training image')}, and some must remain to train "
             "on",
         )
-        return self._with_training({"train": slice(-count), "validation": slice(-count, None)})
+        check_cut(self.listings.get("train"), count)
+        return self.divided({"train": slice(-count), "validation": slice(-count, None)})
 
     def training_rows(self, rows: npt.ArrayLike) -> Labels:
         """Return rows of the training split, given as indices or as a mask, as indices from 0 up.
@@ -175,9 +181,9 @@ class Dataset:
 
     def with_training_rows(self, rows: npt.ArrayLike) -> "Dataset":
         """Return the data set with only these `training_rows`."""
-        return self._with_training({"train": self.training_rows(rows)})
+        return self.divided({"train": self.training_rows(rows)})
 
-    def _with_training(self, rows: Mapping[str, Labels | slice]) -> "Dataset":
+    def divided(self, rows: Mapping[str, Any]) -> "Dataset":
         """Return the data set in which some splits have these rows of the training split."""
         volumes, labels, listing = *self._split("train"), self.listings.get("train")
         listings = (
@@ -230,12 +236,7 @@ class Dataset:
             for name in SPLITS
             if len(volumes := getattr(self, f"{name}_volumes"))
         }
-        return replace(self, **changed)
-
-    @property
-    def is_uneven(self) -> bool:
-        """Whether a class has twice as many training samples as another."""
-        return bool(self._counts.max() >= 2 * self._counts.min())
+        return replace(self, **{"train_volumes": next(iter(changed.values()))[:0], **changed})
 
     @property
     def class_weights(self) -> npt.NDArray[np.float64]:
@@ -243,11 +244,11 @@ class Dataset:
 
         Their mean over the training samples is 1.
         """
-        counts = self._counts
+        counts = self.class_counts
         return len(self.train_labels) / (len(counts) * np.maximum(counts, 1))
 
     @cached_property
-    def _counts(self) -> npt.NDArray[np.int64]:
+    def class_counts(self) -> npt.NDArray[np.int64]:
         """Training samples of each class, (classes,)."""
         return np.bincount(self.train_labels, minlength=len(self.class_names))
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from wrn3d.data import cifar, digits, image_folder, medmnist, table
-from wrn3d.data.arrays import columns
 from wrn3d.data.dataset import SPLITS, Dataset
 from wrn3d.data.grids import Grid
 from wrn3d.data.listing import joined
 from wrn3d.data.resizing import resized_shape
 from wrn3d.data.splitting import Fold, held_out
 from wrn3d.data.windows import Window, parsed
-from wrn3d.system.checks import check_count, check_path, require
+from wrn3d.system.checks import check_choice, check_count, check_path, require
 from wrn3d.system.errors import UsageError, quoted
 
 _DOWNLOADED = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}
@@ -36,7 +35,7 @@ def load_dataset(
     class_names: Sequence[str] = (),
     grid: Grid | None = None,
     fold: Fold | None = None,
-    whole: str | None = None,
+    only_split: str | None = None,
 ) -> Dataset:
     """Load one of NAMES, an .npz file, a table, or a folder of pictures, by its name or path.
 
@@ -45,8 +44,8 @@ def load_dataset(
     the intensities (or percentiles, such as "0.5%") that become the levels 0 and 255. `class_names`
     name the labels of an .npz file, and are the order of those in a table. `grid` is the grid for
     the scans that a table lists; by default they decide on it. With a `fold`, its part of the
-    training and validation samples validates, and the rest trains. A table without splits is
-    `whole` one split, if that is given; it and an .npz file then need no other one.
+    training and validation samples validates, and the rest trains. With `only_split`, a table
+    without splits is loaded as that split, and tables and .npz files need no other one.
 
     Raises UsageError for an unknown name or a wrong size, MissingDataError for data that are
     missing and cannot be downloaded, and DataError for damaged or unsuitable files.
@@ -56,18 +55,22 @@ def load_dataset(
     if volume_size is not None:
         check_count("volume_size", volume_size)
     levels = None if window is None else parsed(window)
+    if only_split is not None:
+        check_choice("only_split", only_split, SPLITS)
     require(
         name.endswith((NPZ, TABLE)) or not class_names,
         f"class_names are for an .npz file or a table, but {name} has names of its own: leave "
         "class_names out",
     )
     if name.endswith(TABLE):
-        dataset = table.load(Path(name), volume_size, levels, grid, fold, class_names, whole)
+        dataset = table.load(Path(name), volume_size, levels, grid, fold, class_names, only_split)
         return prepared(dataset, volume_size, levels)
     if name in NAMES or name.endswith(NPZ):
         is_npz = name.endswith(NPZ)
         dataset = (
-            medmnist.load(Path(name), class_names, whole) if is_npz else _LOADERS[name](data_dir)
+            medmnist.load(Path(name), class_names, only_split)
+            if is_npz
+            else _LOADERS[name](data_dir)
         )
         return prepared(in_fold(dataset, fold), volume_size, levels)
     require(levels is None, f"{name} holds pictures, which have no window: leave window out")
@@ -81,18 +84,21 @@ def in_fold(dataset: Dataset, fold: Fold | None) -> Dataset:
     """
     if fold is None:
         return dataset
-    pairs = [dataset.split("train")]
-    if len(dataset.validation_labels):
-        pairs.append(dataset.split("validation"))
-    volumes, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    known = [dataset.listings[split] for split in SPLITS[:2] if split in dataset.listings]
-    together = joined(known)
-    groups = together.group_numbers if together else np.arange(len(labels))
+    names = [name for name in SPLITS[:2] if len(getattr(dataset, f"{name}_labels"))]
+    volumes, labels = map(np.concatenate, zip(*map(dataset.split, names), strict=True))
+    listing = joined([dataset.listings.get(name) for name in names])
+    others = {"test": dataset.listings["test"]} if "test" in dataset.listings else {}
+    merged = replace(
+        dataset,
+        train_volumes=volumes,
+        train_labels=labels,
+        validation_volumes=volumes[:0],
+        validation_labels=labels[:0],
+        listings=others | ({"train": listing} if listing else {}),
+    )
+    groups = listing.group_numbers if listing else np.arange(len(labels))
     inside = held_out(labels, groups, fold, dataset.class_names)
-    rows = {"train": ~inside, "validation": inside}
-    listings = {split: together.only(chosen) for split, chosen in rows.items()} if together else {}
-    splits = {split: (volumes[chosen], labels[chosen]) for split, chosen in rows.items()}
-    return replace(dataset, **columns(splits), listings={**dataset.listings, **listings})
+    return merged.divided({"train": ~inside, "validation": inside})
 
 
 def prepared(dataset: Dataset, volume_size: int | None, window: Window | None) -> Dataset:

@@ -16,7 +16,7 @@ from wrn3d.data.arrays import (
     named_classes,
     numbered_classes,
     to_labels,
-    with_training,
+    with_empty_training,
 )
 from wrn3d.data.class_names import known_names
 from wrn3d.data.dataset import SPLIT_NAMES, Dataset
@@ -29,23 +29,24 @@ NEEDED = ("train", "test")  # splits
 CLASS_NAMES = "class_names"  # an array of texts
 
 
-def load(path: Path, class_names: Sequence[str] = (), only: str | None = None) -> Dataset:
+def load(path: Path, class_names: Sequence[str] = (), only_split: str | None = None) -> Dataset:
     """Load a file with `train_images`, `train_labels`, the same for `test`, and perhaps for `val`.
 
-    If the split `only` is named, the file needs no others.
+    With `only_split`, the file needs no other one.
 
     Images are (N, H, W) or (N, D, H, W), with or without a last axis of 1 or 3 channels, in a type
     that `as_voxels` takes. Labels are integers, (N,) or (N, 1). The names of the classes are
     `class_names`, or an array of that name in the file, or those of a well-known data set by the
     file's name. Without names, each class from 0 to the largest label needs a training sample. With
-    `only`, `class_names` are for a file that has neither names nor a training split.
+    `only_split`, `class_names` are for a file that has neither names nor a training split.
 
     Raises MissingDataError if the file does not exist, and DataError if it has another format.
     """
     require_file(path, "dataset has to name an .npz file in MedMNIST's format")
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = _arrays(archive, (SPLIT_NAMES[only],) if only else NEEDED)
+            needed = (SPLIT_NAMES[only_split],) if only_split else NEEDED
+            arrays = _arrays(archive, needed)
         splits = {
             split: _split(arrays, name)
             for split, name in SPLIT_NAMES.items()
@@ -54,7 +55,7 @@ def load(path: Path, class_names: Sequence[str] = (), only: str | None = None) -
         splits = alike(splits)
         labels = [split_labels for _, split_labels in splits.values()]
         in_file: Any = arrays.get(CLASS_NAMES, ())
-        if only:
+        if only_split:
             own_names = in_file if len(in_file) or "train" in splits else class_names
         else:
             own_names = class_names or in_file
@@ -67,7 +68,7 @@ def load(path: Path, class_names: Sequence[str] = (), only: str | None = None) -
         raise DataError(
             f"{path} is not an .npz file in MedMNIST's format ({reason(error)})"
         ) from error
-    return Dataset(path.stem, str(path), names, **columns(with_training(splits)))
+    return Dataset(path.stem, str(path), names, **columns(with_empty_training(splits)))
 
 
 def images_to_classify(path: Path) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wrn3d.data.arrays import Labels, columns, with_training
+from wrn3d.data.arrays import Labels, columns, with_empty_training
 from wrn3d.data.dataset import SPLIT_NAMES, SPLITS, Dataset
 from wrn3d.data.files import read_files, reader_for
 from wrn3d.data.grids import Grid
@@ -54,14 +54,14 @@ def load(
     grid: Grid | None = None,
     fold: Fold | None = None,
     class_names: Sequence[str] = (),
-    whole: str | None = None,
+    only_split: str | None = None,
 ) -> Dataset:
     """Load the files that the table at `path` lists, in its order; arrays are not resized.
 
     Its columns are `path`, relative to the table, and `label`; it may have `split` (train, val,
     test) and `group`, such as the patient, and others, which are ignored. Without `split`,
-    `default_splits` decides, or all files are of the split `whole`, which also allows tables
-    without training files. Classes are the `class_names`, or else the labels, sorted as numbers if
+    `default_splits` decides; with `only_split`, all files then are of that split, and the table
+    needs no training files. Classes are the `class_names`, or else the labels, sorted as numbers if
     all are whole numbers. With a `fold`, its files validate, and all others train that are not of
     the split test. Scans get the `grid`, or else one that the training and validation files decide
     on.
@@ -74,11 +74,11 @@ def load(
     _check_labels(path, rows, names)
     labels = np.array([names.index(row.label) for row in rows], np.int64)
     listing = Listing.of([row.path for row in rows], [row.group for row in rows])
-    if whole and not any(row.split for row in rows):
-        splits = np.full(len(rows), whole)
+    if only_split and not any(row.split for row in rows):
+        splits = np.full(len(rows), only_split)
     else:
-        splits = _splits(path, rows, labels, names, fold)
-    if not whole:
+        splits = _splits(path, rows, labels, names, fold, listing.group_numbers)
+    if not only_split:
         _check_training(path, names, labels[splits == "train"])
     chosen = {name: np.flatnonzero(splits == name) for name in SPLITS if (splits == name).any()}
     files = {name: [rows[place].path for place in places] for name, places in chosen.items()}
@@ -89,7 +89,7 @@ def load(
         path.stem,
         str(path),
         names,
-        **columns(with_training(arrays)),
+        **columns(with_empty_training(arrays)),
         resizing=reader.resizing,
         spacing=reader.spacing,
         window=window,
@@ -181,7 +181,12 @@ def _check_labels(path: Path, rows: Sequence[Row], names: Sequence[str]) -> None
 
 
 def _splits(
-    path: Path, rows: Sequence[Row], labels: Labels, names: Sequence[str], fold: Fold | None
+    path: Path,
+    rows: Sequence[Row],
+    labels: Labels,
+    names: Sequence[str],
+    fold: Fold | None,
+    groups: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.str_]:
     """Return the split of each line: as the table, a `fold` or `default_splits` says.
 
@@ -194,22 +199,17 @@ def _splits(
         splits = np.full(len(rows), "train", "<U10")
     else:
         try:
-            return default_splits(labels, _groups(rows), names)
+            return default_splits(labels, groups, names)
         except UsageError as error:
             raise DataError(f"{path} has no column split, and {error}") from error
     if fold:
-        others = np.flatnonzero(splits != "test").tolist()
-        groups = _groups([rows[place] for place in others])
+        others = splits != "test"
         try:
-            inside = held_out(labels[others], groups, fold, names)
+            inside = held_out(labels[others], groups[others], fold, names)
         except UsageError as error:
             raise DataError(f"{path} cannot be cut into folds: {error}") from error
         splits[others] = np.where(inside, "validation", "train")
     return splits
-
-
-def _groups(rows: Sequence[Row]) -> npt.NDArray[np.int64]:
-    return Listing.of(rows, [row.group for row in rows]).group_numbers
 
 
 def _given_splits(path: Path, rows: Sequence[Row]) -> npt.NDArray[np.str_]:
@@ -252,19 +252,19 @@ def _check(path: Path, condition: object, message: str) -> None:
 
 
 def as_table(dataset: Dataset) -> str:
-    """Return the files of a data set as the text of a table that loads as the same arrays."""
+    """Return the files of a data set as the text of a table, with their splits and groups."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([PATH, LABEL, SPLIT, GROUP])
     for split, listing in dataset.listings.items():
         names = [dataset.class_names[label] for label in dataset.split(split)[1]]
         for file, name, group in zip(listing.files, names, listing.groups, strict=True):
-            writer.writerow([Path(file).resolve(), name, SPLIT_NAMES[split], group])
+            writer.writerow([file, name, SPLIT_NAMES[split], group])
     return text.getvalue()
 
 
 def files_and_groups(path: Path, splits: Container[str]) -> tuple[set[str], set[str]]:
-    """Return the absolute paths of the files that a table lists in some splits, and their groups.
+    """Return the paths of the files that a table lists in some splits, resolved, and their groups.
 
     Raises DataError if it cannot be read.
     """

@@ -73,8 +73,7 @@ def evaluate(config: EvaluateConfig) -> int:
     classes = {one.dataset.class_names for one in evaluations}
     require(
         len(classes) == 1,
-        "the networks were measured on data with other classes: name one data set for both with "
-        "--dataset",
+        "the networks cannot be compared, as their classes are others or in another order",
     )
     content = _content(evaluations)
     if config.json:

@@ -130,7 +130,7 @@ def train(
                 _train(loop)
                 if folder:
                     record.record_end(folder, environment.iteration)
-                if config.evaluate and len(environment.dataset.test_labels):
+                if lines.is_tested(config, environment.dataset):
                     _evaluate(loop)
             except KeyboardInterrupt:
                 raise _stopped_at_once(loop) from None

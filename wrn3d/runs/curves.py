@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.runs.figures import MATHLESS, add_legend, new_figure, run_name, save_figure
-from wrn3d.runs.folder import RunFolder
+from wrn3d.runs.folder import RunFolder, best_iteration
 from wrn3d.runs.record import RUN, read_json
 from wrn3d.system.errors import MissingDataError
 
@@ -33,11 +33,10 @@ class Curves:
     @property
     def best(self) -> tuple[float, int] | None:
         """The best score, `best_by`, on the validation split and its iteration, if there is one."""
-        scores = self.validation[self.best_by]
-        if not len(scores):
-            return None
-        row = int(np.argmax(scores))
-        return float(scores[row]), int(self.validation["iteration"][row])
+        iterations = self.validation["iteration"].astype(int).tolist()
+        scores = dict(zip(iterations, self.validation[self.best_by].tolist(), strict=True))
+        best = best_iteration(scores)
+        return None if best is None else (scores[best], best)
 
     @property
     def score_name(self) -> str:

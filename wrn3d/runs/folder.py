@@ -16,7 +16,7 @@ events.out.tfevents.*              the logs for TensorBoard, if it is installed
 import os
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from math import isnan
 from pathlib import Path
@@ -40,6 +40,17 @@ LOCK = ".lock"
 def is_regular(iteration: int, save_every: int) -> bool:
     """Return whether a checkpoint is due after `iteration` even if the run goes on."""
     return iteration > 0 and iteration % save_every == 0
+
+
+def ranked(score: float) -> float:
+    """Return a score without the last digits, in which equal AUCs may differ."""
+    return round(score, 12)
+
+
+def best_iteration(scores: Mapping[int, float]) -> int | None:
+    """Return the iteration with the best score, the first of several; NaN does not count."""
+    known = [iteration for iteration, score in scores.items() if not isnan(score)]
+    return max(known, key=lambda one: (ranked(scores[one]), -one), default=None)
 
 
 class RunFolder:

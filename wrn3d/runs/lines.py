@@ -22,6 +22,11 @@ def score_text(result: EvalResult, config: TrainingConfig, dataset: Dataset) -> 
     return text + "".join(f"  {name} {value:.4f}" for name, value in result.metrics.items())
 
 
+def is_tested(config: TrainingConfig, dataset: Dataset) -> bool:
+    """Return whether a run is measured on the test split at its end."""
+    return config.evaluate and len(dataset.test_labels) > 0
+
+
 def iteration_line(results: Sequence[StepResult], total: int) -> str:
     """Return the line for one iteration, or for the means over several."""
     loss, accuracy, seconds = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from wrn3d.runs import divergence
 from wrn3d.runs.config import RunConfig
-from wrn3d.runs.folder import RunFolder, is_regular
+from wrn3d.runs.folder import RunFolder, best_iteration, is_regular, ranked
 from wrn3d.runs.lines import score_text
 from wrn3d.runs.output import RunOutput
 from wrn3d.system.checks import require
@@ -23,11 +23,6 @@ from wrn3d.training.own_functions import differing
 from wrn3d.training.step import StepResult
 
 Item = TypeVar("Item")
-
-
-def _ranked(score: float) -> float:
-    """Return a score without the last digits, in which equal AUCs may differ."""
-    return round(score, 12)
 
 
 class TrainingLoop:
@@ -145,7 +140,7 @@ class TrainingLoop:
             return
         result = self.environment.evaluate("validation", self.until_stopped)
         score = result.by_name[self.config.best_by]
-        is_best = _ranked(score) > _ranked(self.best_score)
+        is_best = ranked(score) > ranked(self.best_score)
         self.since_best += 1
         if is_best:
             self.best_score, self.since_best = score, 0
@@ -236,7 +231,7 @@ class TrainingLoop:
             scores = self.folder.validations.column(self.config.best_by)
             if iteration in scores:
                 self.validated = iteration
-            best = max(scores, key=lambda one: (_ranked(scores[one]), -one), default=0)
+            best = best_iteration(scores) or 0
             self.since_best = sum(one > best for one in scores)
         # Only the first worker has the folder.
         own = np.array([self.best_score, self.since_best, self.validated or 0], np.float64)

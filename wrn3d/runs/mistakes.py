@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wrn3d.runs.figures import MATHLESS, drawable, new_figure, save_figure
-from wrn3d.system.errors import printable
+from wrn3d.system.errors import printable, visible
 from wrn3d.system.reporting import markdown_table
 from wrn3d.system.words import counted
 from wrn3d.training.evaluation import Predictions
@@ -19,7 +19,7 @@ MOST_MISTAKES = 24  # pictures, at most
 # Inches; a cell is (width, height), and HEADING the height above all cells.
 CELL, TITLE, PICTURE, HEADING = (1.6, 2.15), 0.6, 1.45, 0.35
 LEAST_COLUMNS = 4  # the heading needs their width
-IN_CAPTION, IN_FILE_NAME = 12, 20  # characters of a class and a file, at most, within a cell
+IN_CAPTION, IN_FILE_NAME = 12, 18  # characters of a class and a file, at most, within a cell
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> np.ndarray:
@@ -127,10 +127,11 @@ def draw_mistakes(
 
 
 def _file_name(predictions: Predictions, row: int) -> str:
-    """Return the name of a volume's file, or its row if it has none."""
+    """Return a volume's row and the end of its file's path, or the row alone if it has none."""
     if predictions.listing is None:
         return f"image {row}"
-    return printable(Path(predictions.listing.files[row]).name, IN_FILE_NAME)
+    path = visible(str(predictions.listing.files[row]))
+    return f"{row}: ...{path[-IN_FILE_NAME:]}"
 
 
 def _draw_slice(panel: Any, picture: np.ndarray, x: float, y: float) -> None:

@@ -30,10 +30,10 @@ RUN = "run.json"
 
 
 def record_start(folder: Path, environment: TrainingEnvironment, config: RunConfig) -> None:
-    """Write run.json, to which a resumed run adds this start, and files.csv.
+    """Write run.json, to which a resumed run adds this start.
 
-    The latter is a table of the files in each split, for data that are files. Warns if one cannot
-    be written.
+    If the data are files, also write files.csv, a table of each split's files. Warns if one of them
+    cannot be written.
     """
     started: list[dict[str, Any]] = []
     with suppress(KeyError, TypeError):  # damaged
@@ -71,7 +71,7 @@ def record_start(folder: Path, environment: TrainingEnvironment, config: RunConf
 
 
 def _write_files(path: Path, dataset: Dataset) -> None:
-    write_atomic(path, as_table(dataset).encode())
+    write_atomic(path, as_table(dataset).encode("utf-8", "surrogateescape"))
 
 
 def record_end(folder: RunFolder, iterations: int) -> None:

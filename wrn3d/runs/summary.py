@@ -12,6 +12,7 @@ from wrn3d.network.parameters import parameter_count
 from wrn3d.network.spec import PAPER_STRIDES, WideResNetSpec
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.events import has_tensorboard
+from wrn3d.runs.lines import is_tested
 from wrn3d.system import memory, tensorflow_setup
 from wrn3d.system.errors import visible
 from wrn3d.system.machine import has_gpu, usable_cores
@@ -88,7 +89,7 @@ def describe(environment: TrainingEnvironment, config: RunConfig) -> list[str]:
             f"the {config.batch_size} images in a batch"
         )
     needs = [_setting(name, config) + f" (needs {REQUIREMENTS[name][0]})" for name in unused]
-    if config.evaluate and not len(environment.dataset.test_labels):
+    if config.evaluate and not is_tested(config, environment.dataset):
         needs.append("evaluate (needs a test split)")
     needs += _idle_cores(config.shards)
     if needs:
@@ -141,8 +142,7 @@ def _data_line(environment: TrainingEnvironment) -> str:
 def _class_lines(dataset: Dataset) -> Iterator[str]:
     """Yield how many training volumes each of a few classes has, if they are two or uneven."""
     if accuracy_says_little(dataset) and len(dataset.class_names) <= MOST_CLASSES:
-        counts = np.bincount(dataset.train_labels, minlength=len(dataset.class_names)).tolist()
-        named = zip(dataset.class_names, counts, strict=True)
+        named = zip(dataset.class_names, dataset.class_counts.tolist(), strict=True)
         yield "classes   " + ", ".join(f"{visible(name)} {count:,}" for name, count in named)
 
 

@@ -8,6 +8,7 @@ from wrn3d.data.dataset import Dataset
 from wrn3d.data.load import NPZ, TABLE, load_dataset
 from wrn3d.data.splitting import Fold
 from wrn3d.data.table import FILES, files_and_groups
+from wrn3d.runs.record import RUN
 from wrn3d.system.checks import require
 from wrn3d.system.errors import DataError, MissingDataError, quoted
 from wrn3d.training.checkpoint import checkpoint_file
@@ -22,7 +23,7 @@ def data_for(
 
     `path` is the network's. The flag says whether these are the data that it was trained on. Raises
     what `own_data` and `other_data` raise; a table that has changed since is refused, as its splits
-    may be others. Warns of classes with other names, and of files that the network has seen.
+    may be others. Warns of classes with other names, and of files that the run was trained on.
     """
     dataset, is_own = _find(classifier, path, name, data_dir, split)
     if list(dataset.class_names) != list(classifier.class_names):
@@ -39,11 +40,12 @@ def data_for(
 def _find(
     classifier: Classifier, path: Path, name: str | None, data_dir: Path, split: str
 ) -> tuple[Dataset, bool]:
-    if name is None or _is_same(name, classifier.settings.get("dataset")):
+    is_same = name is None or _is_same(name, classifier.settings.get("dataset"))
+    if name is None or is_same or name.endswith(TABLE):  # a table may have moved
         try:
-            return own_data(classifier, path, data_dir), True
+            return own_data(classifier, path, data_dir, name), True
         except DataError:
-            if name is None or name.endswith(TABLE):
+            if name is None or (is_same and name.endswith(TABLE)):
                 raise
     return other_data(classifier, name, data_dir, split)
 
@@ -52,17 +54,19 @@ def _is_same(name: str, other: object) -> bool:
     return isinstance(other, str) and Path(name).resolve() == Path(other).resolve()
 
 
-def own_data(classifier: Classifier, path: str | Path, data_dir: str | Path) -> Dataset:
+def own_data(
+    classifier: Classifier, path: str | Path, data_dir: str | Path, name: str | None = None
+) -> Dataset:
     """Load the data set that a network was trained on, with its validation split.
 
-    `path` is the network's file. An .npz file may also be in `data_dir`. Raises DataError if the
-    data cannot be told or found, or differ.
+    `path` is the network's file, `name` where the data are now, if they have moved. An .npz file
+    may also be in `data_dir`. Raises DataError if the data cannot be told or found, or differ.
     """
     settings = classifier.settings
-    name = str(settings.get("dataset"))
+    name = name or str(settings.get("dataset"))
     if (beside := Path(data_dir, name)).is_file():
         name = str(beside)
-    advice = "name other data with --dataset"
+    advice = "measure it on other data, with wrn3d.evaluate and --dataset"
     if (files := checkpoint_file(path).with_name(FILES)).is_file():
         advice += f", such as {files}, the files of its splits"
     try:
@@ -88,7 +92,7 @@ def other_data(
 ) -> tuple[Dataset, bool]:
     """Load a data set in the network's size.
 
-    A table without splits, or a file with only one, is all of the `split`. Returns the data set,
+    A table without splits is loaded as `split`; a file needs only that one. Returns the data set,
     and whether it is the one that the network was trained on. Raises UsageError if it does not fit
     the network.
     """
@@ -100,7 +104,7 @@ def other_data(
         window=classifier.settings.get(WINDOW),
         class_names=names if name.endswith((NPZ, TABLE)) else (),
         grid=classifier.network.grid,
-        whole=split,
+        only_split=split,
     )
     require(
         dataset.volume_shape == shape and len(dataset.class_names) == len(names),
@@ -117,9 +121,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _warn_of_training_files(dataset: Dataset, split: str, path: Path) -> None:
-    """Count the files of a split that a run has seen, or others of whose group it has seen."""
+    """Warn of files that were in a run's training or validation split, by path or group."""
     listing, record = dataset.listings.get(split), checkpoint_file(path).with_name(FILES)
-    if listing is None or not record.is_file():
+    if listing is None or not record.with_name(RUN).is_file() or not record.is_file():
         return
     files, groups = files_and_groups(record, ("train", "validation"))
     seen = sum(
@@ -128,7 +132,7 @@ def _warn_of_training_files(dataset: Dataset, split: str, path: Path) -> None:
     )
     if seen:
         warnings.warn(
-            f"the run has seen {seen:,} of the {len(listing.files):,} files, or others of their "
-            f"groups, in its training or validation split ({record}): the scores are optimistic",
+            f"{seen:,} of the {len(listing.files):,} files, or files of groups with the same name, "
+            f"were in the run's training or validation split ({record}): the scores are optimistic",
             stacklevel=3,
         )

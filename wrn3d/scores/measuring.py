@@ -62,8 +62,7 @@ class Measured(NamedTuple):
     def of(cls, predictions: Predictions, classes: int) -> "Measured":
         """Measure predictions, and RESAMPLES resamples of the volumes, or of their groups."""
         scorer, count = Scorer(predictions, classes), len(predictions.labels)
-        listing, every = predictions.listing, np.ones(count)
-        groups = listing.group_numbers if listing else np.arange(count)
+        groups, every = predictions.groups, np.ones(count)
         with Progress(RESAMPLES, "intervals") as progress:
             drawn = [
                 scorer.overall(weights) | scorer.of_classes(weights)
@@ -71,21 +70,21 @@ class Measured(NamedTuple):
             ]
         scores: dict[str, Any] = {**scorer.overall(every), **scorer.of_classes(every)}
         draws = {score: np.array([draw[score] for draw in drawn]) for score in TITLES}
-
-        def ends(score: str, value: float, values: Any, rows: Any) -> Interval:
-            return _interval(score, value, values, len(np.unique(groups[rows])))
-
-        rows = {RECALL: predictions.labels, PRECISION: predictions.classes, F1: predictions.labels}
         intervals: dict[str, Any] = {
-            score: ends(score, scores[score], draws[score], slice(None)) for score in OVERALL
+            score: _interval(score, scores[score], draws[score], groups) for score in OVERALL
         }
-        intervals |= {
-            score: [
-                ends(score, scores[score][one], draws[score][:, one], rows[score] == one)
+        # The volumes that a class's share is of; F1 is no share.
+        of_class = {PRECISION: predictions.classes, RECALL: predictions.labels}
+        for score in OF_CLASSES:
+            intervals[score] = [
+                _interval(
+                    score,
+                    scores[score][one],
+                    draws[score][:, one],
+                    groups[of_class.get(score, predictions.labels) == one],
+                )
                 for one in range(classes)
             ]
-            for score in OF_CLASSES
-        }
         return cls(predictions, scores, draws, intervals)
 
     def by_name(self, names: Sequence[str]) -> dict[str, Any]:
@@ -108,17 +107,18 @@ class Measured(NamedTuple):
         return content
 
 
-def _interval(score: str, value: float, draws: npt.NDArray[np.float64], count: int) -> Interval:
-    """Return a score's interval, from the bootstrap unless its value is the only one there.
+def _interval(
+    score: str, value: float, draws: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]
+) -> Interval:
+    """Return the bootstrap interval of a score.
 
-    That happens if all volumes are classified rightly, or all wrongly. A share then has the exact
-    interval of `count` volumes or groups, other scores none: NaN.
+    If all resamples give the same value, as when all volumes are classified correctly, a share has
+    the exact interval of as many samples as there are `groups`, and other scores have none: NaN.
     """
-    ends = interval(draws)
-    if ends[0] < ends[1] or not isfinite(value):
-        return ends
+    if not isfinite(value) or not np.allclose(draws[np.isfinite(draws)], value, rtol=0):
+        return interval(draws)
     is_share = score in ("accuracy", PRECISION, RECALL) and value in (0, 1)
-    return exact_interval(value, count) if is_share else (np.nan, np.nan)
+    return exact_interval(value, len(np.unique(groups))) if is_share else (np.nan, np.nan)
 
 
 def as_json(*values: float) -> Any:

@@ -65,27 +65,29 @@ def write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str,
         draw_confusion(matrix, names, folder / f"{prefix}confusion.png", title)
         pictures.draw_roc(result, names, folder / f"{prefix}roc.png", title)
         pictures.draw_reliability(result, folder / f"{prefix}reliability.png", title)
-        table = _predictions_table(result.predictions, names).encode()
-        write_atomic(folder / f"{prefix}predictions.csv", table)
+        table = _predictions_table(result.predictions, names)
+        encoded = table.encode("utf-8", "surrogateescape")
+        write_atomic(folder / f"{prefix}predictions.csv", encoded)
 
 
 def _predictions_table(predictions: Predictions, names: Sequence[str]) -> str:
     """Return the class and the probabilities of each volume as the text of a .csv file.
 
-    `row` is its place in what was measured, from 0, and `path` its file, if it has one.
+    `row` is its place in what was measured, from 0; `path` and `group` are its file's, if it has
+    one.
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "path", "label", "predicted", *names])
-    files = predictions.listing.files if predictions.listing else [""] * len(predictions.labels)
-    for row, (file, label, predicted, shares) in enumerate(
-        zip(
-            files,
-            predictions.labels,
-            predictions.classes,
-            np.exp(predictions.log_probabilities).tolist(),
-            strict=True,
-        )
-    ):
-        writer.writerow([row, file, names[label], names[predicted], *shares])
+    shares = [f"probability of {name}" for name in names]
+    writer.writerow(["row", "path", "group", "label", "predicted", *shares])
+    nameless = [""] * len(predictions.labels)
+    columns = zip(
+        *(predictions.listing or (nameless, nameless)),
+        (names[label] for label in predictions.labels),
+        (names[label] for label in predictions.classes),
+        np.exp(predictions.log_probabilities).tolist(),
+        strict=True,
+    )
+    for row, (*cells, numbers) in enumerate(columns):
+        writer.writerow([row, *cells, *numbers])
     return text.getvalue()

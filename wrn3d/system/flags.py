@@ -70,23 +70,26 @@ def _plain_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     """Read numbers, names and paths, which may be optional or in tuples; show one word for each."""
     kinds = get_args(info.type) or (info.type,)
     optional = NoneType in kinds
-    several = any(get_origin(one) is tuple for one in (info.type, *kinds))
-    if optional and several:
-        kinds = get_args(kinds[0])
+    inner = next((one for one in (info.type, *kinds) if get_origin(one) is tuple), None)
+    several = inner is not None
+    if several:
+        kinds = get_args(inner)
     varying = several and kinds[-1] is Ellipsis
     kind = kinds[0]
     if kind not in _WORDS or {*kinds} - {kind, NoneType, Ellipsis}:
         return None
 
     def read(texts: list[str]) -> Any:
-        if optional and texts[0] == "None":
+        if optional and texts == ["None"]:
             return None
+        if several and not varying and len(texts) != count:
+            raise ValueError(f"{len(texts)} given, but it takes {count}")
         values = tuple(_read(kind, text) for text in texts)
         return values if several else values[0]
 
     word, count = _WORDS[kind], len(kinds) if several else 1
     return PrimitiveConstructorSpec(
-        nargs="*" if varying else count,
+        nargs="*" if varying or (optional and several) else count,
         metavar=f"{word} ..." if varying else " ".join([word] * count),
         instance_from_str=read,
         is_instance=lambda value: True,

@@ -97,7 +97,8 @@ class TrainingConfig:
     an .npz file of images or volumes in MedMNIST's format, of a table (.csv) with the columns path
     and label, or of a folder of pictures with train/<class>/ and test/<class>/ in it."""
     class_names: tuple[str, ...] = setting((), check_each, check_text)
-    """Names of the classes of an .npz file, in the order of its labels."""
+    """Names of the classes of an .npz file, in the order of its labels; for a table, the order of
+    its labels."""
     data_dir: Path = setting(Path("data"), check_path)
     """Folder that holds CIFAR, or receives it when it is downloaded."""
     volume_size: int | None = setting(None, check_optional, check_count)

@@ -61,6 +61,11 @@ class Predictions(NamedTuple):
     listing: Listing | None = None
 
     @property
+    def groups(self) -> np.ndarray:
+        """The number of each volume's group, (N,); without groups, each is alone."""
+        return self.listing.group_numbers if self.listing else np.arange(len(self.labels))
+
+    @property
     def classes(self) -> np.ndarray:
         """The predicted class of each volume, (N,)."""
         classes: np.ndarray = self.log_probabilities.argmax(axis=1)
@@ -186,7 +191,8 @@ def way_text(name: str) -> str:
 
 def accuracy_says_little(dataset: Dataset) -> bool:
     """Return whether balanced accuracy and AUC are needed, too: two classes, or uneven ones."""
-    return dataset.is_uneven or len(dataset.class_names) == 2
+    counts = dataset.class_counts
+    return len(counts) == 2 or bool(counts.max() >= 2 * counts.min())
 
 
 def measure(

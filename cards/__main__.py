@@ -65,7 +65,7 @@ def write(config: CardsConfig) -> None:
 def _measure(weights: Path, data: Path) -> str:
     """Measure a network of weights/ on the test split; return the table of its scores."""
     classifier = Classifier(weights)
-    return score_table(measured(classifier, own_data(classifier, weights, data), "test"))
+    return score_table(measured([classifier], own_data(classifier, weights, data), "test"))
 
 
 def _scores(card: Path) -> str:

@@ -14,9 +14,10 @@ from tests.support.scan_files import write_scan, write_series
 from wrn3d import load_dataset
 from wrn3d.data.load import in_fold
 from wrn3d.data.splitting import Fold
-from wrn3d.data.table import as_table, files_and_groups
+from wrn3d.data.table import file_rows, files_and_groups
 from wrn3d.data.windows import Window
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
+from wrn3d.system.reporting import write_table as write_table_of
 
 COUNT = 20
 
@@ -185,6 +186,17 @@ def test_tables_that_do_not_serve_are_refused(tmp_path, lines, sentence):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_line_without_group_beside_others_is_named(tmp_path):
+    lines = saved_arrays(tmp_path)
+    table = write_table(
+        tmp_path, [f"{line},{'p' * (line[0] != '3')}" for line in lines], "path,label,group"
+    )
+    with pytest.raises(
+        DataError, match="has no group in line 5: name one in each line, or in none"
+    ):
+        load_dataset(table)
+
+
 def test_groups_that_straddle_splits_are_named(tmp_path):
     for row in range(4):
         np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])
@@ -198,7 +210,7 @@ def test_columns_that_are_not_read_are_named(tmp_path):
     for row in range(4):
         np.save(tmp_path / f"{row}.npy", volumes_of(seed=row)[0])
     lines = [f"{line},p{row}" for row, line in enumerate(TWO_CLASSES)]
-    with pytest.warns(UserWarning, match="labels.csv: the columns patient are not read; f"):
+    with pytest.warns(UserWarning, match="labels.csv: not read are patient; files of one"):
         load_dataset(write_table(tmp_path, lines, "path,label,split,patient"))
 
 
@@ -256,7 +268,7 @@ def test_links_keep_their_names(tmp_path):
         (tmp_path / f"{row}.npy").rename(tmp_path / "blobs" / f"hash{row}")
         (tmp_path / f"{row}.npy").symlink_to(tmp_path / "blobs" / f"hash{row}")
     dataset = load_dataset(write_table(tmp_path, [f"{line},train" for line in lines]))
-    (tmp_path / "files.csv").write_text(as_table(dataset))
+    write_table_of(tmp_path / "files.csv", file_rows(dataset))
     assert load_dataset(tmp_path / "files.csv").fingerprint == dataset.fingerprint
 
 
@@ -283,11 +295,11 @@ def test_the_table_of_a_data_set_loads_as_the_same(scans, tmp_path):
     lines = [f"{line},p{row}" for row, line in enumerate(scans[0].read_text().split()[1:])]
     dataset = load_dataset(write_table(tmp_path, lines, "path,label,split,group"))
     copy = tmp_path / "elsewhere" / "files.csv"
-    copy.write_text(as_table(dataset))
+    write_table_of(copy, file_rows(dataset))
     assert load_dataset(copy).fingerprint == dataset.fingerprint
     assert copy.read_text().splitlines()[1] == f"{tmp_path}/scans/2.nii.gz,a,train,p2"
     turned = load_dataset(tmp_path / "labels.csv", class_names=["b", "a"])
-    (tmp_path / "elsewhere" / "turned.csv").write_text(as_table(turned))
+    write_table_of(tmp_path / "elsewhere" / "turned.csv", file_rows(turned))
     again = load_dataset(tmp_path / "elsewhere" / "turned.csv", class_names=["b", "a"])
     assert again.fingerprint == turned.fingerprint != dataset.fingerprint
     files, groups = files_and_groups(copy, ["test", "validation"])
@@ -296,9 +308,7 @@ def test_the_table_of_a_data_set_loads_as_the_same(scans, tmp_path):
 
 
 def test_files_stay_with_their_volumes(tmp_path):
-    lines = [
-        f"{line},train,{'x' if row < 3 else ''}" for row, line in enumerate(saved_arrays(tmp_path))
-    ]
+    lines = [f"{line},train,p{max(row, 2)}" for row, line in enumerate(saved_arrays(tmp_path))]
     dataset = load_dataset(write_table(tmp_path, lines, "path,label,split,group"))
 
     def rows(data, split):
@@ -328,7 +338,10 @@ def test_few_files_without_splits_are_refused(tmp_path):
 
 def test_a_table_without_a_column_or_a_file_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("file,label\n1,2\n")
-    with pytest.raises(DataError, match="a.csv has no column path, only file, label"):
+    with pytest.raises(
+        DataError,
+        match="has the columns file, label, but needs path and label, and may",
+    ):
         load_dataset(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_bytes(b"path,label\n\xff,2\n")
     with pytest.raises(DataError, match=r"b.csv cannot be read as a table \("):

@@ -86,7 +86,8 @@ def test_the_other_splits_are_those_of_the_run(run, capsys, split, count):
 def test_uneven_classes_and_duplicates_give_more_scores(volumes, capsys):
     env, path, arrays = volumes
     assert evaluate(EvaluateConfig((path,))) == 0
-    first, second = capsys.readouterr().out.split("\n\n")
+    measured, first, second = capsys.readouterr().out.split("\n\n")
+    assert measured == str(path)
     titles, _, *rows = (
         [cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines()
     )
@@ -154,7 +155,7 @@ def test_a_card_is_right_or_wrong(run, tmp_path, monkeypatch, capsys):
     card = tmp_path / "small.md"
     assert evaluate(EvaluateConfig((Path("small"),))) == 0
     table, said = capsys.readouterr()
-    table = table.split("\n\n")[0]
+    table = table.split("\n\n")[1]
     assert said == ""
     card.write_text(f"# small\n\n{table}\n| of | the 297 (297) |\nText.\n")
     assert evaluate(EvaluateConfig((Path("small"),), json=True)) == 0
@@ -209,7 +210,7 @@ def test_two_networks_are_compared(run, tmp_path):
     accuracies = [content[name]["test"]["accuracy"] for name in ("first", "second")]
     assert compared["differences"]["accuracy"] == accuracies[1] - accuracies[0]
     assert compared["won"] - compared["lost"] == round(297 * (accuracies[1] - accuracies[0]))
-    names = {"confusion.png", "roc.png", "reliability.png", "predictions.csv"}
+    names = {"confusion.png", "mistakes.png", "roc.png", "reliability.png", "predictions.csv"}
     assert {one.name for one in (tmp_path / "out").iterdir()} == {
         *names,
         *(f"second-{name}" for name in names),

@@ -13,6 +13,7 @@ from tests.support.processes import run_command
 from wrn3d.evaluate.__main__ import EvaluateConfig, evaluate
 from wrn3d.system.errors import DataError, UsageError
 
+SPLIT_WORDS = ("train", "val", "test")
 FLAGS = ["--depth", 10, "--widen-factor", 1, "--batch-size", 16, "--iterations", 4]
 FLAGS += ["--save-every", 4, "--evaluate", "--learning-rate", 0.1]
 
@@ -53,6 +54,8 @@ def test_a_run_says_which_files_it_saw(trained):
     train = [row for row in rows if row["split"] == "train"]
     counts = [sum(row["label"] == label for row in train) for label in ("healthy", "ill")]
     assert f"classes   healthy {counts[0]}, ill {counts[1]}\n" in output
+    groups = [len({row["group"] for row in rows if row["split"] == name}) for name in SPLIT_WORDS]
+    assert f", {groups[0]} + {groups[1]} + {groups[2]} groups" in output
     assert {row["path"] for row in rows} == {f"{folder}/{number}.npy" for number in range(90)}
     splits = {}
     for row in rows:
@@ -87,6 +90,7 @@ def test_predictions_are_listed_by_file(trained, tmp_path, capsys):
     rows = rows_of(tmp_path / "predictions.csv")
     tested = [row["path"] for row in rows_of(run / "files.csv") if row["split"] == "test"]
     assert [row["path"] for row in rows] == tested and len(tested) == result["count"]
+    assert result["groups"] == len({row["group"] for row in rows}) < len(rows)
     right = np.mean([row["label"] == row["predicted"] for row in rows])
     assert right == pytest.approx(result["accuracy"])
     for row in rows:
@@ -131,7 +135,8 @@ def test_another_table_is_measured_as_a_whole(trained, capsys):
 def test_files_that_the_run_has_seen_are_counted(trained, capsys):
     folder, run, _ = trained
     seen = [row for row in rows_of(run / "files.csv") if row["split"] != "test"]
-    rows = [f"{row}.npy,ill,{seen[0]['group'] if row == 95 else ''}" for row in range(90, 100)]
+    groups = {row: f"new {row}" for row in range(90, 100)} | {95: seen[0]["group"]}
+    rows = [f"{row}.npy,ill,{group}" for row, group in groups.items()]
     rows += [f"{row['path']},{row['label']},{row['group']}" for row in seen[1:5]]
     table = write_table(folder / "mixed.csv", rows)
     with pytest.warns(UserWarning, match=r"5 of the 14 files, or files of groups with the same na"):

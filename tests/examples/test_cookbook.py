@@ -51,7 +51,8 @@ def test_every_command_and_program_runs(tmp_path):
     assert (runs / "pictures" / "explained" / "0.explain.png").is_file()
     assert (runs / "scans" / "explained" / "0.explain.nii.gz").is_file()
     assert {one.name for one in (runs / "scans" / "scores").iterdir()} == {
-        *("scores.json", "predictions.csv", "confusion.png", "roc.png", "reliability.png")
+        *("scores.json", "predictions.csv", "mistakes.png"),
+        *("confusion.png", "roc.png", "reliability.png"),
     }
     scores = json.loads((runs / "cv" / "scores.json").read_text())
     assert scores["validation"]["count"] == 357 and (runs / "cv-fits" / "fold-1").is_dir()

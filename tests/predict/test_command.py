@@ -1,5 +1,6 @@
 """Pictures and volumes are classified with a run's checkpoint."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -188,13 +189,14 @@ def test_what_is_unlike_the_training_data_is_named(tmp_path):
         tmp_path / "ct.safetensors", data=Dataset.from_arrays(volumes, np.arange(20) % 2)
     )
     classifier = Classifier(tmp_path / "ct.safetensors")
-    for name, voxels, word in (
-        ("mask", volumes[0] > 100, "far less"),
-        ("scaled", volumes[0].astype(np.float32) / 1000, "far less"),
-        ("other", volumes[0].astype(np.float32) * 100, "far more"),
-    ):
+    for name, voxels in {
+        "mask": volumes[0] > 100,
+        "scaled": volumes[0].astype(np.float32) / 1000,
+        "other": volumes[0].astype(np.float32) * 100,
+        "shifted": volumes[0] + 1100,
+    }.items():
         np.save(tmp_path / f"{name}.npy", voxels.astype(np.int16) if name == "mask" else voxels)
-        with pytest.warns(UserWarning, match=f"{name}.npy varies {word} than what the network was"):
+        with pytest.warns(UserWarning, match=f"{name}.npy has numbers with mean .*, unlike the"):
             classifier.read(tmp_path / f"{name}.npy")
     np.save(tmp_path / "dark.npy", volumes[0] // 4)
     classifier.read(tmp_path / "dark.npy")
@@ -230,8 +232,8 @@ def test_volumes_are_resized_as_the_training_data_were(tmp_path):
     assert np.array_equal(Classifier(path).read(tmp_path / "0.npy"), env.dataset.train_volumes[0])
 
 
-@pytest.mark.filterwarnings("ignore:.*wide.png varies far less")
-@pytest.mark.filterwarnings("ignore:.*large.png varies far less")
+@pytest.mark.filterwarnings("ignore:.*wide.png has numbers with mean")
+@pytest.mark.filterwarnings("ignore:.*large.png has numbers with mean")
 def test_pictures_of_other_proportions_are_cropped_to_their_centre(tmp_path):
     path = tmp_path / "saved.safetensors"
     save_untrained(path, dataset="digits")
@@ -260,7 +262,7 @@ def test_checkpoints_that_do_not_say_how_to_resize_give_what_they_gave(tmp_path,
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*red.jpg varies far less")
+@pytest.mark.filterwarnings("ignore:.*red.jpg has numbers with mean")
 def test_pictures_are_read_in_grey_for_one_channel(tmp_path):
     untrained(tmp_path / "saved.safetensors", 40, 12, 10)
     Image.new("RGB", (30, 36), (255, 0, 0)).save(tmp_path / "red.jpg")
@@ -359,3 +361,20 @@ def test_a_mistake_ends_with_one_sentence(volumes, tmp_path, files, options, mes
     paths = tuple(tmp_path / name for name in files)
     with pytest.raises(UsageError, match=message):
         predict(PredictConfig(volumes[1], paths, **options))
+
+
+def test_probabilities_are_written_as_a_table(tmp_path):
+    untrained(tmp_path / "saved.safetensors", 40, 12, 10)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 12, 10), np.uint8)
+    for row, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{row}.png")
+    files = [tmp_path / f"{row}.png" for row in range(3)]
+    arguments = ("-m", "wrn3d.predict", tmp_path / "saved.safetensors", *files)
+    process = run_command(*arguments, "--csv", tmp_path / "all.csv", "--json")
+    assert process.returncode == 0, process.stderr
+    with (tmp_path / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, found in zip(rows, json.loads(process.stdout), strict=True):
+        assert (row["path"], row["predicted"]) == (found["file"], found["class"])
+        for name, share in found["probabilities"].items():
+            assert float(row[f"probability of {name}"]) == share

@@ -68,6 +68,14 @@ def test_a_scan_gets_a_map_in_its_geometry(run, tmp_path):
     assert sitk.GetArrayFromImage(found).max() > 0
 
 
+def test_the_title_says_what_is_explained_and_predicted():
+    shares, names = np.array([0.575, 0.425]), ["normal", "ill"]
+    assert explanation._title(shares, names, 0) == "normal (57.5%)"
+    assert explanation._title(shares, names, 1) == (
+        "evidence for ill (42.5%); predicted: normal (57.5%)"
+    )
+
+
 def test_scans_are_drawn_as_radiologists_look(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(explanation, "save_figure", lambda figure, path: drawn.append(figure))

@@ -5,8 +5,9 @@
 The flags of this command come before the script, the script's own after it. It trains one run for
 each fold of the training and validation samples, one after the other, in OUTPUT/fold-0,
 OUTPUT/fold-1, ...; runs that were stopped continue. Then it measures each run's last weights on the
-fold that it has not seen, and prints and writes the scores of all folds together. To classify with
-the mean of the networks: python -m wrn3d.predict OUTPUT FILE...
+fold that it has not seen, and prints and writes the scores of all folds together. A test split is
+left alone. The mean of the networks classifies and is measured by its folder's name:
+python -m wrn3d.predict OUTPUT FILE..., python -m wrn3d.evaluate OUTPUT --dataset other.csv
 """
 
 import argparse
@@ -50,7 +51,7 @@ def crossvalidate(folds: int, output: Path, data_dir: Path, command: Sequence[st
     for fold, folder in enumerate(folders):
         print(f"\nfold {fold + 1} of {folds}: {folder}", flush=True)
         resume = ["--resume"] if folder.is_dir() else []
-        own_flags = ["--fold", str(fold), "--output", str(folder), *resume]
+        own_flags = ["--fold", str(fold), "--output", str(folder), "--no-evaluate", *resume]
         status = subprocess.run([*arguments, *own_flags]).returncode
         if status:
             return status if status > 0 else 128 - status

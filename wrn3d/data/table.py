@@ -107,14 +107,16 @@ def _rows(path: Path) -> Iterator[Row]:
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
         lines = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         titles = [title.strip().lower() for title in next(lines, [])]
-        for name in (PATH, LABEL):
-            _check(
-                path, name in titles, f"has no column {name}, only {printable(', '.join(titles))}"
-            )
+        _check(
+            path,
+            {PATH, LABEL} <= set(titles),
+            f"has the columns {printable(', '.join(titles))}, but needs {PATH} and {LABEL}, and "
+            f"may have {SPLIT} and {GROUP}",
+        )
         if unread := [title for title in titles if title not in (PATH, LABEL, SPLIT, GROUP)]:
             warnings.warn(
-                f"{path}: the columns {printable(', '.join(unread))} are not read; files of one "
-                "patient stay in one split if the patient is in a column group",
+                f"{path}: not read are {printable(', '.join(unread))}; files of one patient stay "
+                "in one split if the patient is in a column group",
                 stacklevel=2,
             )
         for cells in lines:
@@ -130,7 +132,10 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _existing(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """Return the rows as a list; raise DataError if a file is missing or listed twice."""
+    """Return the rows as a list.
+
+    Raises DataError if a file is missing or listed twice, or if only some lines have a group.
+    """
     found: dict[Path, Row] = {}
     missing: list[Row] = []
     count = 0
@@ -144,6 +149,12 @@ def _existing(path: Path, rows: Iterable[Row]) -> list[Row]:
             before is row,
             f"lists {row.path} in line {before.line} and in line {row.line}: delete one",
         )
+    without = next((row for row in found.values() if not row.group), None)
+    _check(
+        path,
+        without is None or not any(row.group for row in found.values()),
+        f"has no group in line {without.line if without else 0}: name one in each line, or in none",
+    )
     if missing:
         raise DataError(
             f"{path} lists {counted(count, 'file')} that cannot be found, such as "
@@ -251,16 +262,13 @@ def _check(path: Path, condition: object, message: str) -> None:
         raise DataError(f"{path} {visible(message)}")
 
 
-def as_table(dataset: Dataset) -> str:
-    """Return the files of a data set as the text of a table, with their splits and groups."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([PATH, LABEL, SPLIT, GROUP])
+def file_rows(dataset: Dataset) -> Iterator[Sequence[str]]:
+    """Yield the rows of a table of a data set's files, with their classes, splits and groups."""
+    yield PATH, LABEL, SPLIT, GROUP
     for split, listing in dataset.listings.items():
         names = [dataset.class_names[label] for label in dataset.split(split)[1]]
         for file, name, group in zip(listing.files, names, listing.groups, strict=True):
-            writer.writerow([file, name, SPLIT_NAMES[split], group])
-    return text.getvalue()
+            yield file, name, SPLIT_NAMES[split], group
 
 
 def files_and_groups(path: Path, splits: Container[str]) -> tuple[set[str], set[str]]:

@@ -27,7 +27,9 @@ from wrn3d.scores.results import Evaluation
 from wrn3d.system.checks import check_choice, require
 from wrn3d.system.flags import run_command
 from wrn3d.training import shipped
+from wrn3d.training.checkpoint import checkpoint_file
 from wrn3d.training.classifier import Classifier
+from wrn3d.training.ensemble import Ensemble, is_ensemble
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class EvaluateConfig:
     checkpoints: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT [OTHER]")
     ]
-    """A trained network's name, such as cifar10, a run's folder, or a .safetensors file. If it has
+    """A trained network's name, such as cifar10, a run's folder (its best checkpoint), a
+    .safetensors file, or the folder of a cross-validation (the mean of its networks). If there is
     an EMA of the weights, that is used. A second one is compared with the first."""
     dataset: str | None = None
     """Data set, as for the scripts; by default the one that the network was trained on. Another
@@ -50,8 +53,8 @@ class EvaluateConfig:
     json: bool = False
     """Print JSON."""
     output: Path | None = None
-    """Folder to write scores.json, predictions.csv, confusion.png, roc.png and reliability.png
-    to."""
+    """Folder to write scores.json, predictions.csv, confusion.png, mistakes.png, roc.png and
+    reliability.png to."""
 
 
 def main() -> int:
@@ -86,12 +89,18 @@ def evaluate(config: EvaluateConfig) -> int:
 
 
 def _evaluation(path: Path, config: EvaluateConfig) -> Evaluation:
-    """Measure one network."""
-    classifier = Classifier(path)
-    dataset, is_own = data_for(classifier, path, config.dataset, config.data_dir, config.split)
+    """Measure one network, or the mean of a cross-validation's."""
+    members = Ensemble(path).members if is_ensemble(path) else [Classifier(path)]
+    require(
+        len(members) == 1 or config.dataset,
+        f"{path} is a cross-validation, whose held-out scores are in its scores.json: name other "
+        "data to measure it on with --dataset",
+    )
+    dataset, is_own = data_for(members[0], path, config.dataset, config.data_dir, config.split)
     warn_of_duplicates(dataset, stacklevel=1)
-    found = measuring.measured(classifier, dataset, config.split)
-    return Evaluation(path, dataset, found, is_own)
+    found = measuring.measured(members, dataset, config.split)
+    volumes, _ = dataset.split(config.split)
+    return Evaluation(checkpoint_file(path), dataset, found, is_own, volumes)
 
 
 def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

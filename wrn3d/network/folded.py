@@ -23,7 +23,7 @@ LARGEST = 2**29  # bytes of weights inside a graph, which TensorFlow limits to 2
 
 
 def folded(spec: WideResNetSpec, arrays: Mapping[str, np.ndarray], precision: str) -> Callable:
-    """Return a function: volumes (N, D, H, W, C) float32 -> logits (N, num_classes).
+    """Return a graph: a tensor of volumes (N, D, H, W, C) float32 -> logits (N, num_classes).
 
     `arrays` are the weights by canonical name; later changes of them have no effect. Where the
     CPU's bfloat16 is slow, bfloat16 is computed in float32.
@@ -35,8 +35,9 @@ def folded(spec: WideResNetSpec, arrays: Mapping[str, np.ndarray], precision: st
     def logits(volumes: tf.Tensor) -> tf.Tensor:
         return wide_resnet(layers, _without_depth_1(volumes), spec, seed=0, precision=precision)
 
-    signature = [tf.TensorSpec((None, *spec.input_shape), tf.float32)]
-    return tf.function(logits, input_signature=signature, autograph=False)
+    signature = tf.TensorSpec((None, *spec.input_shape), tf.float32)
+    # Traced here: of several networks that are traced when called, TensorFlow warns.
+    return tf.function(logits, autograph=False).get_concrete_function(signature)
 
 
 class FoldedLayers:

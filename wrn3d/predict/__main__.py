@@ -21,10 +21,11 @@ from wrn3d.data.voxels import Voxels
 from wrn3d.network.spec import LAST_GROUP
 from wrn3d.predict.explanation import Explainer
 from wrn3d.predict.sources import find_sources
+from wrn3d.scores.results import probability_columns
 from wrn3d.system.checks import check_choice, check_count, require
 from wrn3d.system.errors import DataError, MissingDataError, visible
 from wrn3d.system.flags import run_command
-from wrn3d.system.reporting import markdown_table
+from wrn3d.system.reporting import markdown_table, write_table
 from wrn3d.system.terminal import Progress
 from wrn3d.training.ensemble import Network, open_network
 
@@ -47,6 +48,8 @@ class PredictConfig:
     """Number of classes to show for each file, the most probable ones."""
     json: bool = False
     """Print JSON, with the probabilities of all classes."""
+    csv: Path | None = None
+    """File to write the probabilities of all classes to, as a table."""
     explain: bool = False
     """Also show where the network looks (Grad-CAM): a picture NAME.explain.png for each file, and
     the map itself, NAME.explain.nii.gz for scans and NAME.explain.npy for others."""
@@ -128,6 +131,13 @@ def _show(
         print(json.dumps(content, indent=2))
     else:
         print(_table(rows, min(config.top, len(classifier.class_names))))
+    if config.csv:
+        lines = [
+            [file, next(iter(row)), *(row[name] for name in classifier.class_names)]
+            for file, row in rows
+        ]
+        shares = probability_columns(classifier.class_names)
+        write_table(config.csv, [["path", "predicted", *shares], *lines])
 
 
 def _table(rows: Sequence[tuple[str, dict[str, float]]], top: int) -> str:

@@ -1,10 +1,12 @@
 """Explain classifications: draw where the network looks, and write the map."""
 
+from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn3d.data import scans
 from wrn3d.predict.sources import EXPLANATION, Source
@@ -56,10 +58,16 @@ class Explainer:
         else:
             with atomic_file(_beside(stem, "npy")) as unfinished, unfinished.open("wb") as file:
                 np.save(file, numbers)
-        share = f"{probabilities[label]:.1%}"
-        title = f"{drawable(Path(source.name).name)}: {drawable(names[label])} ({share})"
+        title = f"{drawable(Path(source.name).name)}: " + _title(probabilities, names, label)
         self.pictures.append(_beside(stem, "png"))
         _draw(item, numbers, title, self.pictures[-1])
+
+
+def _title(probabilities: npt.NDArray[np.float64], names: Sequence[str], label: int) -> str:
+    """Return which class is explained and which one is predicted, with their probabilities."""
+    best = int(probabilities.argmax())
+    texts = [f"{drawable(names[one])} ({probabilities[one]:.1%})" for one in (label, best)]
+    return texts[0] if label == best else f"evidence for {texts[0]}; predicted: {texts[1]}"
 
 
 def _beside(stem: Path, ending: str) -> Path:

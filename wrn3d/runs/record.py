@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+import wrn3d
 from wrn3d.data.dataset import Dataset
-from wrn3d.data.table import FILES, as_table
+from wrn3d.data.table import FILES, file_rows
 from wrn3d.network.parameters import parameter_count
 from wrn3d.runs.config import RunConfig
 from wrn3d.runs.figures import run_name
@@ -22,6 +23,7 @@ from wrn3d.runs.mistakes import draw_confusion, draw_mistakes
 from wrn3d.system import machine, tensorflow_setup
 from wrn3d.system.errors import reason
 from wrn3d.system.files import write_atomic
+from wrn3d.system.reporting import write_table
 from wrn3d.training.config import DATA
 from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import EvalResult, Predictions
@@ -46,6 +48,7 @@ def record_start(folder: Path, environment: TrainingEnvironment, config: RunConf
     }
     spec, dataset = environment.spec, environment.dataset
     content = {
+        "version": wrn3d.__version__,
         "started": [*started, start],
         "settings": asdict(config),
         "network": {
@@ -67,11 +70,7 @@ def record_start(folder: Path, environment: TrainingEnvironment, config: RunConf
     }
     _warn_if_fails(_write_json, folder / RUN, content)
     if dataset.listings:
-        _warn_if_fails(_write_files, folder / FILES, dataset)
-
-
-def _write_files(path: Path, dataset: Dataset) -> None:
-    write_atomic(path, as_table(dataset).encode("utf-8", "surrogateescape"))
+        _warn_if_fails(write_table, folder / FILES, file_rows(dataset))
 
 
 def record_end(folder: RunFolder, iterations: int) -> None:

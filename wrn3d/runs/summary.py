@@ -135,7 +135,7 @@ def _data_line(environment: TrainingEnvironment) -> str:
         f"data      {dataset.title} from {dataset.origin}: {len(dataset.train_labels):,} training"
         f"{validation} and {len(dataset.test_labels):,} test volumes of "
         f"{'x'.join(map(str, spec.input_shape))} (D, H, W, C), {spec.num_classes} classes"
-        f"{''.join(_voxel_notes(dataset))}"
+        f"{''.join(_data_notes(dataset))}"
     )
 
 
@@ -146,8 +146,11 @@ def _class_lines(dataset: Dataset) -> Iterator[str]:
         yield "classes   " + ", ".join(f"{visible(name)} {count:,}" for name, count in named)
 
 
-def _voxel_notes(dataset: Dataset) -> Iterator[str]:
-    """Yield what is worth knowing about the voxels of data that are not simply bytes."""
+def _data_notes(dataset: Dataset) -> Iterator[str]:
+    """Yield the groups of each split, and what is worth knowing about voxels but for bytes."""
+    groups = [set(listing.groups.tolist()) - {""} for listing in dataset.listings.values()]
+    if any(groups):
+        yield f", {' + '.join(f'{len(one):,}' for one in groups)} groups"
     if dataset.spacing:
         yield f", voxels of {'x'.join(f'{one:.3g}' for one in dataset.spacing)} mm"
     if dataset.window:

@@ -14,6 +14,7 @@ from wrn3d.system.errors import DataError, MissingDataError, quoted
 from wrn3d.training.checkpoint import checkpoint_file
 from wrn3d.training.classifier import Classifier
 from wrn3d.training.config import DATA, WINDOW
+from wrn3d.training.ensemble import MEMBERS
 
 
 def data_for(
@@ -122,7 +123,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _warn_of_training_files(dataset: Dataset, split: str, path: Path) -> None:
     """Warn of files that were in a run's training or validation split, by path or group."""
-    listing, record = dataset.listings.get(split), checkpoint_file(path).with_name(FILES)
+    listing = dataset.listings.get(split)
+    folder = next(iter(sorted(path.glob(MEMBERS))), path)  # all folds have the same files
+    record = checkpoint_file(folder).with_name(FILES)
     if listing is None or not record.with_name(RUN).is_file() or not record.is_file():
         return
     files, groups = files_and_groups(record, ("train", "validation"))

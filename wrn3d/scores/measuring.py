@@ -26,6 +26,7 @@ from wrn3d.system.words import per_cent
 from wrn3d.training.classifier import Classifier
 from wrn3d.training.evaluation import (
     Predictions,
+    mean_of,
     measure,
     predict_views,
     way_text,
@@ -91,6 +92,7 @@ class Measured(NamedTuple):
         """Return the scores and intervals by name; `names` are the classes'."""
         content: dict[str, Any] = {
             "count": len(self.predictions.labels),
+            "groups": len(set(self.predictions.groups.tolist())),
             "loss": as_json(measure(self.predictions, with_auc=False).loss),
             **{score: as_json(self.scores[score]) for score in OVERALL},
             "intervals": {score: as_json(*self.intervals[score]) for score in OVERALL},
@@ -146,10 +148,18 @@ def predicted(classifier: Classifier, dataset: Dataset, split: str) -> dict[str,
     return ways_to_measure(views, dataset, split, len(views) > 1)
 
 
-def measured(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, Measured]:
-    """Measure a network on a split in each of `ways_to_measure`; raises as `predicted` does."""
-    ways, classes = predicted(classifier, dataset, split), len(dataset.class_names)
-    return {name: Measured.of(predictions, classes) for name, predictions in ways.items()}
+def measured(
+    classifiers: Sequence[Classifier], dataset: Dataset, split: str
+) -> dict[str, Measured]:
+    """Measure the mean of some networks on a split in each of `ways_to_measure`.
+
+    Raises as `predicted` does.
+    """
+    found, classes = [predicted(one, dataset, split) for one in classifiers], dataset.class_names
+    return {
+        name: Measured.of(mean_of([ways[name] for ways in found]), len(classes))
+        for name in found[0]
+    }
 
 
 def score_table(results: Mapping[str, Measured]) -> str:

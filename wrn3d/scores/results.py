@@ -1,32 +1,36 @@
 """The results of an evaluation: as text, as JSON, and as pictures in a folder."""
 
-import csv
 import json
-from collections.abc import Mapping, Sequence
-from io import StringIO
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from wrn3d.data.arrays import Volumes
 from wrn3d.data.dataset import Dataset
 from wrn3d.runs.figures import run_name
-from wrn3d.runs.mistakes import confusion_matrix, draw_confusion
+from wrn3d.runs.mistakes import confusion_matrix, draw_confusion, draw_mistakes
 from wrn3d.scores import measuring, pictures
 from wrn3d.scores.comparison import comparison_table
 from wrn3d.scores.measuring import Measured
+from wrn3d.system.errors import visible
 from wrn3d.system.files import write_atomic
-from wrn3d.system.reporting import writing_to
-from wrn3d.training.evaluation import Predictions
+from wrn3d.system.reporting import write_table, writing_to
 
 
 class Evaluation(NamedTuple):
-    """A network's results on a data set, by the names of `ways_to_measure`."""
+    """A network's results on a data set, by the names of `ways_to_measure`.
+
+    `is_own` says whether the network was trained on this data set. `volumes` are those measured,
+    (N, D, H, W, C), to draw mistakes.
+    """
 
     path: Path
     dataset: Dataset
     results: dict[str, Measured]
-    is_own: bool  # the data set is the one that the network was trained on
+    is_own: bool
+    volumes: Volumes | None = None
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -38,8 +42,7 @@ class Evaluation(NamedTuple):
 def show(evaluations: Sequence[Evaluation]) -> None:
     """Print the tables of one evaluation, or of two and their comparison."""
     for one in evaluations:
-        if len(evaluations) > 1:
-            print(f"{one.path}\n")
+        print(f"{visible(str(one.path))}\n")
         first = next(iter(one.results.values()))
         print(measuring.score_table(one.results))
         print(f"\n{measuring.class_table(first, one.dataset.class_names)}")
@@ -63,23 +66,27 @@ def write(folder: Path, evaluations: Sequence[Evaluation], content: Mapping[str,
         title = f"{run_name(one.path)}, {split} split of {one.dataset.title}"
         matrix = confusion_matrix(result.predictions, len(names))
         draw_confusion(matrix, names, folder / f"{prefix}confusion.png", title)
+        if one.volumes is not None:
+            mistakes = result.predictions, names, folder / f"{prefix}mistakes.png", title
+            draw_mistakes(one.volumes, *mistakes, one.dataset.spacing is not None)
         pictures.draw_roc(result, names, folder / f"{prefix}roc.png", title)
         pictures.draw_reliability(result, folder / f"{prefix}reliability.png", title)
-        table = _predictions_table(result.predictions, names)
-        encoded = table.encode("utf-8", "surrogateescape")
-        write_atomic(folder / f"{prefix}predictions.csv", encoded)
+        write_table(folder / f"{prefix}predictions.csv", _prediction_rows(result, names))
 
 
-def _predictions_table(predictions: Predictions, names: Sequence[str]) -> str:
-    """Return the class and the probabilities of each volume as the text of a .csv file.
+def probability_columns(names: Sequence[str]) -> list[str]:
+    """Return the titles of the columns of the classes' probabilities."""
+    return [f"probability of {name}" for name in names]
+
+
+def _prediction_rows(result: Measured, names: Sequence[str]) -> Iterator[Sequence[object]]:
+    """Yield the rows of a table of each volume's class and probabilities.
 
     `row` is its place in what was measured, from 0; `path` and `group` are its file's, if it has
     one.
     """
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    shares = [f"probability of {name}" for name in names]
-    writer.writerow(["row", "path", "group", "label", "predicted", *shares])
+    yield "row", "path", "group", "label", "predicted", *probability_columns(names)
+    predictions = result.predictions
     nameless = [""] * len(predictions.labels)
     columns = zip(
         *(predictions.listing or (nameless, nameless)),
@@ -89,5 +96,4 @@ def _predictions_table(predictions: Predictions, names: Sequence[str]) -> str:
         strict=True,
     )
     for row, (*cells, numbers) in enumerate(columns):
-        writer.writerow([row, *cells, *numbers])
-    return text.getvalue()
+        yield row, *cells, *numbers

@@ -1,11 +1,13 @@
 """Write a command's results: a new folder for them, and tables as Markdown."""
 
+import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from io import StringIO
 from pathlib import Path
 
-from wrn3d.system.files import file_errors
+from wrn3d.system.files import file_errors, write_atomic
 
 
 @contextmanager
@@ -46,3 +48,10 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     first, *others = ("-" * (width + 1) for width in widths)
     rule = "|".join([f"{first}-", *(f"{dashes}:" for dashes in others)])
     return "\n".join([line(titles), f"|{rule}|", *map(line, rows)])
+
+
+def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as a .csv file in UTF-8; raises what `atomic_file` raises."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))

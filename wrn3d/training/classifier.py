@@ -70,9 +70,11 @@ class Classifier:
         Raises UsageError in a fork of a process that runs TensorFlow, and NotEnoughMemoryError if
         the volumes do not fit into memory.
         """
+        import tensorflow as tf
+
         check_process()
         with enough_for(len(volumes), "evaluation"):
-            logits: npt.NDArray[np.float32] = self._logits(volumes).numpy()
+            logits: npt.NDArray[np.float32] = self._logits(tf.constant(volumes)).numpy()
         return logits
 
     def read(self, path: str | Path) -> Voxels:

@@ -60,5 +60,9 @@ def open_network(path: str | Path) -> Network:
 
     Raises what `Classifier` raises.
     """
-    folder = Path(path)
-    return Ensemble(folder) if any(folder.glob(MEMBERS)) else Classifier(path)
+    return Ensemble(Path(path)) if is_ensemble(Path(path)) else Classifier(path)
+
+
+def is_ensemble(path: Path) -> bool:
+    """Return whether a path is the folder of a cross-validation."""
+    return any(path.glob(MEMBERS))

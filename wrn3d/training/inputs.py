@@ -22,6 +22,7 @@ from wrn3d.training.trained import TrainedNetwork
 
 VOLUMES = ", ".join((ARRAY, *scans.ENDINGS))
 ALIKE = 0.05, 20  # a volume's standard deviation, as a multiple of the training data's
+NEAR = 5  # how many of the training data's standard deviations a volume's mean may be from theirs
 
 Map = npt.NDArray[np.float32]  # (D, H, W)
 
@@ -45,7 +46,7 @@ def read_input(network: TrainedNetwork, path: str | Path) -> Input:
 
     If these were not resized, or if the checkpoint comes from version 0.1, pictures are resized
     bicubically and volumes linearly. Warns of a picture that is nearly black, unless the training
-    data were, and of a volume whose numbers vary far less or more than theirs.
+    data were, and of a volume whose numbers are far from theirs.
 
     Raises MissingDataError if there is no file, and DataError if the file does not fit.
     """
@@ -73,13 +74,15 @@ def array_input(network: TrainedNetwork, name: str, array: npt.NDArray[np.generi
 
 
 def _alike(network: TrainedNetwork, item: Input) -> Input:
-    """Return the input; warn if its numbers vary far less or more than the training data's."""
+    """Return the input; warn if its numbers are far from the training data's."""
+    mean, spread = (float(item.volume.mean(dtype=float)), float(item.volume.std(dtype=float)))
+    usual_mean, usual = float(network.mean.mean(dtype=float)), float(network.std[0])
     low, high = ALIKE
-    spread = float(item.volume.std(dtype=np.float64) / network.std[0])
-    if not low <= spread <= high:
+    if not low <= spread / usual <= high or abs(mean - usual_mean) > NEAR * usual:
         warnings.warn(
-            f"{visible(item.name)} varies {'far less' if spread < low else 'far more'} than what "
-            "the network was trained on: it may be blank, a mask or in another unit",
+            f"{visible(item.name)} has numbers with mean {mean:.4g} and standard deviation "
+            f"{spread:.4g}, unlike the training data's {usual_mean:.4g} and {usual:.4g}: it may be "
+            "blank, a mask or in another unit",
             stacklevel=3,
         )
     return item

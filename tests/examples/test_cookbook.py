@@ -55,4 +55,4 @@ def test_every_command_and_program_runs(tmp_path):
         *("confusion.png", "roc.png", "reliability.png"),
     }
     scores = json.loads((runs / "cv" / "scores.json").read_text())
-    assert scores["validation"]["count"] == 357 and (runs / "cv-fits" / "fold-1").is_dir()
+    assert scores["validation"]["count"] == 285 and (runs / "cv-fits" / "fold-1").is_dir()

@@ -60,7 +60,7 @@ audit: .venv/dev.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-bench.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt requirements-rl.txt requirements-agent.txt requirements-medical.txt .venv/bench.stamp
+.venv/dev.stamp: requirements-dev.txt requirements-rl.txt requirements-agent.txt requirements-medical.txt requirements-tune.txt .venv/bench.stamp
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

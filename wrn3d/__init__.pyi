@@ -2,6 +2,8 @@ from .data.dataset import Dataset as Dataset
 from .data.load import load_dataset as load_dataset
 from .network.parameters import initial_weights as initial_weights
 from .network.spec import WideResNetSpec as WideResNetSpec
+from .population.lineage import replay as replay
+from .population.population import Population as Population
 from .training.checkpoint import Checkpoint as Checkpoint
 from .training.config import TrainingConfig as TrainingConfig
 from .training.environment import TrainingEnvironment as TrainingEnvironment

@@ -51,3 +51,13 @@ def test_the_agent_is_compared_with_schedules(small, capsys):
     for name in ("agent", "constant 0.02", "cosine 0.2"):
         assert f"| {name} | " in output
     assert (folder / "agent.png").exists()
+
+
+@pytest.mark.slow
+def test_optuna_prunes_and_branches(small, capsys):
+    from examples import optuna_search
+
+    small(optuna_search, TRIALS=6, ROUND=2, ROUNDS=2)
+    *trials, best = capsys.readouterr().out.splitlines()
+    assert len(trials) == 6 and best.startswith("best {'learning_rate': ")
+    assert any("from iteration   2, learning rate " in line for line in trials)

@@ -1,0 +1,88 @@
+"""Search learning rate and weight decay with Optuna: prune bad trials, branch from good ones.
+
+    pip install ".[tune]"
+    python -m examples.optuna_search
+
+Optuna asks for settings and is told the accuracy on the validation split every ROUND iterations. A
+trial that is worse than the median is pruned. Every second trial starts from the snapshot that the
+best one so far had at half of its length, with settings of its own. Takes a minute.
+"""
+
+import sys
+from importlib.util import find_spec
+
+from cifar_wide_resnet_tl import CNNEnv
+from wrn3d.system.checks import require
+from wrn3d.system.flags import run_without_flags
+
+SETTINGS = {
+    "dataset": "digits",
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 64,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "validation": 300,
+}
+TRIALS, ROUND, ROUNDS = 12, 20, 6  # iterations in a round
+
+
+def train(env, trial, rounds):
+    """Train and report each round's validation accuracy; return it and the snapshots, or None.
+
+    None says that the trial was pruned.
+    """
+    settings = {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-3, 1, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True),
+    }
+    snapshots = []
+    for number in rounds:
+        for _ in range(ROUND):
+            env.step(**settings)
+        accuracy = env.evaluate("validation").accuracy
+        snapshots.append(env.snapshot())
+        trial.report(accuracy, number)
+        if trial.should_prune():
+            return None
+    return accuracy, snapshots
+
+
+def main():
+    """Search, and print each trial."""
+    require(find_spec("optuna"), 'Optuna is not installed: pip install "wrn3d[tune]"')
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=0),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+    )
+    env = CNNEnv(**SETTINGS)
+    fresh, best, branch = env.snapshot(), 0.0, None
+    for number in range(TRIALS):
+        trial = study.ask()
+        branches = branch is not None and number % 2 == 1
+        env.restore(branch if branches else fresh)
+        rounds = range(ROUNDS // 2 if branches else 0, ROUNDS)
+        result = train(env, trial, rounds)
+        origin = f"from iteration {rounds.start * ROUND:3}"
+        rate = f"learning rate {trial.params['learning_rate']:.4f}"
+        if result is None:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            print(f"trial {number:2} {origin}, {rate}: pruned after {env.iteration} iterations")
+            continue
+        accuracy, snapshots = result
+        study.tell(trial, accuracy)
+        print(f"trial {number:2} {origin}, {rate}: validation accuracy {accuracy:.4f}")
+        if accuracy > best:
+            best = accuracy
+            branch = snapshots[ROUNDS // 2 - 1] if not branches else branch
+            end = snapshots[-1]
+    env.restore(end)
+    print(f"best {study.best_params}: test accuracy {env.evaluate().accuracy:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_without_flags(main, "examples.optuna_search", __doc__))

@@ -1,0 +1,262 @@
+"""A population's members are exact runs: copied, explored, saved, and replayed as one run."""
+
+import json
+import os
+import resource
+from math import nan
+
+import numpy as np
+import pytest
+
+from tests.support.environments import small_environment
+from tests.support.networks import assert_same_bits
+from wrn3d import Population, replay
+from wrn3d.population.lineage import Lineage, Segment
+from wrn3d.system.errors import DataError, MissingDataError, UsageError
+
+SETTINGS = {"momentum": 0.9, "weight_decay": 1e-3, "dropout": 0.1, "validation": 200}
+OTHER = {"tensorlayer": "keras", "keras": "tensorlayer"}
+
+
+def environment(front_end, **settings):
+    return small_environment(front_end, **SETTINGS | {"volume_size": 8} | settings)
+
+
+def evolved(front_end, rounds=3, **settings):
+    """Return a population after some rounds of population-based training."""
+    population = Population(environment(front_end, **settings), 4)
+    for member in population:
+        member.draw(learning_rate=(0.01, 0.5), momentum=(0.5, 0.95), dropout=(0.05, 0.4))
+    for _ in range(rounds):
+        population.step(3)
+        population.evaluate()
+        population.evolve()
+    return population
+
+
+def states(population):
+    return [member.state for member in population]
+
+
+def assert_same(left, right):
+    for one, other in zip(left, right, strict=True):
+        assert (one.iteration, one.index_in_epoch) == (other.iteration, other.index_in_epoch)
+        for kind in ("weights", "momentum", "average"):
+            assert_same_bits(getattr(one, kind), getattr(other, kind))
+
+
+@pytest.fixture(scope="module")
+def populations():
+    """Return the same population in each front end."""
+    return {name: evolved(name) for name in OTHER}
+
+
+@pytest.fixture
+def population(populations, front_end):
+    return populations[front_end]
+
+
+def test_one_seed_gives_one_population_in_both_front_ends(populations):
+    first, second = populations.values()
+    assert_same(states(first), states(second))
+    assert [dict(one.settings) for one in first] == [dict(one.settings) for one in second]
+    assert first.history == second.history
+    assert {event["event"] for event in first.history} == {
+        *("drew", "evaluated", "copied", "explored")
+    }
+    other = evolved("keras", rounds=0, seed=1)
+    drawn = [event for event in first.history if event["event"] == "drew"]
+    assert len(other.history) == len(drawn) == 4 and other.history != drawn
+
+
+def test_each_lineage_replays_as_one_run(population, front_end, tmp_path):
+    env = environment(OTHER[front_end])
+    lengths = []
+    for member in population:
+        member.lineage.save(tmp_path / "lineage.json")
+        env.reset()
+        results = list(replay(env, tmp_path / "lineage.json"))
+        assert [result.iteration for result in results] == list(range(1, 10))
+        assert_same([env.snapshot()], [member.state])
+        lengths.append(len(member.lineage.segments))
+    assert max(lengths) > 1  # some have copied
+
+
+def test_a_member_is_the_run_that_it_would_be_alone(front_end):
+    population = Population(environment(front_end, averaging=0.5), 3, learning_rate=0.1)
+    population[1].set(momentum=0.5)
+    for count in (1, 2, 3):
+        for member in population:
+            member.step(count)
+    alone = environment(front_end, averaging=0.5)
+    for number, settings in enumerate(({}, {"momentum": 0.5}, {})):
+        alone.reset()
+        for _ in range(6):
+            alone.step(learning_rate=0.1, **settings)
+        assert_same([alone.snapshot()], [population[number].state])
+    assert_same([population[0].state], [population[2].state])
+
+
+def test_exploiting_takes_weights_position_and_settings(front_end):
+    population = Population(environment(front_end), 2, learning_rate=0.1)
+    first, second = population
+    first.step(5)
+    first.evaluate()
+    second.set(learning_rate=0.2)
+    second.step(2)
+    second.exploit(first)
+    assert_same([second.state], [first.state])
+    assert second.settings == first.settings == {"learning_rate": 0.1}
+    assert second.result == first.result and second.iteration == 5
+    assert second.lineage == first.lineage
+    second.step()
+    assert (first.iteration, second.iteration) == (5, 6) and second.result is None
+    second.exploit(second)
+    assert second.iteration == 6
+    first.exploit(second)  # the active one is the original
+    assert_same([first.state], [second.state])
+
+
+def test_the_worst_copy_the_best():
+    population = Population(environment("keras"), 8, learning_rate=0.1)
+    scores = [0.3, 0.9, nan, 0.5, 0.9, 0.1, 0.2, 0.4]
+    result = population.env.evaluate("validation")
+    for member, score in zip(population, scores, strict=True):
+        member.set(learning_rate=0.1 + member.number)
+        member.result = result._replace(accuracy=score, loss=-score)
+    assert [one.number for one in population.ranked()] == [1, 4, 3, 7, 0, 6, 5, 2]
+    assert [one.number for one in population.ranked("loss")] == [1, 4, 3, 7, 0, 6, 5, 2]
+    assert population.best() is population[1]
+    pairs = population.evolve(0.25)
+    assert [(one.number, better.number) for one, better in pairs] == [(2, 1), (5, 4)]
+    for one, better in pairs:
+        rate = better.settings["learning_rate"]
+        assert one.settings["learning_rate"] in (0.8 * rate, 1.25 * rate)
+
+
+def test_a_saved_population_continues_as_if_it_had_not_been(front_end, tmp_path):
+    population = evolved(front_end, rounds=1)
+    population.save(tmp_path / "all")
+    population.save(tmp_path / "all")  # replaces the files before
+    assert len(os.listdir(tmp_path / "all")) == 5
+    continued = Population.load(tmp_path / "all", environment(OTHER[front_end]))
+    assert_same(states(continued), states(population))
+    assert continued.history == population.history
+    assert continued.ranked() == [continued[one.number] for one in population.ranked()]
+    for each in (continued, population):
+        each.step(3)
+        each.evaluate()
+        each.evolve()
+    assert_same(states(continued), states(population))
+    assert continued.history == population.history
+    assert [one.lineage for one in continued] == [one.lineage for one in population]
+
+
+@pytest.mark.slow
+def test_a_thousand_exchanges_leak_nothing():
+    population = Population(environment("keras"), 2, learning_rate=0.01)
+    first, second = population
+
+    def exchange(count):
+        for _ in range(count):
+            first.step()
+            second.exploit(first)
+            second.step()
+            first.exploit(second)
+            population.history.clear()
+
+    exchange(50)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    segments = len(first.lineage.segments)
+    exchange(450)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 20_000  # KiB; a snapshot has 1.7 MiB
+    assert len(first.lineage.segments) == segments
+
+
+@pytest.mark.parametrize(
+    "work, message",
+    [
+        (lambda env: Population(env, 1), "size is 1, but must be a whole number from 2 up"),
+        (lambda env: Population("digits", 2), "a population needs a CNNEnv, not 'digits'"),
+        (
+            lambda env: Population(env, 2, batch_size=3),
+            "'batch_size' cannot change during a run: choose from learning_rate, momentum, weight_",
+        ),
+        (lambda env: Population(env, 2, momentum=1), "momentum is 1, but must be a number from 0 "),
+        (lambda env: Population(env, 2, learning_rate=-1), "learning_rate is -1, but must be a nu"),
+        (lambda env: Population(env, 2).ranked(), "member 0 has been trained since its last evalu"),
+        (lambda env: Population(env, 2).evolve(0.7), "share is 0.7, but must be above 0, up to 0"),
+        (
+            lambda env: Population(env, 2)[0].explore(momentum=(0.9, 1.1)),
+            "'momentum' of member 0 has no value to multiply: choose one before, with set or draw",
+        ),
+        (
+            lambda env: Population(env, 2)[0].draw(learning_rate=(0.1, 0.01)),
+            r"learning_rate is \(0.1, 0.01\), but must be two numbers above 0, the lower one first",
+        ),
+        (
+            lambda env: Population(env, 2)[0].exploit(Population(env, 2)[0]),
+            "exploit takes another member of the same population",
+        ),
+        (
+            lambda env: list(replay(env, Lineage((Segment(3, {}),), 5))),
+            "the environment is at iteration 0, but the lineage begins after iteration 3: call",
+        ),
+        (
+            lambda env: list(replay(env, Lineage((Segment(0, {"depth": 3}),), 5))),
+            "'depth' cannot change during a run",
+        ),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(work, message):
+    with pytest.raises(UsageError, match=message):
+        work(environment("keras"))
+
+
+def test_a_setting_that_is_zero_cannot_change():
+    with pytest.raises(UsageError, match="dropout is 0 in this run, so an iteration cannot change"):
+        Population(environment("keras", dropout=0), 2, dropout=0.1)
+
+
+def test_a_damaged_or_foreign_folder_is_refused(tmp_path):
+    with pytest.raises(MissingDataError, match="population.json does not exist .*: name a folder"):
+        Population.load(tmp_path, environment("keras"))
+    population = Population(environment("keras"), 2)
+    population.save(tmp_path)
+    for settings, message in (
+        ({"volume_size": 9}, "is of a population on other data than digits: use its own"),
+        ({"weight_decay": 0.5}, "is of a population with weight_decay 0.001, but the environment"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Population.load(tmp_path, environment("keras", **settings))
+    index = tmp_path / "population.json"
+    content = json.loads(index.read_text())
+    for change in ({"members": 3}, {"seed": -1}, {"history": [1]}, {"members": [{"file": "x"}]}):
+        index.write_text(json.dumps(content | change))
+        with pytest.raises(DataError, match="population.json cannot be read as a population"):
+            Population.load(tmp_path, environment("keras"))
+    index.write_text("{")
+    with pytest.raises(DataError, match="population.json cannot be read as a population"):
+        Population.load(tmp_path, environment("keras"))
+    lineage = tmp_path / "lineage.json"
+    for text in ("", "[]", '{"segments": [], "iterations": 1}', '{"segments": [{"after": 3}]}'):
+        lineage.write_text(text)
+        with pytest.raises(DataError, match="lineage.json cannot be read as a lineage"):
+            Lineage.load(lineage)
+
+
+def test_a_kill_while_saving_leaves_the_population_before(tmp_path, monkeypatch):
+    population = Population(environment("keras"), 2, learning_rate=0.1)
+    population.step()
+    population.save(tmp_path)
+    before = [member.state for member in population]
+    population.step()
+    monkeypatch.setattr("wrn3d.population.saved.write_atomic", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        population.save(tmp_path)
+    monkeypatch.undo()
+    assert_same(states(Population.load(tmp_path, environment("keras"))), before)
+    population.save(tmp_path)
+    assert len(os.listdir(tmp_path)) == 3
+    assert np.isfinite(population[0].step()[0].loss)

@@ -1,0 +1,230 @@
+"""Trials of Ray Tune are exact runs: resumed after a kill, reset, exploited and replayed."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.environments import small_environment
+from tests.support.networks import assert_same_bits
+from wrn3d import Checkpoint, replay
+from wrn3d.system.machine import usable_cores
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # Ray's
+]
+
+SETTINGS = {
+    "dataset": "digits",
+    "volume_size": 8,
+    "validation": 200,
+    "depth": 10,
+    "widen_factor": 1,
+    "batch_size": 32,
+    "shards": 1,
+    "momentum": 0.9,
+    "learning_rate": 0.1,
+    "iterations_per_step": 3,
+}
+CORES = usable_cores()  # for each trial: in one shard, their number decides the bits
+RUN = {name: value for name, value in SETTINGS.items() if name != "iterations_per_step"}
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """Start Ray on this machine."""
+    import ray
+
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    ray.init(
+        num_cpus=2 * CORES, include_dashboard=False, log_to_driver=False, logging_level="error"
+    )
+    yield
+    ray.shutdown()
+
+
+def trained_alone(count, front_end="tensorlayer", **settings):
+    env = small_environment(front_end, **RUN | settings)
+    losses = [env.step().loss for _ in range(count)]
+    return env, losses
+
+
+def trial(**settings):
+    from wrn3d.tune import Trainable
+
+    return Trainable(SETTINGS | settings)
+
+
+def fit(tmp_path, trainable=None, space=(), stop=3, **options):
+    """Run trials; return their results."""
+    from ray import tune
+
+    from wrn3d.tune import Trainable
+
+    run_options = {
+        "stop": {"training_iteration": stop},
+        "storage_path": str(tmp_path),
+        "verbose": 0,
+        "checkpoint_config": tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
+        "failure_config": tune.FailureConfig(max_failures=2),
+    }
+    tuner = tune.Tuner(
+        tune.with_resources(trainable or Trainable, {"cpu": CORES}),
+        param_space=SETTINGS | dict(space),
+        tune_config=tune.TuneConfig(metric="accuracy", mode="max", **options),
+        run_config=tune.RunConfig(**run_options),
+    )
+    results = tuner.fit()
+    assert not results.errors
+    return results
+
+
+@pytest.mark.parametrize("front_end", ["tensorlayer", "keras"])
+def test_a_step_is_some_iterations_and_scores_of_the_validation_split(front_end):
+    first = trial(front_end=front_end)
+    env, losses = trained_alone(3, front_end)
+    result = first.train()
+    assert result["training_loss"] == np.mean(losses)
+    assert result["accuracy"] == env.evaluate("validation").accuracy
+    assert result["loss"] == env.evaluate("validation").loss and result["iterations"] == 3
+
+
+def test_without_a_validation_split_a_note_says_what_is_reported():
+    with pytest.warns(UserWarning, match="digits has no validation split, so the trial reports sc"):
+        first = trial(validation=0)
+    assert first.train()["accuracy"] == trained_alone(3, validation=0)[0].evaluate().accuracy
+
+
+def test_settings_change_without_a_new_graph(tmp_path):
+    first = trial()
+    graph = first.env._train
+    first.train()
+    first.save_checkpoint(str(tmp_path))
+    assert first.reset(SETTINGS | {"learning_rate": 0.02, "momentum": 0.5})
+    first.restore(str(tmp_path))
+    first.train()
+    env, _ = trained_alone(3)
+    for _ in range(3):
+        env.step(learning_rate=0.02, momentum=0.5)
+    assert_same_bits(first.env.get_weights(), env.get_weights())
+    assert first.env._train is graph
+    assert first.reset(SETTINGS) and first.env.iteration == 0  # a new trial
+    first.train()
+    assert_same_bits(first.env.get_weights(), trained_alone(3)[0].get_weights())
+    for change in ({"depth": 16}, {"seed": 1}, {"dropout": 0.1}, {"weight_decay": 0.1}):
+        assert not first.reset(SETTINGS | change)
+    scheduled = trial(schedule="cosine", epochs=2)
+    change = {"schedule": "cosine", "epochs": 2, "learning_rate": 0.2}
+    assert not scheduled.reset(SETTINGS | change)
+
+
+def test_population_based_training_replays_as_one_run(ray_cluster, tmp_path):
+    from ray import tune
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=1,
+        hyperparam_mutations={"learning_rate": tune.loguniform(0.01, 0.5)},
+        synch=True,
+    )
+    space = {"learning_rate": tune.grid_search([0.3, 0.0001])}
+    results = fit(tmp_path, space=space, stop=4, scheduler=scheduler, reuse_actors=True)
+    lengths = []
+    for result in results:
+        with result.checkpoint.as_directory() as folder:
+            env = small_environment("keras", **RUN)
+            list(replay(env, Path(folder, "lineage.json")))
+            saved = Checkpoint.load(Path(folder, "checkpoint.safetensors"))
+            assert_same_bits(env.get_weights(), saved.weights)
+            lineage = json.loads(Path(folder, "lineage.json").read_text())
+            lengths.append(len(lineage["segments"]))
+    assert max(lengths) > 1
+
+
+def test_asha_stops_trials(ray_cluster, tmp_path):
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    space = {"learning_rate": tune.grid_search([0.3, 1e-5, 1e-6])}
+    scheduler = ASHAScheduler(max_t=4, grace_period=1, reduction_factor=3)
+    results = fit(tmp_path, space=space, stop=4, scheduler=scheduler)
+    lengths = [result.metrics["training_iteration"] for result in results]
+    assert max(lengths) == 4 and len(results) == 3
+    assert results.get_best_result().metrics["iterations"] == 12
+
+
+def test_a_killed_worker_loses_nothing(ray_cluster, tmp_path):
+    from wrn3d.tune import Trainable
+
+    class Killed(Trainable):
+        def step(self):
+            marker = Path(self.given["marker"]) if "marker" in self.given else None
+            if marker and self.env.iteration == 6 and not marker.exists():
+                marker.touch()
+                os._exit(1)
+            return super().step()
+
+        def setup(self, config):
+            own = {name: value for name, value in config.items() if name != "marker"}
+            super().setup(own)
+            self.given = dict(config)
+
+    marker = tmp_path / "killed"
+    [result] = fit(tmp_path / "disturbed", Killed, {"marker": str(marker)}, stop=4)
+    assert marker.exists()
+    [undisturbed] = fit(tmp_path / "undisturbed", stop=4)
+    for name in ("loss", "accuracy", "training_loss", "iterations"):
+        assert result.metrics[name] == undisturbed.metrics[name]
+
+
+def test_relative_paths_are_the_drivers_and_threads_the_trials(ray_cluster, tmp_path, monkeypatch):
+    from wrn3d.tune import Trainable
+
+    class Inspected(Trainable):
+        def step(self):
+            import tensorflow as tf
+
+            intra = int(os.environ["TF_NUM_INTRAOP_THREADS"])
+            return super().step() | {"threads": intra, "cwd": os.getcwd(), "tf": tf.__version__}
+
+    volumes = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    arrays = {"images": volumes, "labels": np.arange(60) % 2}
+    content = {
+        f"{split}_{name}": one for split in ("train", "test") for name, one in arrays.items()
+    }
+    start = Path.cwd()
+    np.savez(start / "build-tune-test.npz", **content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            space = {"dataset": "build-tune-test.npz", "validation": 20}
+            [result] = fit(tmp_path, Inspected, space, stop=1)
+    finally:
+        (start / "build-tune-test.npz").unlink()
+    assert result.metrics["threads"] == CORES and result.metrics["cwd"] != str(start)
+
+
+def test_trials_run_on_several_nodes(tmp_path):
+    import ray
+    from ray import tune
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": CORES})
+    cluster.add_node(num_cpus=CORES)
+    try:
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+        space = {"learning_rate": tune.grid_search([0.1, 0.01])}
+        results = fit(tmp_path, space=space, stop=1)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len({result.metrics["pid"] for result in results}) == 2
+    for result in results:
+        env, _ = trained_alone(3, learning_rate=result.config["learning_rate"])
+        assert result.metrics["loss"] == env.evaluate("validation").loss

@@ -60,7 +60,7 @@ def main():
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
     )
     env = CNNEnv(**SETTINGS)
-    fresh, best, branch = env.snapshot(), 0.0, None
+    fresh, best, branch, winner = env.snapshot(), -1.0, None, ""
     for number in range(TRIALS):
         trial = study.ask()
         branches = branch is not None and number % 2 == 1
@@ -77,11 +77,11 @@ def main():
         study.tell(trial, accuracy)
         print(f"trial {number:2} {origin}, {rate}: validation accuracy {accuracy:.4f}")
         if accuracy > best:
-            best = accuracy
-            branch = snapshots[ROUNDS // 2 - 1] if not branches else branch
-            end = snapshots[-1]
-    env.restore(end)
-    print(f"best {study.best_params}: test accuracy {env.evaluate().accuracy:.4f}")
+            best, end, winner = accuracy, snapshots[-1], f"trial {number} {origin}, {rate}"
+            branch = branch if branches else snapshots[ROUNDS // 2 - 1]
+    if winner:
+        env.restore(end)
+        print(f"best {winner}: test accuracy {env.evaluate().accuracy:.4f}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from wrn3d.scores.results import Evaluation
 from wrn3d.system.checks import check_choice, require
 from wrn3d.system.flags import run_command
 from wrn3d.training import shipped
-from wrn3d.training.checkpoint import checkpoint_file
 from wrn3d.training.classifier import Classifier
 from wrn3d.training.ensemble import Ensemble, is_ensemble
 
@@ -90,17 +89,18 @@ def evaluate(config: EvaluateConfig) -> int:
 
 def _evaluation(path: Path, config: EvaluateConfig) -> Evaluation:
     """Measure one network, or the mean of a cross-validation's."""
-    members = Ensemble(path).members if is_ensemble(path) else [Classifier(path)]
+    is_several = is_ensemble(path)
+    members = Ensemble(path).members if is_several else [Classifier(path)]
     require(
-        len(members) == 1 or config.dataset,
+        not is_several or (config.dataset and config.split == "test"),
         f"{path} is a cross-validation, whose held-out scores are in its scores.json: name other "
-        "data to measure it on with --dataset",
+        "data to measure it on with --dataset, and only the split test",
     )
     dataset, is_own = data_for(members[0], path, config.dataset, config.data_dir, config.split)
     warn_of_duplicates(dataset, stacklevel=1)
     found = measuring.measured(members, dataset, config.split)
     volumes, _ = dataset.split(config.split)
-    return Evaluation(checkpoint_file(path), dataset, found, is_own, volumes)
+    return Evaluation(path, dataset, found, is_own, volumes)
 
 
 def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:

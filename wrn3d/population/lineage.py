@@ -1,20 +1,26 @@
 """The settings with which a member of a population was trained, as a schedule to replay."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from wrn3d.system.checks import check_count, check_number, check_path, require
-from wrn3d.system.errors import DataError, UsageError, quoted, reason
+from wrn3d.system.errors import DataError, quoted, reason
 from wrn3d.system.files import require_file, write_atomic
-from wrn3d.training.config import TrainingConfig
+from wrn3d.training.checkpoint import Checkpoint
+from wrn3d.training.config import DATA, LENGTH_FIELDS, TrainingConfig
+from wrn3d.training.differences import differing_settings
 from wrn3d.training.environment import TrainingEnvironment
+from wrn3d.training.own_functions import differing
 from wrn3d.training.step import ADJUSTABLE, StepResult, adjusted_settings
 
 RATE = "learning_rate"
 CHANGEABLE = (RATE, *ADJUSTABLE)  # the settings that `step` takes
+# Settings that may differ between a member and an environment: those that a member changes, the
+# seed, which is part of its state, and what has no effect on an iteration.
+FREE = (*CHANGEABLE, "seed", "dataset", "data_dir", "init", "evaluate", "mirror", "best_by")
 
 
 def checked_settings(settings: Mapping[str, Any], config: TrainingConfig) -> dict[str, Any]:
@@ -30,6 +36,37 @@ def checked_settings(settings: Mapping[str, Any], config: TrainingConfig) -> dic
     return rate | {name: checked[name] for name in others}
 
 
+def has_schedule(config: TrainingConfig) -> bool:
+    """Return whether the learning rate follows from the iteration and the run's length."""
+    return config.schedule != "constant" or config.warmup > 0
+
+
+def check_same_run(state: Checkpoint, env: TrainingEnvironment, of: str) -> None:
+    """Raise UsageError if a state comes from other data, settings or functions than an environment.
+
+    `of` says whose state it is.
+    """
+    config = env.config
+    require(
+        state.config.get(DATA) == env.fingerprint,
+        f"{of} comes from other data than {env.dataset.title}: use an environment with its data",
+    )
+    free = {*FREE, *LENGTH_FIELDS}
+    if has_schedule(config):
+        free -= {RATE, *LENGTH_FIELDS}
+    if config.sizes:
+        free -= {*LENGTH_FIELDS}
+    names = [one.name for one in fields(TrainingConfig) if one.name not in free]
+    others = differing_settings(state.config, config, names)
+    require(
+        not others,
+        f"{of} comes from a run with other settings: {', '.join(others.values())}; use an "
+        "environment with its own",
+    )
+    own = list(differing(state.config, env.functions.names))
+    require(not own, f"{of} comes from a run with another own {' and '.join(own)}: use its own")
+
+
 @dataclass(frozen=True)
 class Segment:
     """The settings from the iteration after `after` on."""
@@ -40,13 +77,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The settings of a run's iterations `after` + 1 to `iterations`, in one segment or several.
+    """The settings of a run's iterations up to `iterations`, in one segment or several.
 
     Settings that a segment does not name are the run's own, such as its schedule's learning rate.
+    `seed` decided its batches.
     """
 
     segments: tuple[Segment, ...]
     iterations: int
+    seed: int = 0
 
     @property
     def after(self) -> int:
@@ -58,11 +97,11 @@ class Lineage:
         return next(one.settings for one in reversed(self.segments) if one.after <= iteration)
 
     def then(self, iteration: int, settings: Mapping[str, Any]) -> "Lineage":
-        """Return this lineage, cut after `iteration`, with these settings from there on."""
-        if settings == self.segments[-1].settings:
-            return Lineage(self.segments, iteration)
-        before = [one for one in self.segments if one.after < iteration]
-        return Lineage((*before, Segment(iteration, dict(settings))), iteration)
+        """Return this lineage until `iteration`, with these settings for what follows."""
+        before = tuple(one for one in self.segments if one.after < iteration)
+        if not before or before[-1].settings != settings:
+            before = (*before, Segment(iteration, dict(settings)))
+        return Lineage(before, iteration, self.seed)
 
     def save(self, path: str | Path) -> None:
         """Write the lineage as JSON; raises what `atomic_file` raises."""
@@ -87,29 +126,31 @@ class Lineage:
         )
         places = [one.after for one in segments]
         iterations = check_count("iterations", content["iterations"], least=0)
-        if not places or places != sorted(set(places)) or places[-1] > iterations:
-            raise UsageError("its segments are not in order")
-        return cls(segments, iterations)
+        in_order = places and places == sorted(set(places)) and places[-1] <= iterations
+        require(in_order, "its segments are not in order")
+        return cls(segments, iterations, check_count("seed", content["seed"], least=0))
 
 
-def replay(env: TrainingEnvironment, lineage: Lineage | str | Path) -> Iterator[StepResult]:
-    """Train a lineage, or the one in a file, as one run, and yield each iteration's result.
+def replay(env: TrainingEnvironment, lineage: Lineage | str | Path) -> list[StepResult]:
+    """Train a lineage, or the one in a file, as one run, and return each iteration's result.
 
-        for result in replay(env, "member-3.json"):
-            ...
+        wrn3d.replay(CNNEnv(dataset="digits", ...), "best.json")
 
-    The environment, of either front end, has the settings of the population's and is where the
-    population began, mostly at iteration 0. It ends with the member's weights, to the last bit.
+    Give it an environment of either front end with the population's settings, at the iteration
+    where the population began, usually 0. It ends with the member's weights, to the last bit.
 
-    Raises UsageError if it is elsewhere or cannot change one of the settings.
+    Raises UsageError if it has another seed, is elsewhere, or cannot change one of the settings.
     """
     lineage = lineage if isinstance(lineage, Lineage) else Lineage.load(lineage)
     require(
-        env.iteration == lineage.after,
-        f"the environment is at iteration {env.iteration}, but the lineage begins after iteration "
-        f"{lineage.after}: call env.reset() or restore its beginning",
+        env.iteration == lineage.after and env.config.seed == lineage.seed,
+        f"the environment is at iteration {env.iteration} of a run with seed {env.config.seed}, "
+        f"but the lineage begins after iteration {lineage.after} with seed {lineage.seed}: make "
+        "another CNNEnv",
     )
     for segment in lineage.segments:
         checked_settings(segment.settings, env.config)
-    while env.iteration < lineage.iterations:
-        yield env.step(**lineage.settings_after(env.iteration))
+    return [
+        env.step(**lineage.settings_after(done))
+        for done in range(env.iteration, lineage.iterations)
+    ]

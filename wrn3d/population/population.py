@@ -26,17 +26,18 @@ class Population(NotCopyable, Sequence[Member]):
         population = wrn3d.Population(env, 8)
         for member in population:
             member.draw(learning_rate=(0.01, 0.5))
-        for _ in range(10):
+        for turn in range(10):
+            if turn:
+                population.evolve()
             population.step(20)
             population.evaluate()
-            population.evolve()
         print(population.best().settings)
 
     The members begin where the environment is, with its seed, so that all see the same batches.
-    While there is a population, train through its members alone: the environment has the state of
-    the one that was used last. `settings`, such as learning_rate=0.1, are those of all members. The
-    environment's seed decides all that the members draw, so that it decides the population, to the
-    last bit, in either front end.
+    Train through the members alone: the environment has the state of the one that was used last,
+    and members refuse to go on if somebody else has changed it. `settings`, such as
+    learning_rate=0.1, are those of all members. The environment's seed decides all that the members
+    draw, so that it decides the population, to the last bit, in either front end.
 
     `env` is the environment. `history` lists copies, draws and evaluations as dictionaries.
 
@@ -49,10 +50,10 @@ class Population(NotCopyable, Sequence[Member]):
             f"a population needs a CNNEnv, not {quoted(env)}",
         )
         check_count("size", size, least=2)
-        start = env.snapshot()
-        begin = Lineage((Segment(start.iteration, {}),), start.iteration)
-        self.shared = SharedEnvironment(env, env.config.seed)
-        self.members = tuple(Member(self.shared, number, start, begin) for number in range(size))
+        start, seed = env.snapshot(), env.config.seed
+        begin = Lineage((Segment(start.iteration, {}),), start.iteration, seed)
+        self.shared = SharedEnvironment(env, [start] * size, seed)
+        self.members = tuple(Member(self.shared, number, begin) for number in range(size))
         for member in self.members:
             member.set(**settings)
 
@@ -94,8 +95,15 @@ class Population(NotCopyable, Sequence[Member]):
         """Return the members by their last evaluation, the best first; "loss" ranks the lowest.
 
         NaN comes last. Of equal members, the one with the lower number comes first. Raises
-        UsageError if one has not been evaluated since its last iteration, or for another score.
+        UsageError if one has no result, if they were measured on different splits, or for another
+        score.
         """
+        splits = {member.measured_on for member in self.members if member.result}
+        require(
+            len(splits) < 2,
+            f"the members were measured on different splits, {' and '.join(sorted(splits))}: call "
+            "evaluate for all",
+        )
         return sorted(self.members, key=lambda member: -_score(member, by))
 
     def best(self, by: str = "accuracy") -> Member:
@@ -113,11 +121,16 @@ class Population(NotCopyable, Sequence[Member]):
         The worst `share` (at least one, at most half of the members) copy the best ones, the worst
         the best, and multiply their settings by `factors`, by default each by 0.8 or 1.25
         (truncation selection of Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1, with fixed
-        pairs). Returns the pairs (copy, original). Raises UsageError as `ranked` does.
+        pairs). Returns the pairs (copy, original). Raises UsageError as `ranked` does, and if the
+        members have no settings to explore.
         """
         require(0 < share <= 0.5, f"share is {quoted(share)}, but must be above 0, up to 0.5")
+        require(
+            factors or all(member.settings for member in self.members),
+            "the members have no settings to explore: choose some before, with set or draw",
+        )
         order = self.ranked(by)
-        count = max(1, ceil(share * len(order)) if share < 0.5 else len(order) // 2)
+        count = min(ceil(share * len(order)), len(order) // 2)
         pairs = list(zip(reversed(order[-count:]), order[:count], strict=True))
         for member, better in pairs:
             member.exploit(better)
@@ -127,9 +140,10 @@ class Population(NotCopyable, Sequence[Member]):
     def save(self, folder: str | Path) -> None:
         """Write the whole population to a folder; a kill in between leaves the one before.
 
-        Raises UserError if it cannot be written.
+        Of several workers, only the first writes. Raises UserError if it cannot be written.
         """
-        saved.save(folder, self.members, self.shared)
+        if self.env.worker.index == 0:
+            saved.save(folder, self.members, self.shared)
 
     @classmethod
     def load(cls, folder: str | Path, env: TrainingEnvironment) -> "Population":
@@ -143,7 +157,8 @@ class Population(NotCopyable, Sequence[Member]):
         population.shared.seed = content.seed
         population.history.extend(content.history)
         for member, kept in zip(population.members, content.members, strict=True):
-            member.restore(*kept)
+            member.adopt(kept.state, kept.lineage, kept.result, kept.measured_on)
+            member.draws = kept.draws
         return population
 
 
@@ -151,7 +166,7 @@ def _score(member: Member, by: str) -> float:
     """Return a member's score, higher for better ones; raise UsageError as `ranked` does."""
     require(
         member.result is not None,
-        f"member {member.number} has been trained since its last evaluation: call evaluate first",
+        f"member {member.number} has changed since its last evaluation: call evaluate first",
     )
     scores = member.result.by_name if member.result else {}
     require(by in scores, f"by is {quoted(by)}, but must be one of {', '.join(scores)}")

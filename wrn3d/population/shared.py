@@ -1,51 +1,84 @@
 """One environment that several runs use in turns."""
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
+from wrn3d.network.variables import named_variables
+from wrn3d.system.checks import require
+from wrn3d.system.interrupts import uninterrupted
 from wrn3d.training.checkpoint import Checkpoint
 from wrn3d.training.environment import TrainingEnvironment
 
-
-class Holder(Protocol):
-    """A run that waits: `held` is its state, or None while the environment has it."""
-
-    held: Checkpoint | None
+MARKED = "fc.bias"  # a small array that changes in every iteration
 
 
 class SharedEnvironment:
-    """An environment and the run whose state it has, if any.
+    """An environment, the states of its runs, and the number of the run that is in it, if any.
 
-    `seed` decides what its runs draw at random. `history` lists what happened to them.
+    `states` has the state of each run; that of the `active` one is in the environment instead.
+    `seed` decides what the runs draw at random. `history` lists what happened to them.
     """
 
-    def __init__(self, env: TrainingEnvironment, seed: int) -> None:
+    def __init__(self, env: TrainingEnvironment, states: Sequence[Checkpoint], seed: int) -> None:
         self.env, self.seed = env, seed
-        self.active: Holder | None = None
+        self.states = list(states)
+        self.active: int | None = None
         self.history: list[dict[str, Any]] = []
+        self._small = named_variables(env.model)[MARKED]
+        self._mark: tuple[int, bytes] | None = None
 
-    def enter(self, run: Holder) -> None:
-        """Put a run's state into the environment, after saving that of the one which was there.
+    @uninterrupted()
+    def enter(self, number: int) -> None:
+        """Put a run's state into the environment, after saving that of the run that was there.
 
-        Ctrl-C gets out before or after each of these, so that no state is lost.
+        Raises UsageError if somebody else has changed the environment since.
         """
-        if run is self.active or run.held is None:
-            return
-        self.leave()
-        self.env.restore(run.held)
-        self.active, run.held = run, None
+        owner = _owners.get(self.env)
+        if owner not in (None, self):
+            owner.leave()
+        _owners[self.env] = self
+        if self.active != number:
+            self.leave()
+            self.env.restore(self.states[number])
+            self.active = number
+            self.note()
+        self._check()
 
+    @uninterrupted()
     def leave(self) -> None:
-        """Let the active run hold its state itself."""
-        if self.active:
-            self.active.held = self.env.snapshot()
+        """Take the active run's state out of the environment; raises as `enter` does."""
+        if self.active is not None:
+            self._check()
+            self.states[self.active] = self.env.snapshot()
             self.active = None
 
-    def state_of(self, run: Holder) -> Checkpoint:
-        """Return a run's state."""
-        return self.env.snapshot() if run.held is None else run.held
+    def state_of(self, number: int) -> Checkpoint:
+        """Return a run's state; raises as `enter` does."""
+        if number != self.active:
+            return self.states[number]
+        self._check()
+        return self.env.snapshot()
 
-    def replace(self, run: Holder, state: Checkpoint) -> None:
+    def put(self, number: int, state: Checkpoint) -> None:
         """Give a run another state."""
-        run.held = state
-        if self.active is run:
+        self.states[number] = state
+        if self.active == number:
             self.active = None
+
+    def note(self) -> None:
+        """Remember the environment's state, after each of its changes by a run."""
+        self._mark = self._marked()
+
+    def _check(self) -> None:
+        require(
+            self._mark == self._marked(),
+            "the environment was used outside of its population: make another CNNEnv for that",
+        )
+
+    def _marked(self) -> tuple[int, bytes]:
+        return self.env.iteration, self._small.numpy().tobytes()
+
+
+# Which runs an environment belongs to: a second population lets the first one leave.
+_owners: WeakKeyDictionary[TrainingEnvironment, SharedEnvironment] = WeakKeyDictionary()

@@ -77,6 +77,8 @@ def predict(config: PredictConfig) -> int:
         config.explain or config.label is None,
         "label says which class to explain: add --explain, or leave label out",
     )
+    if config.csv and not config.csv.parent.is_dir():
+        raise MissingDataError(f"{config.csv.parent} is not a folder: create it, or name another")
     classifier = open_network(config.checkpoint)
     if config.label is not None:
         check_choice("label", config.label, classifier.class_names)

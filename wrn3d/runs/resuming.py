@@ -1,15 +1,11 @@
 """Find where a run starts: at its beginning, or at its newest readable checkpoint."""
 
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
-
 from wrn3d.runs.config import OVERRIDABLE, RunConfig
 from wrn3d.runs.folder import RunFolder
 from wrn3d.system.checks import require
-from wrn3d.system.errors import DataError, quoted
+from wrn3d.system.errors import DataError
 from wrn3d.training.checkpoint import Checkpoint
-from wrn3d.training.config import LENGTH_FIELDS
+from wrn3d.training.differences import differing_settings
 
 
 def starting_point(
@@ -36,14 +32,7 @@ def starting_point(
 
 
 def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder) -> None:
-    defaults = {one.name: one.default for one in fields(config)}  # for older checkpoints
-    length = {name: getattr(config, name) for name in LENGTH_FIELDS}  # an older checkpoint fits any
-    before = defaults | length | checkpoint.config
-    differing = {
-        name: f"{name} was {quoted(before[name])} and is {value!r}"
-        for name in config.result_fields
-        if _as_json(before[name]) != _as_json(value := getattr(config, name))
-    }
+    differing = differing_settings(checkpoint.config, config, config.result_fields)
     fixed = [text for name, text in differing.items() if name not in OVERRIDABLE]
     require(
         not fixed,
@@ -57,10 +46,3 @@ def _check_settings(checkpoint: Checkpoint, config: RunConfig, folder: RunFolder
         f"{', '.join(differing[name] for name in others)}; use the run's own, or add --override "
         f"{' '.join([*config.override, *others])}",
     )
-
-
-def _as_json(value: Any) -> Any:
-    """Convert a tuple to a list and a path to text, as in a checkpoint's JSON header."""
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value

@@ -88,11 +88,17 @@ class Measured(NamedTuple):
             ]
         return cls(predictions, scores, draws, intervals)
 
+    @property
+    def _groups(self) -> dict[str, int]:
+        """How many groups there are, if volumes belong together."""
+        count = len(set(self.predictions.groups.tolist()))
+        return {"groups": count} if count < len(self.predictions.labels) else {}
+
     def by_name(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the scores and intervals by name; `names` are the classes'."""
         content: dict[str, Any] = {
             "count": len(self.predictions.labels),
-            "groups": len(set(self.predictions.groups.tolist())),
+            **self._groups,
             "loss": as_json(measure(self.predictions, with_auc=False).loss),
             **{score: as_json(self.scores[score]) for score in OVERALL},
             "intervals": {score: as_json(*self.intervals[score]) for score in OVERALL},

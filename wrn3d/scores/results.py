@@ -17,6 +17,7 @@ from wrn3d.scores.measuring import Measured
 from wrn3d.system.errors import visible
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import write_table, writing_to
+from wrn3d.training.checkpoint import checkpoint_file
 
 
 class Evaluation(NamedTuple):
@@ -42,7 +43,7 @@ class Evaluation(NamedTuple):
 def show(evaluations: Sequence[Evaluation]) -> None:
     """Print the tables of one evaluation, or of two and their comparison."""
     for one in evaluations:
-        print(f"{visible(str(one.path))}\n")
+        print(f"{visible(str(checkpoint_file(one.path)))}\n")
         first = next(iter(one.results.values()))
         print(measuring.score_table(one.results))
         print(f"\n{measuring.class_table(first, one.dataset.class_names)}")

@@ -49,7 +49,8 @@ def _preparation(classifier: Classifier) -> tuple[object, ...]:
     """Return what has to be the same for the same volumes."""
     network = classifier.network
     prepared = network.kind, network.resizing, network.spacing, network.window
-    return (tuple(network.class_names), network.spec.input_shape, *prepared)
+    axes = tuple(classifier.settings.get("flip_axes", ()))
+    return (tuple(network.class_names), network.spec.input_shape, *prepared, axes)
 
 
 Network: TypeAlias = Classifier | Ensemble

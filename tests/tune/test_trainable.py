@@ -265,7 +265,7 @@ def test_a_trial_has_the_threads_of_its_cores_and_the_drivers_paths(ray_cluster,
             return super().step() | found | {"folder": os.getcwd()}
 
     table = os.path.relpath(write_table(tmp_path))
-    space = {"dataset": table, "validation": 10}
+    space = {"dataset": table, "validation": 8}
     [result] = fit(tmp_path, tune.with_resources(Inspected, {"cpu": cores}), space, stop=1)
     assert result.metrics["threads"] == str(cores) and result.metrics["path"] == table
     assert result.metrics["folder"] != os.getcwd()

@@ -147,6 +147,7 @@ def test_a_class_with_too_few_samples_is_named():
         in_fold(data, Fold(0, 3))
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_networks_is_measured_on_other_data(validated, table, tmp_path, capsys):
     output, _ = validated
     rows = [

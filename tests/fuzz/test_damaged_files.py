@@ -33,7 +33,7 @@ def executed():
 
 
 @pytest.mark.filterwarnings("ignore:.* has no line for")
-@pytest.mark.filterwarnings("ignore:.* are not read; files of one patient")
+@pytest.mark.filterwarnings("ignore:.*not read are .*; files of one patient")
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("count", [HANDFUL, pytest.param(None, marks=pytest.mark.slow, id="many")])
 @pytest.mark.parametrize("name", READERS)

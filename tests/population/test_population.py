@@ -210,7 +210,7 @@ def test_an_interrupt_leaves_members_whole(front_end):
         assert_same([env.snapshot()], [member.state])
 
 
-def test_others_that_use_the_environment_are_noticed():
+def test_others_that_use_the_environment_are_noticed(tmp_path):
     env = environment("keras")
     one = Population(env, 2, learning_rate=0.1)
     one[0].step(2)
@@ -220,9 +220,11 @@ def test_others_that_use_the_environment_are_noticed():
     one[0].step()  # they alternate
     assert (one[0].iteration, other[1].iteration) == (3, 5)
     env.step()
-    for work in (one[0].step, one[1].step, lambda: one[0].state, lambda: one.save("x")):
+    calls = (one[0].step, one[1].step, lambda: one[0].state, lambda: one.save(tmp_path / "x"))
+    for call in calls:
         with pytest.raises(UsageError, match="environment was used outside of its population"):
-            work()
+            call()
+    assert not (tmp_path / "x").exists()
 
 
 def test_rows_and_a_later_beginning_belong_to_the_state():

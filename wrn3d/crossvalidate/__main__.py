@@ -6,8 +6,10 @@ The flags of this command come before the script, the script's own after it. It 
 each fold of the training and validation samples, one after the other, in OUTPUT/fold-0,
 OUTPUT/fold-1, ...; runs that were stopped continue. Then it measures each run's last weights on the
 fold that it has not seen, and prints and writes the scores of all folds together. A test split is
-left alone. The mean of the networks classifies and is measured by its folder's name:
-python -m wrn3d.predict OUTPUT FILE..., python -m wrn3d.evaluate OUTPUT --dataset other.csv
+left alone. The folder's name stands for the mean of the networks:
+
+    python -m wrn3d.predict OUTPUT FILE...
+    python -m wrn3d.evaluate OUTPUT --dataset other.csv
 """
 
 import argparse

@@ -47,13 +47,14 @@ def save(folder: str | Path, members: Sequence[Member], shared: SharedEnvironmen
     The files that the index named before are removed. Raises UserError if one cannot be written.
     """
     folder = check_path("folder", folder)
+    states = [member.state for member in members]  # which may raise, before anything is written
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     saves, before = _files_before(folder)
     kept = []
-    for member in members:
+    for member, state in zip(members, states, strict=True):
         file = f"member-{saves + 1}-{member.number}.safetensors"
-        member.state.save(folder / file)
+        state.save(folder / file)
         kept.append(
             {
                 "file": file,

@@ -40,9 +40,8 @@ def ray_cluster():
     import ray
 
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    ray.init(
-        num_cpus=2 * CORES, include_dashboard=False, log_to_driver=False, logging_level="error"
-    )
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init(address="local", num_cpus=2 * CORES, **quiet)  # not the cluster of another test
     yield
     ray.shutdown()
 

@@ -59,5 +59,6 @@ def test_optuna_prunes_and_branches(small, capsys):
 
     small(optuna_search, TRIALS=6, ROUND=2, ROUNDS=2)
     *trials, best = capsys.readouterr().out.splitlines()
-    assert len(trials) == 6 and best.startswith("best {'learning_rate': ")
+    assert len(trials) == 6 and best.startswith("best trial ")
     assert any("from iteration   2, learning rate " in line for line in trials)
+    assert any("pruned after 4 iterations" in line for line in trials)

@@ -11,6 +11,7 @@ import pytest
 from tests.support.environments import small_environment
 from tests.support.interrupts import interrupt
 from tests.support.networks import assert_same_bits
+from tests.training.test_wrong_arguments import WRONG, refuses
 from wrn3d import Population, replay
 from wrn3d.population.lineage import Lineage, Segment
 from wrn3d.system.errors import DataError, MissingDataError, UsageError
@@ -261,7 +262,7 @@ def test_schedules_are_compared(tmp_path):
     "work, message",
     [
         (lambda env: Population(env, 1), "size is 1, but must be a whole number from 2 up"),
-        (lambda env: Population("digits", 2), "a population needs a CNNEnv, not 'digits'"),
+        (lambda env: Population("digits", 2), "env is 'digits', but must be a CNNEnv"),
         (
             lambda env: Population(env, 2, batch_size=3),
             "'batch_size' cannot change during a run: choose from learning_rate, momentum, weight_",
@@ -372,3 +373,30 @@ def test_a_kill_while_saving_leaves_the_population_before(tmp_path, monkeypatch)
     population.save(tmp_path)
     assert len(os.listdir(tmp_path)) == 3
     assert np.isfinite(population[0].step()[0].loss)
+
+
+@pytest.mark.slow
+def test_whatever_is_passed_is_taken_or_answered_with_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    population = Population(environment("keras"), 2, learning_rate=0.1)
+    population.save("saved")
+    env, member = population.env, population[0]
+    member.lineage.save("lineage.json")
+    calls = (
+        lambda value: Population(value, 2),
+        lambda value: Population(env, value),
+        lambda value: Population(env, 2, learning_rate=value),
+        lambda value: member.set(momentum=value),
+        lambda value: member.explore(learning_rate=value),
+        lambda value: member.draw(learning_rate=value),
+        lambda value: population.evolve(factors=value),
+        lambda value: Population.load("saved", value),
+        lambda value: replay(value, "lineage.json"),
+        lambda value: replay(env, value),
+        *(member.step, member.evaluate, member.exploit, population.ranked, population.evolve),
+        *(population.save, lambda value: Population.load(value, env)),
+    )
+    for call in calls:
+        for value in WRONG:
+            population.evaluate()
+            refuses(call, value)

@@ -47,6 +47,11 @@ def joined(listings: Sequence[Listing | None]) -> Listing | None:
 
 def check_listings(listings: Mapping[str, Listing], counts: Mapping[str, int]) -> None:
     """Raise UsageError unless each split's listing has as many files as the split has volumes."""
+    require(
+        isinstance(listings, Mapping)
+        and all(isinstance(listing, Listing) for listing in listings.values()),
+        f"listings is {quoted(listings)}, but must be a dictionary with a Listing for each split",
+    )
     for split, listing in listings.items():
         require(
             len(listing.files) == len(listing.groups) == counts.get(split),

@@ -36,6 +36,11 @@ def checked_settings(settings: Mapping[str, Any], config: TrainingConfig) -> dic
     return rate | {name: checked[name] for name in others}
 
 
+def check_environment(env: object) -> None:
+    """Raise UsageError unless `env` is a CNNEnv of either front end."""
+    require(isinstance(env, TrainingEnvironment), f"env is {quoted(env)}, but must be a CNNEnv")
+
+
 def has_schedule(config: TrainingConfig) -> bool:
     """Return whether the learning rate follows from the iteration and the run's length."""
     return config.schedule != "constant" or config.warmup > 0
@@ -141,6 +146,7 @@ def replay(env: TrainingEnvironment, lineage: Lineage | str | Path) -> list[Step
 
     Raises UsageError if it has another seed, is elsewhere, or cannot change one of the settings.
     """
+    check_environment(env)
     lineage = lineage if isinstance(lineage, Lineage) else Lineage.load(lineage)
     require(
         env.iteration == lineage.after and env.config.seed == lineage.seed,

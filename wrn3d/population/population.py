@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, overload
 
 from wrn3d.population import saved
-from wrn3d.population.lineage import Lineage, Segment
+from wrn3d.population.lineage import Lineage, Segment, check_environment
 from wrn3d.population.member import Member
 from wrn3d.population.shared import SharedEnvironment
-from wrn3d.system.checks import check_count, require
+from wrn3d.system.checks import check_choice, check_count, check_number, require
 from wrn3d.system.errors import quoted
 from wrn3d.training.environment import TrainingEnvironment
 from wrn3d.training.evaluation import EvalResult
@@ -45,10 +45,7 @@ class Population(NotCopyable, Sequence[Member]):
     """
 
     def __init__(self, env: TrainingEnvironment, size: int, **settings: float) -> None:
-        require(
-            isinstance(env, TrainingEnvironment),
-            f"a population needs a CNNEnv, not {quoted(env)}",
-        )
+        check_environment(env)
         check_count("size", size, least=2)
         start, seed = env.snapshot(), env.config.seed
         begin = Lineage((Segment(start.iteration, {}),), start.iteration, seed)
@@ -124,7 +121,16 @@ class Population(NotCopyable, Sequence[Member]):
         pairs). Returns the pairs (copy, original). Raises UsageError as `ranked` does, and if the
         members have no settings to explore.
         """
-        require(0 < share <= 0.5, f"share is {quoted(share)}, but must be above 0, up to 0.5")
+        require(
+            0 < check_number("share", share) <= 0.5,
+            f"share is {quoted(share)}, but must be above 0, up to 0.5",
+        )
+        require(
+            factors is None
+            or (isinstance(factors, Mapping) and all(isinstance(name, str) for name in factors)),
+            f"factors is {quoted(factors)}, but must be a dictionary, such as "
+            '{"learning_rate": (0.8, 1.25)}',
+        )
         require(
             factors or all(member.settings for member in self.members),
             "the members have no settings to explore: choose some before, with set or draw",
@@ -169,6 +175,6 @@ def _score(member: Member, by: str) -> float:
         f"member {member.number} has changed since its last evaluation: call evaluate first",
     )
     scores = member.result.by_name if member.result else {}
-    require(by in scores, f"by is {quoted(by)}, but must be one of {', '.join(scores)}")
+    check_choice("by", by, scores)
     score = -scores[by] if by == "loss" else scores[by]
     return -inf if isnan(score) else score

@@ -8,7 +8,7 @@ from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wrn3d.population.lineage import Lineage, check_same_run
+from wrn3d.population.lineage import Lineage, check_environment, check_same_run
 from wrn3d.population.member import Member
 from wrn3d.population.shared import SharedEnvironment
 from wrn3d.system.checks import check_count, check_path, require
@@ -85,6 +85,7 @@ def read(folder: str | Path, env: TrainingEnvironment) -> Content:
     Raises MissingDataError or DataError if it cannot be read, and UsageError for another
     environment.
     """
+    check_environment(env)
     path = check_path("folder", folder) / INDEX
     require_file(path, "name a folder that Population.save wrote")
     try:

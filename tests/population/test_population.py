@@ -1,8 +1,10 @@
 """A population's members are exact runs: copied, explored, saved, and replayed as one run."""
 
+import gc
 import json
 import os
 import resource
+import weakref
 from math import nan
 
 import numpy as np
@@ -226,6 +228,18 @@ def test_others_that_use_the_environment_are_noticed(tmp_path):
         with pytest.raises(UsageError, match="environment was used outside of its population"):
             call()
     assert not (tmp_path / "x").exists()
+
+
+def test_a_population_that_is_no_longer_used_is_freed():
+    env = environment("keras")
+    population = Population(env, 3, learning_rate=0.1)
+    population.step()
+    left = weakref.ref(population.shared)
+    assert len({id(state) for state in population.shared.states}) <= 3
+    del population
+    gc.collect()
+    assert left() is None
+    Population(env, 2, learning_rate=0.1).step()
 
 
 def test_rows_and_a_later_beginning_belong_to_the_state():

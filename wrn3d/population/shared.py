@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from wrn3d.network.variables import named_variables
 from wrn3d.system.checks import require
@@ -34,10 +34,10 @@ class SharedEnvironment:
 
         Raises UsageError if somebody else has changed the environment since.
         """
-        owner = _owners.get(self.env)
+        owner = _owners[self.env]() if self.env in _owners else None
         if owner not in (None, self):
             owner.leave()
-        _owners[self.env] = self
+        _owners[self.env] = ref(self)
         if self.active != number:
             self.leave()
             self.env.restore(self.states[number])
@@ -80,5 +80,8 @@ class SharedEnvironment:
         return self.env.iteration, self._small.numpy().tobytes()
 
 
-# Which runs an environment belongs to: a second population lets the first one leave.
-_owners: WeakKeyDictionary[TrainingEnvironment, SharedEnvironment] = WeakKeyDictionary()
+# Whose runs are in an environment: a second population lets the first one leave. The references are
+# weak, so that neither outlives its use.
+_owners: WeakKeyDictionary[TrainingEnvironment, ReferenceType[SharedEnvironment]] = (
+    WeakKeyDictionary()
+)

@@ -40,5 +40,5 @@ def _together(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(
         np.concatenate([part.log_probabilities for part in parts]),
         np.concatenate([part.labels for part in parts]),
-        joined([part.listing for part in parts if part.listing]),
+        joined([part.listing for part in parts]),
     )

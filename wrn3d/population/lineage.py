@@ -41,11 +41,6 @@ def check_environment(env: object) -> None:
     require(isinstance(env, TrainingEnvironment), f"env is {quoted(env)}, but must be a CNNEnv")
 
 
-def has_schedule(config: TrainingConfig) -> bool:
-    """Return whether the learning rate follows from the iteration and the run's length."""
-    return config.schedule != "constant" or config.warmup > 0
-
-
 def check_same_run(state: Checkpoint, env: TrainingEnvironment, of: str) -> None:
     """Raise UsageError if a state comes from other data, settings or functions than an environment.
 
@@ -57,7 +52,7 @@ def check_same_run(state: Checkpoint, env: TrainingEnvironment, of: str) -> None
         f"{of} comes from other data than {env.dataset.title}: use an environment with its data",
     )
     free = {*FREE, *LENGTH_FIELDS}
-    if has_schedule(config):
+    if config.has_schedule:
         free -= {RATE, *LENGTH_FIELDS}
     if config.sizes:
         free -= {*LENGTH_FIELDS}

@@ -60,8 +60,7 @@ class RunConfig(TrainingConfig):
 
         The length is among them if the learning rate or the size of the volumes depends on it.
         """
-        scheduled = self.schedule != "constant" or self.warmup or self.sizes
-        return DECIDING + (LENGTH_FIELDS if scheduled else ())
+        return DECIDING + (LENGTH_FIELDS if self.has_schedule or self.sizes else ())
 
 
 DECIDING = tuple(

@@ -256,6 +256,11 @@ class TrainingConfig:
         )
 
     @property
+    def has_schedule(self) -> bool:
+        """Whether the learning rate follows from the iteration and the run's length."""
+        return self.schedule != "constant" or self.warmup > 0
+
+    @property
     def held_out(self) -> Fold | None:
         """The fold of the cross-validation, or None."""
         return Fold(self.fold, self.folds) if self.folds else None

@@ -15,7 +15,6 @@ from wrn3d.population.lineage import (
     Segment,
     check_same_run,
     checked_settings,
-    has_schedule,
 )
 from wrn3d.system.checks import check_count, require
 from wrn3d.system.errors import UsageError
@@ -103,7 +102,7 @@ class Trainable(tune.Trainable):
         changes = {name for name in names if new_config.get(name) != self.given.get(name)}
         try:
             checked_settings({name: new_config.get(name) for name in changes}, self.env.config)
-            is_possible = not (has_schedule(self.env.config) and RATE in changes)
+            is_possible = not (self.env.config.has_schedule and RATE in changes)
         except UsageError:
             is_possible = False
         if is_possible:
@@ -117,7 +116,7 @@ class Trainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         """Begin a lineage with those of the settings that a step takes."""
         names = [name for name in CHANGEABLE if config.get(name)]
-        if has_schedule(self.env.config):
+        if self.env.config.has_schedule:
             names = [name for name in names if name != RATE]  # the schedule's highest
         chosen = {name: config[name] for name in names}
         self.lineage = Lineage((Segment(0, chosen),), 0, self.env.config.seed)

@@ -47,6 +47,28 @@ def cosine(rate):
     return policy
 
 
+def learn(env, steps, length, episodes=10):
+    """Return a policy from PPO after some steps in episodes of `length`, ten for each update."""
+    from stable_baselines3 import PPO
+
+    # log_std_init: the agent starts near the middle of the range and explores nearby. Rates from
+    # the whole range would ruin every run and teach it to do nothing.
+    agent = PPO(
+        "MlpPolicy",
+        env,
+        n_steps=episodes * length,
+        batch_size=length,
+        gamma=1.0,
+        learning_rate=1e-3,
+        policy_kwargs={"log_std_init": -1.5},
+        seed=0,
+        verbose=1,
+        device="cpu",
+    )
+    agent.learn(steps)
+    return lambda observation, progress: agent.predict(observation, deterministic=True)[0]
+
+
 def play(env, seed, policy):
     """Play an episode; return its final scores on the test split and its learning rates."""
     observation, info = env.reset(seed=seed)
@@ -58,31 +80,18 @@ def play(env, seed, policy):
     return env.training.evaluate(), rates
 
 
-def main():
+def check_installed():
+    """Raise UsageError if a package is missing."""
     missing = [name for name in ("gymnasium", "stable_baselines3") if not find_spec(name)]
     require(not missing, f'{" and ".join(missing)} not installed: pip install ".[agent]"')
+
+
+def main():
+    check_installed()
     import gymnasium  # here, so that --help is instant
-    from stable_baselines3 import PPO
 
     env = gymnasium.make("wrn3d/Training-v0", **SETTINGS).unwrapped
-    # log_std_init: the agent starts near the middle of the range and explores nearby. Rates from
-    # the whole range would ruin every run and teach it to do nothing.
-    agent = PPO(
-        "MlpPolicy",
-        env,
-        n_steps=10 * ITERATIONS,
-        batch_size=ITERATIONS,
-        gamma=1.0,
-        learning_rate=1e-3,
-        policy_kwargs={"log_std_init": -1.5},
-        seed=0,
-        verbose=1,
-        device="cpu",
-    )
-    agent.learn(LEARNING_STEPS)
-    policies = {
-        "agent": lambda observation, progress: agent.predict(observation, deterministic=True)[0]
-    }
+    policies = {"agent": learn(env, LEARNING_STEPS, ITERATIONS)}
     for rate in RATES:
         policies |= {f"constant {rate:g}": constant(rate), f"cosine {rate:g}": cosine(rate)}
 

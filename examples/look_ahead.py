@@ -39,22 +39,20 @@ def train(env, rate, iterations):
 
 
 def constant(env, rate):
-    """Train a run with one rate; return the validation loss after each round."""
-    env.reset()
+    """Train with one rate; return the validation loss after each round."""
     return [train(env, rate, ROUND) for _ in range(ROUNDS)]
 
 
-def look_ahead(env):
-    """Train a run that looks ahead; return the validation loss after each round."""
-    env.reset()
+def look_ahead(env, rounds):
+    """Train with looking ahead; return the validation loss after each round."""
     losses = []
-    for number in range(ROUNDS):
+    for number in range(rounds):
         start, candidates = env.snapshot(), []
         for rate in RATES:
             env.restore(start)
             loss = train(env, rate, ROUND)
             state = env.snapshot()
-            cooled = loss if number == ROUNDS - 1 else train(env, rate / 10, COOLING)
+            cooled = loss if number == rounds - 1 else train(env, rate / 10, COOLING)
             candidates.append((cooled, loss, rate, state))
         _, loss, rate, state = min(candidates, key=lambda candidate: candidate[0])
         env.restore(state)
@@ -66,7 +64,8 @@ def look_ahead(env):
 def main():
     env, curves = CNNEnv(**SETTINGS), {}
     runs = {f"always {rate:g}": lambda rate=rate: constant(env, rate) for rate in RATES}
-    for name, run in (runs | {"look ahead": lambda: look_ahead(env)}).items():
+    for name, run in (runs | {"look ahead": lambda: look_ahead(env, ROUNDS)}).items():
+        env.reset()
         curves[name] = run()
         test = env.evaluate()
         print(f"{name}: test loss {test.loss:.4f}, accuracy {test.accuracy:.4f}", flush=True)

@@ -24,7 +24,7 @@ SETTINGS = {
     "weight_decay": 5e-4,
     "validation": 300,
 }
-TRIALS, ROUND, ROUNDS = 12, 20, 6  # iterations in a round
+ITERATIONS, ROUND, ROUNDS = 1200, 20, 6  # in all, in a round; rounds of a trial
 
 
 def train(env, trial, rounds):
@@ -48,25 +48,30 @@ def train(env, trial, rounds):
     return accuracy, snapshots
 
 
-def main():
-    """Search, and print each trial."""
-    require(find_spec("optuna"), 'Optuna is not installed: pip install "wrn3d[tune]"')
+def check_installed():
+    """Raise UsageError if Optuna is missing."""
+    require(find_spec("optuna"), 'Optuna is not installed: pip install ".[tune]"')
+
+
+def search(env, iterations, all_rounds, seed=0):
+    """Train some iterations in all, print each trial, and leave `env` in the best one's state."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=0),
+        sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
     )
-    env = CNNEnv(**SETTINGS)
-    fresh, best, branch, winner = env.snapshot(), -1.0, None, ""
-    for number in range(TRIALS):
+    fresh, best, branch, end = env.snapshot(), -1.0, None, env.snapshot()
+    while iterations >= all_rounds * ROUND:
         trial = study.ask()
+        number = trial.number
         branches = branch is not None and number % 2 == 1
         env.restore(branch if branches else fresh)
-        rounds = range(ROUNDS // 2 if branches else 0, ROUNDS)
+        rounds = range(all_rounds // 2 if branches else 0, all_rounds)
         result = train(env, trial, rounds)
+        iterations -= env.iteration - rounds.start * ROUND
         origin = f"from iteration {rounds.start * ROUND:3}"
         rate = f"learning rate {trial.params['learning_rate']:.4f}"
         if result is None:
@@ -77,11 +82,17 @@ def main():
         study.tell(trial, accuracy)
         print(f"trial {number:2} {origin}, {rate}: validation accuracy {accuracy:.4f}")
         if accuracy > best:
-            best, end, winner = accuracy, snapshots[-1], f"trial {number} {origin}, {rate}"
-            branch = branch if branches else snapshots[ROUNDS // 2 - 1]
-    if winner:
-        env.restore(end)
-        print(f"best {winner}: test accuracy {env.evaluate().accuracy:.4f}")
+            best, end = accuracy, snapshots[-1]
+            branch = branch if branches else snapshots[all_rounds // 2 - 1]
+    env.restore(end)
+    print(f"best validation accuracy {best:.4f}")
+
+
+def main():
+    check_installed()
+    env = CNNEnv(**SETTINGS)
+    search(env, ITERATIONS, ROUNDS)
+    print(f"test accuracy {env.evaluate().accuracy:.4f}")
 
 
 if __name__ == "__main__":

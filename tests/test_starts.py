@@ -26,6 +26,7 @@ COMMANDS = {  # {command: arguments that are a mistake}
     ("-m", "examples.look_ahead"): ["more"],
     ("-m", "examples.learning_rate_range"): ["more"],
     ("-m", "examples.agent"): ["more"],
+    ("-m", "examples.population"): ["--data", "mnist"],
 }
 CLOSED = [*chain.from_iterable(combinations(range(3), count) for count in range(4))]
 NOTEBOOK = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
@@ -161,28 +162,33 @@ def test_help_into_a_closed_pipe_is_quiet():
         assert process.stderr.read() == "" and process.wait() in (0, 141)
 
 
-def test_without_gymnasium_a_sentence_says_what_to_install():
-    """Forbid its import, as if it were not installed."""
+def test_missing_packages_are_named_with_what_to_install():
+    """Forbid their import, as if they were not installed."""
     program = """
 import runpy, sys
-sys.modules["gymnasium"] = None
+for name in ("gymnasium", "optuna", "ray"):
+    sys.modules[name] = None
 import wrn3d
 sys.argv[1:] = []
-for module in ("examples.agent", "benchmarks.episodes"):
+for module in ("examples.agent", "examples.optuna_search", "benchmarks.episodes"):
     try:
         runpy.run_module(module, run_name="__main__")
     except SystemExit as ended:
         print(ended.code)
-import wrn3d.rl
+for module in ("wrn3d.rl", "wrn3d.tune"):
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        print(error)
 """
     process = run_python("-c", program)
-    assert process.stdout == "2\n2\n"
-    lines = process.stderr.splitlines()
-    assert lines[:2] == [
+    assert process.stderr.splitlines() == [
         'error: gymnasium not installed: pip install ".[agent]"',
+        'error: Optuna is not installed: pip install ".[tune]"',
         "error: gymnasium is not installed: pip install -r requirements-rl.txt",
     ]
-    assert lines[-1] == (
-        "ModuleNotFoundError: wrn3d.rl needs Gymnasium, which is not installed: "
-        'pip install "wrn3d[rl]"'
-    )
+    assert process.stdout.splitlines() == [
+        *"222",
+        'wrn3d.rl needs Gymnasium, which is not installed: pip install "wrn3d[rl]"',
+        'wrn3d.tune needs Ray Tune, which is not installed: pip install "wrn3d[tune]"',
+    ]

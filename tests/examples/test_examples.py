@@ -2,8 +2,9 @@
 
 import pytest
 
-from examples import learning_rate_range, look_ahead
+from examples import instances, learning_rate_range, look_ahead
 from tests.support.environments import small_environment
+from wrn3d.system.errors import UsageError
 
 
 @pytest.fixture
@@ -57,8 +58,75 @@ def test_the_agent_is_compared_with_schedules(small, capsys):
 def test_optuna_prunes_and_branches(small, capsys):
     from examples import optuna_search
 
-    small(optuna_search, TRIALS=6, ROUND=2, ROUNDS=2)
-    *trials, best = capsys.readouterr().out.splitlines()
-    assert len(trials) == 6 and best.startswith("best trial ")
+    small(optuna_search, ITERATIONS=18, ROUND=2, ROUNDS=2)
+    *trials, best, test = capsys.readouterr().out.splitlines()
+    assert best.startswith("best validation accuracy ") and test.startswith("test accuracy ")
     assert any("from iteration   2, learning rate " in line for line in trials)
     assert any("pruned after 4 iterations" in line for line in trials)
+
+
+@pytest.fixture
+def small_instances(tmp_path, monkeypatch):
+    """Make instances of digits that train in seconds, and go to a new folder."""
+    monkeypatch.chdir(tmp_path)
+    few = {"BUDGET": 48, "LENGTH": 6, "ROUND": 2, "SEEDS": range(2)}
+    for name, value in few.items():
+        monkeypatch.setattr(instances, name, value)
+    for name, value in {"ROUND": 2, "COOLING": 1}.items():
+        monkeypatch.setattr(look_ahead, name, value)
+    small = instances.INSTANCES["digits"] | {"volume_size": 8, "batch_size": 16}
+    monkeypatch.setattr(instances, "INSTANCES", {"digits": small})
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_comparisons_go_on_with_equal_iterations(small_instances):
+    """A controller may train BUDGET iterations for each seed; the file's results are kept."""
+    trained = []
+
+    def greedy(run):
+        assert (run.iteration, run.left) == (0, 48)
+        start = run.snapshot()
+        for iteration in range(48):
+            if iteration == 24:
+                run.restore(start)
+            trained.append((run.config.seed, run.step(learning_rate=0.1).loss))
+        with pytest.raises(UsageError, match="all of the 48 iterations are used"):
+            run.step()
+
+    def lazy(run):
+        trained.append("lazy")
+
+    first = instances.compare({"greedy": greedy}, "digits")
+    assert len(first["greedy"]) == 2 and len(trained) == 96
+    assert trained[:24] == trained[24:48] and {seed for seed, _ in trained} == {0, 1}
+    both = instances.compare({"lazy": lazy, "greedy": greedy}, "digits")
+    assert both["greedy"] == first["greedy"] and trained[96:] == ["lazy", "lazy"]
+    instances.INSTANCES["digits"]["depth"] = 16
+    with pytest.raises(UsageError, match="controllers-digits.json is of other instances"):
+        instances.compare({"greedy": greedy}, "digits")
+
+
+@pytest.mark.slow
+def test_a_population_is_compared_with_schedules(small_instances, capsys):
+    from examples import population
+
+    run = instances.Run(**instances.INSTANCES["digits"], seed=1)
+    best = population.train_population(run).best()
+    assert run.left == 0 and run.iteration == 6 and best.result == run.evaluate("validation")
+    population.main(instances.Config("digits"))
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("best constant rate", "best cosine", "look ahead", "population"):
+        assert sum(line.startswith(f"{name}, digits, seed ") for line in lines) == 2
+    assert (small_instances / "population-digits.png").exists()
+
+
+@pytest.mark.slow
+def test_all_controllers_stand_in_one_table(small_instances, monkeypatch, capsys):
+    from examples import controllers
+
+    monkeypatch.setattr(controllers.optuna_search, "ROUND", 2)
+    controllers.main(instances.Config("digits"))
+    table = capsys.readouterr().out.splitlines()[-6:]
+    names = [line.split(" |")[0].strip("| ") for line in table]
+    assert names == list(controllers.CONTROLLERS)

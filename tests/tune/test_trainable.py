@@ -147,6 +147,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
             trial(**settings).load_checkpoint(str(tmp_path))
 
 
+def test_more_trials_than_cores_are_refused():
+    from ray import tune
+
+    from wrn3d.tune import Trainable
+
+    class Crowded(Trainable):
+        trial_resources = tune.PlacementGroupFactory([{"CPU": 0.5}])
+
+    with pytest.raises(UsageError, match="more trials than cores may run at once: give each at le"):
+        Crowded(SETTINGS)
+
+
 def test_data_without_scores_are_refused(tmp_path):
     with pytest.raises(UsageError, match="neither a validation nor a test split to report"):
         trial(dataset=str(write_table(tmp_path)), validation=0, folds=None)

@@ -46,7 +46,7 @@ class Trainable(tune.Trainable):
     be, for `wrn3d.replay`. A trial takes over another's checkpoint if all other settings are the
     same.
 
-    Raises UsageError for settings that CNNEnv refuses.
+    Raises UsageError for settings that CNNEnv refuses, and for less than one core.
     """
 
     lineage: Lineage
@@ -127,9 +127,14 @@ class Trainable(tune.Trainable):
         These are the trial's own; outside of Tune there is no limit.
         """
         cores = getattr(self.trial_resources, "head_cpus", None)
-        if cores:
+        if cores is not None:
+            require(
+                cores >= 1,
+                f"a trial has {cores:g} cores, so that more trials than cores may run at once: "
+                'give each at least one, as tune.with_resources(Trainable, {"cpu": 1})',
+            )
             for kind in ("INTRA", "INTER"):
-                os.environ[f"TF_NUM_{kind}OP_THREADS"] = str(max(1, int(cores)))
+                os.environ[f"TF_NUM_{kind}OP_THREADS"] = str(int(cores))
 
 
 def _absolute(settings: dict[str, Any]) -> dict[str, Any]:

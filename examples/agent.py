@@ -48,7 +48,10 @@ def cosine(rate):
 
 
 def learn(env, steps, length, episodes=10):
-    """Return a policy from PPO after some steps in episodes of `length`, ten for each update."""
+    """Train PPO for `steps` iterations, in episodes of `length`; return its policy.
+
+    It updates the policy after each `episodes` of them, and trains no more than whole ones.
+    """
     from stable_baselines3 import PPO
 
     # log_std_init: the agent starts near the middle of the range and explores nearby. Rates from
@@ -65,7 +68,7 @@ def learn(env, steps, length, episodes=10):
         verbose=1,
         device="cpu",
     )
-    agent.learn(steps)
+    agent.learn(steps - steps % (episodes * length))  # it would round up
     return lambda observation, progress: agent.predict(observation, deterministic=True)[0]
 
 

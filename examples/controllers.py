@@ -6,7 +6,9 @@
 
 examples/instances.py says what an instance is. To compare your own controller, write a function of
 a `Run`, and add it to CONTROLLERS. Prints a table, and writes controllers-DATA.json. What that file
-has is not computed again, so begin with the published one in docs/examples/.
+has is not computed again, so begin with the published one:
+
+    cp docs/examples/controllers-digits.json .
 """
 
 import sys
@@ -19,18 +21,12 @@ from wrn3d.system.flags import run_command
 from wrn3d.system.reporting import markdown_table
 
 
-def search(run):
-    """Search with Optuna, as examples/optuna_search.py does."""
-    rounds = instances.LENGTH // optuna_search.ROUND
-    optuna_search.search(run, run.left, rounds, seed=run.config.seed)
-
-
 def follow_agent(run):
     """Follow an agent that has learned on other seeds, with the iterations of all seeds."""
-    env, policy = _learned(tuple(run.instance.items()))
+    agent.check_installed()
+    env, policy = _trained_agent(tuple(run.instance.items()))
     run.spend(run.left)
-    env.reset(seed=0)
-    observation, _ = env.restore(env.snapshot()._replace(checkpoint=run.snapshot()))
+    observation, _ = env.reset(options={"run_seed": run.config.seed})
     ended = False
     while not ended:
         observation, _, ended, _, _ = env.step(policy(observation, None))
@@ -38,19 +34,27 @@ def follow_agent(run):
 
 
 @lru_cache(maxsize=1)
-def _learned(instance):
-    """Return an agent's (environment, policy): it has learned what playing leaves of the budget."""
+def _trained_agent(instance):
+    """Train an agent with the iterations that playing leaves; return (environment, policy)."""
     import gymnasium
 
-    length, measured = instances.LENGTH, instances.ROUND
-    settings = dict(instance) | {"iterations": length, "reward_every": measured}
-    env = gymnasium.make("wrn3d/Training-v0", **settings).unwrapped
-    steps = len(instances.SEEDS) * (instances.BUDGET - length)
-    return env, agent.learn(env, steps, length, episodes=5)
+    length = instances.LENGTH
+    settings = {"iterations": length, "reward_every": instances.EVALUATE_EVERY}
+    env = gymnasium.make("wrn3d/Training-v0", **dict(instance), **settings).unwrapped
+    iterations = len(instances.SEEDS) * (instances.BUDGET - length)
+    return env, agent.learn(env, iterations, length, episodes=5)
+
+
+def search(run):
+    """Search with Optuna, as examples/optuna_search.py does."""
+    optuna_search.check_installed()
+    rounds = instances.LENGTH // optuna_search.ROUND
+    ranges = {"learning_rate": (instances.RATES[0], instances.RATES[-1])}
+    optuna_search.search(run, run.left, rounds, ranges, seed=run.config.seed)
 
 
 CONTROLLERS = {
-    **instances.SCHEDULES,
+    **instances.BASELINES,
     "agent": follow_agent,
     "population": train_population,
     "Optuna": search,
@@ -58,13 +62,13 @@ CONTROLLERS = {
 
 
 def main(config):
-    agent.check_installed()
-    optuna_search.check_installed()
-    rows = [
-        [name, f"{mean(found):.4f} ± {stdev(found):.4f}", f"{min(found):.4f}"]
-        for name, found in instances.compare(CONTROLLERS, config.data).items()
-    ]
-    print(markdown_table(["controller", "test accuracy", "lowest"], rows))
+    rows = []
+    for name, results in instances.compare(CONTROLLERS, config.data).items():
+        found = [result["test accuracy"] for result in results]
+        counts = [f"{mean(one[what] for one in results):.0f}" for what in ("used", "network")]
+        rows.append([name, f"{mean(found):.4f} ± {stdev(found):.4f}", f"{min(found):.4f}", *counts])
+    titles = ["controller", "test accuracy", "lowest", "iterations trained", "of the network"]
+    print(markdown_table(titles, rows))
 
 
 if __name__ == "__main__":

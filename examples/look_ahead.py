@@ -10,6 +10,7 @@ writes look_ahead.png.
 """
 
 import sys
+from math import isnan
 
 from cifar_wide_resnet_tl import CNNEnv
 from wrn3d.system.flags import run_without_flags
@@ -54,7 +55,8 @@ def look_ahead(env, rounds):
             state = env.snapshot()
             cooled = loss if number == rounds - 1 else train(env, rate / 10, COOLING)
             candidates.append((cooled, loss, rate, state))
-        _, loss, rate, state = min(candidates, key=lambda candidate: candidate[0])
+        # A NaN loss, after divergence, comes last: min would keep it if it came first.
+        _, loss, rate, state = min(candidates, key=lambda one: (isnan(one[0]), one[0]))
         env.restore(state)
         losses.append(loss)
         print(f"iteration {env.iteration}: kept the rate {rate:g}, validation loss {loss:.4f}")

@@ -25,17 +25,15 @@ SETTINGS = {
     "validation": 300,
 }
 ITERATIONS, ROUND, ROUNDS = 1200, 20, 6  # in all, in a round; rounds of a trial
+RANGES = {"learning_rate": (1e-3, 1), "weight_decay": (1e-5, 1e-2)}
 
 
-def train(env, trial, rounds):
+def train(env, trial, rounds, ranges):
     """Train and report each round's validation accuracy; return it and the snapshots, or None.
 
     None says that the trial was pruned.
     """
-    settings = {
-        "learning_rate": trial.suggest_float("learning_rate", 1e-3, 1, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True),
-    }
+    settings = {name: trial.suggest_float(name, *ends, log=True) for name, ends in ranges.items()}
     snapshots = []
     for number in rounds:
         for _ in range(ROUND):
@@ -53,24 +51,29 @@ def check_installed():
     require(find_spec("optuna"), 'Optuna is not installed: pip install ".[tune]"')
 
 
-def search(env, iterations, all_rounds, seed=0):
-    """Train some iterations in all, print each trial, and leave `env` in the best one's state."""
+def search(env, iterations, all_rounds, ranges, seed=0):
+    """Train at most some iterations, print each trial, and leave `env` in the best one's state.
+
+    A trial has `all_rounds`, less half of them if it branches, and settings from `ranges`.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4),  # random ones
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
     )
     fresh, best, branch, end = env.snapshot(), -1.0, None, env.snapshot()
-    while iterations >= all_rounds * ROUND:
-        trial = study.ask()
-        number = trial.number
+    while True:
+        number = len(study.trials)
         branches = branch is not None and number % 2 == 1
-        env.restore(branch if branches else fresh)
         rounds = range(all_rounds // 2 if branches else 0, all_rounds)
-        result = train(env, trial, rounds)
+        if len(rounds) * ROUND > iterations:
+            break
+        trial = study.ask()
+        env.restore(branch if branches else fresh)
+        result = train(env, trial, rounds, ranges)
         iterations -= env.iteration - rounds.start * ROUND
         origin = f"from iteration {rounds.start * ROUND:3}"
         rate = f"learning rate {trial.params['learning_rate']:.4f}"
@@ -91,7 +94,7 @@ def search(env, iterations, all_rounds, seed=0):
 def main():
     check_installed()
     env = CNNEnv(**SETTINGS)
-    search(env, ITERATIONS, ROUNDS)
+    search(env, ITERATIONS, ROUNDS, RANGES)
     print(f"test accuracy {env.evaluate().accuracy:.4f}")
 
 

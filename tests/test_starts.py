@@ -26,7 +26,9 @@ COMMANDS = {  # {command: arguments that are a mistake}
     ("-m", "examples.look_ahead"): ["more"],
     ("-m", "examples.learning_rate_range"): ["more"],
     ("-m", "examples.agent"): ["more"],
+    ("-m", "examples.optuna_search"): ["more"],
     ("-m", "examples.population"): ["--data", "mnist"],
+    ("-m", "examples.controllers"): ["--data", "mnist"],
 }
 CLOSED = [*chain.from_iterable(combinations(range(3), count) for count in range(4))]
 NOTEBOOK = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}

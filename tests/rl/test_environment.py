@@ -15,6 +15,8 @@ from tests.support.interrupts import interrupt, moments
 from tests.support.processes import FROM_ANYWHERE, run_command
 from wrn3d import Checkpoint
 from wrn3d.rl.actions import RANGES
+from wrn3d.rl.environment import HELD_OUT
+from wrn3d.system.errors import UsageError
 
 SMALL = {
     "dataset": "digits",
@@ -25,6 +27,9 @@ SMALL = {
     "iterations": 8,
     "reward_every": 2,
     "learning_rate": 0.05,
+}
+SMALL_RUN = {name: value for name, value in SMALL.items() if name != "reward_every"} | {
+    "validation": HELD_OUT
 }
 NETWORKS = (10, 1), (10, 2)
 ALL = {"momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.2, "adjust": tuple(RANGES)}
@@ -377,3 +382,21 @@ def test_parts_that_are_frozen_are_not_observed():
     names = [name for name in env.observer.names if "norm" in name]
     assert not any(part in name for name in names for part in ("conv0", "group0"))
     assert sum("group1" in name for name in names) == 2
+
+
+def test_the_run_may_have_a_chosen_seed():
+    """The episode is the same whatever is drawn, and its run is that of a CNNEnv."""
+    env, found = made(), []
+    for seed in (0, 1):
+        observation, _ = env.reset(seed=seed, options={"run_seed": 3})
+        found.append([observation, *env.step([0.5])])
+    assert equal(found[0], found[1])
+    alone = type(env.training)(**SMALL_RUN, seed=3)
+    assert found[0][-1]["loss"] == alone.step(learning_rate=env.settings["learning_rate"]).loss
+    for options, message in (
+        ({"run_seed": -1}, "run_seed is -1, but must be a whole number from 0 up"),
+        ({"seed": 1}, "option is 'seed', but must be run_seed"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            env.reset(options=options)
+    assert env.step([0.5])[-1]["iteration"] == 2  # the episode goes on

@@ -126,11 +126,18 @@ class TrainingEpisode(NotCopyable, gymnasium.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, Info]:
-        """Start an episode; return its first observation and info."""
+        """Start an episode; return its first observation and info.
+
+        options={"run_seed": 3} gives the run this seed, in place of the one that is drawn. Raises
+        UsageError for other options.
+        """
+        options = options or {}
+        for name, value in options.items():
+            check_count(check_choice("option", name, ("run_seed",)), value, least=0)
         super().reset(seed=seed)
         self.over = True  # until the end: an exception in here leaves no episode half started
         network = int(self.np_random.integers(len(self._settings)))
-        run_seed = int(self.np_random.integers(2**31))
+        run_seed = options.get("run_seed", int(self.np_random.integers(2**31)))
         rows = None
         if self.subset:
             rows = np.sort(self.np_random.choice(self._num_examples, self.subset, replace=False))

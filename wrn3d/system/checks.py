@@ -75,9 +75,10 @@ def check_text(name: str, value: Any) -> str:
 def check_choice(name: str, value: Any, choices: Iterable) -> Any:
     """Return `value` if it is one of the texts `choices`."""
     *others, last = choices
+    expected = f"{', '.join(others)} or {last}" if others else last
     require(
         isinstance(value, str) and value in (*others, last),
-        f"{name} is {quoted(value)}, but must be {', '.join(others)} or {last}",
+        f"{name} is {quoted(value)}, but must be {expected}",
     )
     return value
 

@@ -28,18 +28,21 @@ COLUMNS = (
 
 
 def images_table(runs: Sequence[Run]) -> str:
-    """Return the runs on images, one in each row."""
+    """Return the runs on images, one in each row; "" for none."""
     titles = ["data", "front end", "seed", "test accuracy", "with mirror images"]
     titles += ENDING
     rows = []
     for run in (run for run in runs if data_of(run) in IMAGES):
         scores = (per_cent(run.test[way]["accuracy"]) for way in ("test", "mirrored"))
         rows.append([run.data["title"], run.front_end, str(run.seed), *scores, *_ending(run)])
-    return markdown_table(titles, rows)
+    return markdown_table(titles, rows) if rows else ""
 
 
 def volumes_table(runs: Sequence[Run]) -> str:
-    """Return the runs on volumes, one in each row, and below them the mean of each data set's."""
+    """Return the runs on volumes, one in each row, and below them the mean of each data set's.
+
+    "" for none.
+    """
     titles = ["data", "front end", "seed", "test AUC", "accuracy", "balanced accuracy"]
     titles += ["with mirror images: AUC", "accuracy", *ENDING]
     rows = []
@@ -54,7 +57,7 @@ def volumes_table(runs: Sequence[Run]) -> str:
             count = own[0].test["test"]["count"] - own[0].test[f"test{UNIQUE}"]["count"]
             what = f"without {count} duplicates in the test split"
             rows.append([data, what, "", *_means(own, UNIQUE), "", "", ""])
-    return markdown_table(titles, rows)
+    return markdown_table(titles, rows) if rows else ""
 
 
 def summary_table(runs: Sequence[Run]) -> str:

@@ -100,7 +100,7 @@ def _mistakes(run: Run) -> str:
     counts = matrix.sum(axis=1)
     wrong = np.where(np.eye(len(names), dtype=bool), 0, matrix)
     lines = [
-        f"* {names[true]}: {wrong[true, taken]} of {counts[true]:,} are taken for {names[taken]}"
+        f"* {names[true]}: {wrong[true, taken]} of {counts[true]:,} are predicted as {names[taken]}"
         for true, taken in (
             np.unravel_index(place, wrong.shape)
             for place in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]

@@ -56,7 +56,7 @@ class ShippedNetwork:
         """Return the run that ships, or None if it has none.
 
         That is the best on the validation split by its `best_by`; without one, the best on the test
-        split, which is then the better front end's.
+        split.
         """
 
         def score(run: Run) -> float:

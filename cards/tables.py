@@ -11,7 +11,7 @@ from wrn3d.data.class_names import set_name
 from wrn3d.system.errors import DataError
 from wrn3d.system.files import write_atomic
 from wrn3d.system.reporting import markdown_table
-from wrn3d.system.words import per_cent
+from wrn3d.system.words import counted, per_cent
 from wrn3d.training.evaluation import UNIQUE
 
 IMAGES = ("cifar10", "cifar100")
@@ -61,17 +61,19 @@ def volumes_table(runs: Sequence[Run]) -> str:
 
 
 def summary_table(runs: Sequence[Run]) -> str:
-    """Return the best result on images and the means on volumes, for README.md."""
+    """Return the results on images and the means on volumes, for README.md."""
     rows = []
     for data in IMAGES:
         own = [run for run in runs if data_of(run) == data]
         if own:
-            best = max(own, key=lambda run: run.test["test"]["accuracy"])
-            accuracy, mirrored = (
-                per_cent(best.test[way]["accuracy"]) for way in ("test", "mirrored")
+            scores = (
+                "**{}** ({})".format(
+                    *(per_cent(run.test[way]["accuracy"]) for way in ("test", "mirrored"))
+                )
+                for run in own
             )
-            how = f"recipe `fast`: {_network(best)}; {best.front_end}, seed {best.seed}"
-            rows.append([best.data["title"], how, f"**{accuracy}** ({mirrored})"])
+            how = f"recipe `fast`: {_network(own[0])}; {counted(len(own), 'seed')}"
+            rows.append([own[0].data["title"], how, ", ".join(scores)])
     for data in VOLUMES:
         own = [run for run in runs if data_of(run) == data]
         if len(own) > 1:

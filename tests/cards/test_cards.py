@@ -82,7 +82,7 @@ def test_everything_is_written_from_the_runs(runs, project, monkeypatch):
     assert f"| [{chosen.name}](../docs/results/{chosen.name}/log.txt), {chosen.front_end}" in card
     assert f"{run['network']['parameters']:,} parameters; takes 1x8x8x3" in card
     assert f"had an accuracy of {100 * chosen.test['test']['accuracy']:.2f} %." in card
-    assert "are taken for" in card and "--iterations 30" in card
+    assert "are predicted as" in card and "--iterations 30" in card
 
     stored = Checkpoint.load("digits")
     exact = Checkpoint.load(runs / chosen.name / "checkpoint-00000030.safetensors")

@@ -42,8 +42,9 @@ def keras_model(
         model = wrn3d.keras_model(weights="cifar10")
 
     `weights` is the file of a run, or the name of a trained network of this package. It takes
-    volumes normalised as in its training: `Classifier(weights).normalise` of `wrn3d.predict`. Without
-    a `spec` the network is the file's. `precision` is "float32" or "bfloat16", as in `wide_resnet`.
+    volumes normalised as in its training: `Classifier(weights).normalise` of `wrn3d.predict`.
+    Without a `spec` the network is the file's. `precision` is "float32" or "bfloat16", as in
+    `wide_resnet`.
     The same (spec, seed) gives the same fresh weights as `tensorlayer_model`.
 
     Raises UsageError for other arguments, MissingDataError if there is no such file, and DataError

@@ -69,6 +69,7 @@ def test_optuna_prunes_and_branches(small, capsys):
     assert any("pruned after 4 iterations" in line for line in trials)
 
 
+@pytest.mark.slow
 def test_look_ahead_goes_on_with_a_rate_that_has_not_diverged(small, monkeypatch, capsys):
     train = look_ahead.train
 

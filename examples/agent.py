@@ -72,15 +72,15 @@ def learn(env, steps, length, episodes=10):
     return lambda observation, progress: agent.predict(observation, deterministic=True)[0]
 
 
-def play(env, seed, policy):
-    """Play an episode; return its final scores on the test split and its learning rates."""
-    observation, info = env.reset(seed=seed)
+def play(env, policy, **start):
+    """Play the episode that `env.reset(**start)` begins; return its learning rates."""
+    observation, info = env.reset(**start)
     rates, ended = [], False
     while not ended:
-        action = policy(observation, info["iteration"] / ITERATIONS)
+        action = policy(observation, info["iteration"] / env.training.total)
         observation, _, ended, _, info = env.step(action)
         rates.append(info["learning_rate"])
-    return env.training.evaluate(), rates
+    return rates
 
 
 def check_installed():
@@ -106,7 +106,10 @@ def main():
     pyplot.figure(figsize=(9, 5))
     print(f"| schedule | test loss | accuracy | loss of each seed |\n{'| --- ' * 4}|")
     for name, policy in policies.items():
-        results, rates = zip(*(play(env, seed, policy) for seed in HELD_OUT_SEEDS), strict=True)
+        rates, results = [], []
+        for seed in HELD_OUT_SEEDS:
+            rates.append(play(env, policy, seed=seed))
+            results.append(env.training.evaluate())
         losses = [result.loss for result in results]
         print(
             f"| {name} | {mean(losses):.4f} | {mean(one.accuracy for one in results):.4f} | "

@@ -26,10 +26,7 @@ def follow_agent(run):
     agent.check_installed()
     env, policy = _trained_agent(tuple(run.instance.items()))
     run.spend(run.left)
-    observation, _ = env.reset(options={"run_seed": run.config.seed})
-    ended = False
-    while not ended:
-        observation, _, ended, _, _ = env.step(policy(observation, None))
+    agent.play(env, policy, options={"run_seed": run.config.seed})
     run.restore(env.training.snapshot())
 
 

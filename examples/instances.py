@@ -132,7 +132,7 @@ def compare(controllers, data):
 
     They are kept in controllers-DATA.json. What that file has is not computed again, so that an
     interrupted comparison goes on: delete a controller's entry after changing it. Raises DataError
-    for a file that cannot be read, and UsageError for one of other instances.
+    for a file that cannot be read, and UsageError for results of other instances.
     """
     path = Path(f"controllers-{check_choice('data', data, INSTANCES)}.json")
     instance = json.loads(json.dumps({"iterations": BUDGET, **INSTANCES[data]}))  # tuples as lists
@@ -174,7 +174,7 @@ def write_cifar():
 
 
 def _read(path, instance):
-    """Return the results in a file, or {} if there is none; raise as `compare` does."""
+    """Return the results in a file, or {} if there is none; raise what `compare` raises."""
     if not path.exists():
         return {}
     try:
